@@ -1,0 +1,236 @@
+-- The benchmarks. Run through bench/run, which builds what is measured:
+--
+--   lua5.4 bench/run.lua SOURCE BUILD WORK [NAME...] [--json] [--pairs N] [--quick]
+--
+-- Each line of the table is one metric: the median of several runs, with the smallest and the largest. A ratio is the
+-- median over interleaved pairs (A, B, A, B, ...), so that what else the machine does meets both sides; it says how
+-- many times as fast as the baseline Rille is. --quick takes three pairs of a tenth of the text: a check only.
+local clock = require "bench.clock"
+
+local source, build, work = arg[1], arg[2], arg[3]
+local options = { json = false, quick = false, pairs = nil }
+
+-- running programs ---------------------------------------------------------------------------------------------------
+
+local function quote(s)
+  return "'" .. s:gsub("'", "'\\''") .. "'"
+end
+
+local function command(...)
+  local words = {}
+  for i, word in ipairs { ... } do words[i] = quote(tostring(word)) end
+  return table.concat(words, " ")
+end
+
+local function job(name, ...)
+  return command(build .. "/bin/rille", "run", source .. "/bench/jobs/" .. name .. ".lua", ...)
+end
+
+--- Everything it prints, as a list of lines.
+local function run_lines(what)
+  local pipe = assert(io.popen("exec timeout --foreground 120 " .. what, "r"))
+  local lines = {}
+  for line in pipe:lines() do lines[#lines + 1] = line end
+  local ok, _, status = pipe:close()
+  if not ok or #lines == 0 then error(("failed with status %d: %s"):format(status or 0, what), 0) end
+  return lines
+end
+
+--- A program that loads its input once and then answers each line it reads with one line. `ask` gives the next answer.
+local function server(name, what)
+  local fifo = work .. "/" .. name
+  assert(os.execute(command("mkfifo", fifo)))
+  local answers = assert(io.popen("exec " .. what .. " <" .. quote(fifo), "r"))
+  local requests = assert(io.open(fifo, "w"))
+  return {
+    name = name,
+    ask = function()
+      requests:write("run\n")
+      requests:flush()
+      return answers:read("l") or error("ended without an answer: " .. what, 0)
+    end,
+    close = function()
+      requests:close()
+      answers:close()
+      os.remove(fifo)
+    end,
+  }
+end
+
+-- results ------------------------------------------------------------------------------------------------------------
+
+local function median(values)
+  local sorted = table.move(values, 1, #values, 1, {})
+  table.sort(sorted)
+  local middle = #sorted // 2
+  if #sorted % 2 == 1 then return sorted[middle + 1] end
+  return (sorted[middle] + sorted[middle + 1]) / 2
+end
+
+local ROW <const> = "%-10s %-20s %10s %10s %10s %5s  %s"
+
+local function heading()
+  if not options.json then
+    print(ROW:format("bench", "metric", "median", "min", "max", "runs", "target"))
+  end
+end
+
+--- `target` is as people read it, "at least 1.6"; nil where a metric is only reported.
+local function report(bench, metric, values, target)
+  local value, min, max = median(values), math.min(table.unpack(values)), math.max(table.unpack(values))
+  if options.json then
+    print(('{"bench":"%s","metric":"%s","value":%.6g,"min":%.6g,"max":%.6g,"runs":%d}')
+      :format(bench, metric, value, min, max, #values))
+  else
+    local function number(x) return ("%.4g"):format(x) end
+    print(ROW:format(bench, metric, number(value), number(min), number(max), #values, target or ""))
+  end
+  io.stdout:flush()
+end
+
+local function ratios(baseline, ours)
+  local out = {}
+  for i = 1, #ours do out[i] = baseline[i] / ours[i] end
+  return out
+end
+
+-- the text -----------------------------------------------------------------------------------------------------------
+
+local function words()
+  return options.quick and 500000 or 5000000
+end
+
+local function text_file()
+  local path = ("%s/bench-%d-words.txt"):format(build, words())
+  local file = io.open(path, "rb")
+  if file then
+    file:close()
+  else
+    local part = path .. ".part"
+    assert(os.execute(command(build .. "/bin/bench_gen", words()) .. " >" .. quote(part)), "cannot make the text")
+    assert(os.rename(part, path))
+  end
+  return path
+end
+
+local function runs(otherwise)
+  return options.pairs or options.quick and 3 or otherwise
+end
+
+-- the benchmarks -----------------------------------------------------------------------------------------------------
+
+local benches = {}
+
+--- Asks each server in turn, `n` rounds after one to warm up. Gives the seconds by name, in the order of the rounds.
+local function rounds(servers, n)
+  local seconds, expected = {}, nil
+  for _, s in ipairs(servers) do seconds[s.name] = {} end
+  for round = 0, n do
+    for _, s in ipairs(servers) do
+      local answer = s.ask()
+      local time, result = answer:match("^(%S+) (.+)$")
+      expected = expected or result
+      if result ~= expected then
+        error(("%s: different counts: %s instead of %s"):format(s.name, result, expected), 0)
+      end
+      if round > 0 then table.insert(seconds[s.name], tonumber(time)) end
+    end
+  end
+  return seconds
+end
+
+function benches.wordcount()
+  local file = text_file()
+  local servers = {
+    server("rille", job("wordcount", file)),
+    server("c", command(build .. "/bin/bench_wordcount", file)),
+    server("lua", command("lua5.4", source .. "/bench/baseline/wordcount.lua", file)),
+  }
+  local seconds = rounds(servers, runs(15))
+  for _, s in ipairs(servers) do s.close() end
+
+  report("wordcount", "ratio_to_lua", ratios(seconds.lua, seconds.rille), "at least 1.6")
+  report("wordcount", "ratio_to_c", ratios(seconds.c, seconds.rille))
+  report("wordcount", "rille_s", seconds.rille)
+  report("wordcount", "lua_s", seconds.lua)
+  report("wordcount", "c_s", seconds.c)
+end
+
+local function socket_seconds(file)
+  local feed = assert(io.popen("exec " .. command(build .. "/bin/rille-feed", "--rate", 0, "--file", file, "--hold",
+    "--clients", 1), "r"))
+  local port = assert(feed:read("l"), "the feed did not start")
+  local seconds, counted = run_lines(job("socket", port, words()))[1]:match("^(%S+) (%d+)$")
+  feed:close()
+  if math.tointeger(counted) ~= words() then error(("socket: counted %s words of %d"):format(counted, words()), 0) end
+  return tonumber(seconds)
+end
+
+function benches.socket()
+  local file = text_file()
+  local memory = server("rille", job("wordcount", file))
+  local in_memory, through_socket = {}, {}
+  memory.ask()
+  for i = 1, runs(15) do
+    in_memory[i] = tonumber(memory.ask():match("^%S+"))
+    through_socket[i] = socket_seconds(file)
+  end
+  memory.close()
+  report("socket", "ratio_to_wordcount", ratios(in_memory, through_socket))
+  report("socket", "socket_s", through_socket)
+end
+
+function benches.batch()
+  local medians = {}
+  for i = 1, runs(7) do
+    local micros = {}
+    for k, line in ipairs(run_lines(job("batch", 200))) do micros[k] = tonumber(line) end
+    medians[i] = median(micros)
+  end
+  report("batch", "empty_us", medians, "at most 200")
+end
+
+function benches.start()
+  local first, resident = {}, {}
+  for i = 1, runs(15) do
+    local begun = clock()
+    first[i] = (tonumber(run_lines(job("start", "first"))[1]) - begun) * 1000
+  end
+  for i = 1, runs(5) do resident[i] = tonumber(run_lines(job("start", "idle"))[1]) / 1024 end
+  report("start", "first_batch_ms", first, "at most 50")
+  report("start", "rss_mb", resident, "at most 16")
+end
+
+local ORDER <const> = { "wordcount", "socket", "batch", "start" }
+
+-- the command line ---------------------------------------------------------------------------------------------------
+
+local function usage(message)
+  io.stderr:write("bench/run: ", message, "\nusage: bench/run [", table.concat(ORDER, "|"),
+    "]... [--json] [--pairs N] [--quick]\n")
+  os.exit(2)
+end
+
+local function parse()
+  local names, i = {}, 4
+  while arg[i] do
+    local word = arg[i]
+    if word == "--json" or word == "--quick" then
+      options[word:sub(3)] = true
+    elseif word == "--pairs" then
+      i = i + 1
+      options.pairs = math.tointeger(tonumber(arg[i]))
+      if not options.pairs or options.pairs < 1 then usage("--pairs takes a number of pairs") end
+    elseif benches[word] then
+      names[#names + 1] = word
+    else
+      usage(("unknown benchmark or option '%s'"):format(word))
+    end
+    i = i + 1
+  end
+  return #names > 0 and names or ORDER
+end
+
+local names = parse()
+heading()
+for _, name in ipairs(names) do benches[name]() end

@@ -1,0 +1,265 @@
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static int system_open(const char *path, int flags, mode_t mode)
+{
+  return open(path, flags, mode);
+}
+
+const rl_fs rl_fs_system = {
+    .open = system_open,
+    .read = read,
+    .pread = pread,
+    .write = write,
+    .fsync = fsync,
+    .close = close,
+    .rename = rename,
+    .unlink = unlink,
+    .mkdir = mkdir,
+    .rmdir = rmdir,
+    .stat = stat,
+};
+
+static const rl_fs *fs = &rl_fs_system;
+
+const rl_fs *rl_fs_get(void)
+{
+  return fs;
+}
+
+void rl_fs_set(const rl_fs *table)
+{
+  fs = table ? table : &rl_fs_system;
+}
+
+/* The current errno as an error about `path`: "cannot open data/x: No such file or directory". */
+static rl_status fail_path(const char *verb, const char *path)
+{
+  if (errno == ENOENT) return rl_fail(RL_ENOTFOUND, "cannot %s %s: %s", verb, path, strerror(ENOENT));
+  return rl_fail_errno("cannot %s %s", verb, path);
+}
+
+rl_status rl_file_open(const char *path, int flags, int *fd)
+{
+  do {
+    *fd = fs->open(path, flags | O_CLOEXEC, 0666);
+  } while (*fd < 0 && errno == EINTR);
+  return *fd < 0 ? fail_path("open", path) : RL_OK;
+}
+
+/* The descriptor is gone also after EINTR. */
+static rl_status close_file(int fd, const char *path)
+{
+  return fs->close(fd) != 0 && errno != EINTR ? fail_path("close", path) : RL_OK;
+}
+
+static rl_status sync_file(int fd, const char *path)
+{
+  int rc;
+  do {
+    rc = fs->fsync(fd);
+  } while (rc != 0 && errno == EINTR);
+  return rc != 0 ? fail_path("sync", path) : RL_OK;
+}
+
+rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got)
+{
+  *got = 0;
+  while (*got < n) {
+    ssize_t k = fs->pread(fd, (char *)p + *got, n - *got, (off_t)(at + (int64_t)*got));
+    if (k < 0 && errno == EINTR) continue;
+    if (k < 0) return fail_path("read", path);
+    if (k == 0) break;
+    *got += (size_t)k;
+  }
+  return RL_OK;
+}
+
+rl_status rl_file_write(int fd, const char *path, const void *p, size_t n)
+{
+  const char *at = p;
+  while (n > 0) {
+    ssize_t k = fs->write(fd, at, n);
+    if (k < 0 && errno == EINTR) continue;
+    if (k < 0) return fail_path("write", path);
+    at += k;
+    n -= (size_t)k;
+  }
+  return RL_OK;
+}
+
+static rl_status read_to_end(int fd, const char *path, rl_buf *out)
+{
+  for (;;) {
+    rl_buf_reserve(out, 1 << 16);
+    ssize_t k = fs->read(fd, out->p + out->n, out->cap - out->n);
+    if (k < 0 && errno == EINTR) continue;
+    if (k < 0) return fail_path("read", path);
+    if (k == 0) return RL_OK;
+    out->n += (size_t)k;
+  }
+}
+
+rl_status rl_file_read_all(const char *path, rl_buf *out)
+{
+  int fd;
+  rl_status st = rl_file_open(path, O_RDONLY, &fd);
+  if (st != RL_OK) return st;
+  st = read_to_end(fd, path, out);
+  rl_status closed = close_file(fd, path);
+  return st != RL_OK ? st : closed;
+}
+
+static rl_status write_new(const char *path, const void *p, size_t n, bool durable)
+{
+  int fd;
+  rl_status st = rl_file_open(path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
+  if (st != RL_OK) return st;
+  st = rl_file_write(fd, path, p, n);
+  if (st == RL_OK && durable) st = sync_file(fd, path);
+  if (st == RL_OK) return close_file(fd, path);
+  fs->close(fd); /* the first error is the one to tell */
+  return st;
+}
+
+static rl_status sync_parent(const char *path)
+{
+  const char *slash = strrchr(path, '/');
+  char *dir = !slash ? rl_strdup(".") : rl_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+  int fd;
+  rl_status st = rl_file_open(dir, O_RDONLY | O_DIRECTORY, &fd);
+  if (st == RL_OK) {
+    st = sync_file(fd, dir);
+    rl_status closed = close_file(fd, dir);
+    if (st == RL_OK) st = closed;
+  }
+  rl_free(dir);
+  return st;
+}
+
+rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durable)
+{
+  static _Atomic unsigned serial; /* threads may replace the same file at once */
+  char *temporary = rl_format("%s.%ld-%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1));
+  rl_status st = write_new(temporary, p, n, durable);
+  if (st == RL_OK && fs->rename(temporary, path) != 0) st = fail_path("replace", path);
+  if (st != RL_OK) fs->unlink(temporary);
+  rl_free(temporary);
+  return st == RL_OK && durable ? sync_parent(path) : st;
+}
+
+static rl_status make_one(const char *path)
+{
+  if (fs->mkdir(path, 0777) == 0) return RL_OK;
+  int reason = errno;
+  if (rl_path_is_dir(path)) return RL_OK; /* whatever the reason: it is there (EEXIST, EROFS, EISDIR) */
+  errno = reason;
+  return fail_path("make directory", path);
+}
+
+rl_status rl_dir_make(const char *path)
+{
+  char *part = rl_strdup(path);
+  rl_status st = RL_OK;
+  for (char *p = part; *p && st == RL_OK; p++) {
+    if (*p != '/' || p == part || p[-1] == '/') continue;
+    *p = '\0';
+    st = make_one(part);
+    *p = '/';
+  }
+  if (st == RL_OK) st = make_one(part);
+  rl_free(part);
+  return st;
+}
+
+typedef struct path_stack {
+  char **v;
+  size_t n, cap;
+} path_stack;
+
+static void push_path(path_stack *s, char *path)
+{
+  s->v = rl_grow(s->v, &s->cap, s->n + 1, sizeof *s->v);
+  s->v[s->n++] = path;
+}
+
+/* Unlinks what is no directory, pushes what is one (unlink says EISDIR, or EPERM off Linux). Takes `path` over. */
+static rl_status remove_entry(path_stack *s, char *path)
+{
+  rl_status st = RL_OK;
+  if (fs->unlink(path) != 0 && errno != ENOENT) {
+    int reason = errno;
+    if (reason == EISDIR || (reason == EPERM && rl_path_is_dir(path))) {
+      push_path(s, path);
+      return RL_OK;
+    }
+    errno = reason;
+    st = fail_path("remove", path);
+  }
+  rl_free(path);
+  return st;
+}
+
+static rl_status remove_entries(path_stack *s, const char *dir)
+{
+  DIR *d = opendir(dir);
+  if (!d) return errno == ENOENT ? RL_OK : fail_path("read directory", dir);
+  rl_status st = RL_OK;
+  while (st == RL_OK) {
+    errno = 0;
+    const struct dirent *e = readdir(d);
+    if (!e) {
+      if (errno != 0) st = fail_path("read directory", dir);
+      break;
+    }
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    st = remove_entry(s, rl_path_join(dir, e->d_name));
+  }
+  closedir(d);
+  return st;
+}
+
+/* The topmost directory of the stack: removes it when it is empty, else its contents (pushing its directories). */
+static rl_status remove_top(path_stack *s)
+{
+  char *dir = s->v[s->n - 1];
+  if (fs->rmdir(dir) == 0 || errno == ENOENT) {
+    s->n--;
+    rl_free(dir);
+    return RL_OK;
+  }
+  if (errno != ENOTEMPTY && errno != EEXIST) return fail_path("remove directory", dir);
+  return remove_entries(s, dir);
+}
+
+rl_status rl_dir_remove(const char *path)
+{
+  path_stack s = {0};
+  rl_status st = remove_entry(&s, rl_strdup(path));
+  while (st == RL_OK && s.n > 0) st = remove_top(&s);
+  for (size_t i = 0; i < s.n; i++) rl_free(s.v[i]);
+  rl_free(s.v);
+  return st;
+}
+
+bool rl_path_is_dir(const char *path)
+{
+  struct stat st;
+  return fs->stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *rl_path_join(const char *dir, const char *name)
+{
+  size_t n = strlen(dir);
+  bool slash = n == 0 || dir[n - 1] == '/';
+  return rl_format("%s%s%s", dir, slash ? "" : "/", name);
+}

@@ -1,0 +1,35 @@
+/* Blocks: what a receiver cut out of its stream; one block is one partition of a batch. Immutable, counted, usable from any thread.
+ *
+ * A text block is a stretch of whole lines in a buffer that may still be filled further on; workers cut the lines where they lie. */
+#ifndef RL_DATA_BLOCK_H
+#define RL_DATA_BLOCK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "data/chunk.h"
+#include "data/fn.h"
+
+/* Called when a block's memory is given back (any thread), so that a source held back may go on. */
+typedef struct rl_block_owner {
+  void (*released)(struct rl_block_owner *o, size_t bytes);
+} rl_block_owner;
+
+typedef struct rl_block {
+  _Atomic uint32_t refs;
+  rl_bytes *data;   /* text: one reference, lines in [at, end); else NULL */
+  size_t at, end;
+  rl_chunks chunks; /* records otherwise */
+  uint64_t records;
+  size_t bytes;     /* end - at, or the chunks' bytes */
+  rl_block_owner *owner; /* NULL, or told at the last unref; it outlives the block */
+} rl_block;
+
+rl_block *rl_block_text(rl_bytes *data, size_t at, size_t end, rl_block_owner *owner); /* references data; counts the lines */
+rl_block *rl_block_chunks(rl_chunks *chunks, rl_block_owner *owner);                   /* moves the list */
+rl_block *rl_block_ref(rl_block *b);
+void rl_block_unref(rl_block *b);
+rl_pull *rl_block_open(rl_block *b); /* an operator over its records; references the block */
+
+#endif

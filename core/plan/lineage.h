@@ -1,0 +1,57 @@
+/* Inside an RDD: what the planner and the scheduler share. Not public.
+ *
+ * An rl_exchange is the link of a SHUFFLE RDD to one parent. Its map outputs are filled in by the scheduler, one map task at a time, before `done`; from then on they are
+ * immutable and read by any worker. */
+#ifndef RL_PLAN_LINEAGE_H
+#define RL_PLAN_LINEAGE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "data/sort.h"
+#include "plan/rdd.h"
+
+typedef struct rl_exchange {
+  bool narrow;          /* the parent is already partitioned as needed: partition p comes from its partition p, no exchange */
+  uint32_t maps;        /* partitions of the parent */
+  rl_chunks *out;       /* HASH, ROUND_ROBIN: out[map * partitions + p]; RANGE: out[map] is a sorted run */
+  rl_bounds *bounds;    /* RANGE, once done */
+  atomic_bool done;     /* all of the above is there and immutable */
+  void *stage;          /* the scheduler's: the stage that fills it now; under its lock */
+} rl_exchange;
+
+typedef struct rl_cached {
+  bool full; /* chunks hold the whole partition */
+  rl_chunks chunks;
+} rl_cached;
+
+struct rl_rdd {
+  _Atomic uint32_t refs;
+  uint64_t id;
+  rl_op *op;          /* never NULL */
+  rl_rdd **parents;
+  uint32_t nparents;
+  uint32_t depth;     /* longest way up; bounded, as opening a partition recurses */
+  rl_source *source;  /* SOURCE */
+  uint32_t partitions;
+  rl_partkind part;   /* how its records are spread by key: HASH or NONE */
+  rl_exchange *exchanges; /* SHUFFLE: one a parent */
+  bool zipped;        /* UNION of parents with one partitioner: partition i is all partitions i */
+  char *label;
+  uint64_t mark;      /* the scheduler's, under its lock: the last walk that came by */
+
+  pthread_mutex_t lock; /* guards what follows */
+  char *name;
+  bool persisted;
+  rl_cached *cache;     /* one a partition, NULL until persisted */
+};
+
+#define RL_LINEAGE_MAX_DEPTH 4000
+
+/* Opens a partition of `r` with the functions tail[0..n) behind it. Exchanges it reads must be done. Worker threads. */
+rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n, rl_pull **out);
+
+/* Are all partitions of a persisted RDD there (so that nothing above it need run)? */
+bool rl_rdd_is_cached(rl_rdd *r);
+
+#endif

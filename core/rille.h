@@ -1,0 +1,29 @@
+/* Rille, the engine without Lua: everything a C program needs to build RDDs and DStreams, add sources and sinks, and run them. Link librille. */
+#ifndef RILLE_H
+#define RILLE_H
+
+#define RILLE_VERSION "0.1.0"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "data/block.h"
+#include "data/chunk.h"
+#include "data/codec.h"
+#include "data/fn.h"
+#include "data/native.h"
+#include "data/value.h"
+#include "plan/op.h"
+#include "plan/rdd.h"
+#include "run/conf.h"
+#include "run/context.h"
+#include "run/driver.h"
+#include "run/listener.h"
+#include "run/receiver.h"
+#include "run/streaming.h"
+#include "sink/files.h"
+#include "source/sources.h"
+
+#endif

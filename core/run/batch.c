@@ -1,0 +1,252 @@
+/* Batches: from the tick to completion. A tick (sched, or rl_streaming_advance) allocates blocks and leaves the batch in `ticked`; the driver generates its RDDs in order of time and runs its
+ * outputs in order of registration, at most rille.streaming.concurrentJobs at once. */
+#include <inttypes.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "run/stream.h"
+
+static void pump(rl_streaming *s);
+
+void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns)
+{
+  rl_tracker_allocate(s->tracker, time);
+  rl_batch *b = RL_NEW(rl_batch);
+  b->time = time;
+  b->due_ns = due_ns;
+  b->submitted = b->started = b->ended = RL_NO_TIME;
+  pthread_mutex_lock(&s->lock);
+  *s->last_ticked = b;
+  s->last_ticked = &b->next;
+  pthread_mutex_unlock(&s->lock);
+  rl_driver_post(rl_context_driver(s->c), &s->tick_message);
+}
+
+static rl_batch *take_ticked(rl_streaming *s)
+{
+  pthread_mutex_lock(&s->lock);
+  rl_batch *b = s->ticked;
+  if (b) {
+    s->ticked = b->next;
+    if (!s->ticked) s->last_ticked = &s->ticked;
+    b->next = NULL;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return b;
+}
+
+static void free_batch(rl_batch *b)
+{
+  for (uint32_t i = 0; i < b->nruns; i++) {
+    rl_rdd_unref(b->runs[i].rdd);
+    rl_free(b->runs[i].failure);
+  }
+  for (uint32_t i = 0; i < b->ninputs; i++) rl_free(b->inputs[i].description);
+  rl_free(b->runs);
+  rl_free(b->inputs);
+  rl_free(b);
+}
+
+void rl_batch_add_input(rl_streaming *s, rl_input_info *info)
+{
+  rl_batch *b = s->generating;
+  if (!b) { /* computed on demand, by slice: no batch reports it */
+    rl_free(info->description);
+    return;
+  }
+  b->inputs = rl_grow(b->inputs, &b->inputs_cap, b->ninputs + 1, sizeof *b->inputs);
+  b->inputs[b->ninputs++] = *info;
+}
+
+/* Events --------------------------------------------------------------------------------------------------------------------- */
+
+static rl_output_info output_info(const rl_output_run *r)
+{
+  return (rl_output_info){.batch_time = r->batch->time, .id = r->id, .name = r->output->name, .start = r->start, .end = r->end, .failure = r->failure};
+}
+
+static int64_t us_between(int64_t from_ns, int64_t to_ns) { return from_ns && to_ns ? (to_ns - from_ns) / 1000 : -1; }
+
+static void post_batch(rl_streaming *s, const rl_batch *b, rl_event_kind kind)
+{
+  if (!atomic_load(&s->events.wanted)) return;
+  rl_output_info *outputs = rl_calloc(b->nruns + 1, sizeof *outputs);
+  for (uint32_t i = 0; i < b->nruns; i++) outputs[i] = output_info(&b->runs[i]);
+  rl_event e = {
+    .kind = kind,
+    .time = rl_clock_now(s->clock),
+    .batch = {.time = b->time,
+              .submitted = b->submitted,
+              .started = b->started,
+              .ended = b->ended,
+              .scheduling_us = us_between(b->submitted_ns, b->started_ns),
+              .processing_us = us_between(b->started_ns, b->ended_ns),
+              .total_us = us_between(b->submitted_ns, b->ended_ns),
+              .since_tick_us = us_between(b->due_ns, b->ended_ns),
+              .inputs = b->inputs,
+              .ninputs = b->ninputs,
+              .outputs = outputs,
+              .noutputs = b->nruns},
+  };
+  rl_events_post(s, &e);
+  rl_free(outputs);
+}
+
+static void post_output(rl_streaming *s, const rl_output_run *r, rl_event_kind kind)
+{
+  rl_events_post(s, &(rl_event){.kind = kind, .time = rl_clock_now(s->clock), .output = output_info(r)});
+}
+
+/* Completion -------------------------------------------------------------------------------------------------------------------- */
+
+static void start_batch(rl_streaming *s, rl_batch *b)
+{
+  b->started = rl_clock_now(s->clock);
+  b->started_ns = rl_mono_ns();
+  post_batch(s, b, RL_EVENT_BATCH_STARTED);
+}
+
+static void complete(rl_streaming *s, rl_batch *b)
+{
+  if (!b->started_ns) start_batch(s, b); /* no output had an RDD */
+  b->ended = rl_clock_now(s->clock);
+  b->ended_ns = rl_mono_ns();
+  post_batch(s, b, RL_EVENT_BATCH_COMPLETED);
+  rl_batch **at = &s->queue;
+  while (*at != b) at = &(*at)->next;
+  *at = b->next;
+  if (s->last_batch == &b->next) s->last_batch = at;
+  int64_t time = b->time;
+  free_batch(b);
+  rl_graph_forget(s, time);
+}
+
+void rl_output_done(rl_output_run *r, rl_status status)
+{
+  rl_batch *b = r->batch;
+  rl_streaming *s = r->output->stream->s;
+  r->done = true;
+  r->end = rl_clock_now(s->clock);
+  if (status) {
+    r->failure = rl_strdup(rl_error_message());
+    rl_error_prefix("batch %" PRId64 " ms: %s: ", b->time, r->output->name);
+    rl_streaming_report(s, status);
+  }
+  post_output(s, r, RL_EVENT_OUTPUT_COMPLETED);
+  rl_rdd_unref(r->rdd);
+  r->rdd = NULL;
+  s->running--;
+  if (++b->ndone == b->nruns) complete(s, b);
+  pump(s);
+}
+
+static rl_output_run *next_run(rl_streaming *s)
+{
+  for (rl_batch *b = s->queue; b; b = b->next)
+    for (uint32_t i = 0; i < b->nruns; i++)
+      if (!b->runs[i].started) return &b->runs[i];
+  return NULL;
+}
+
+/* Starts outputs while there is room. An output may end before its fn returns, which comes back here: the outer call goes on then. */
+static void pump(rl_streaming *s)
+{
+  if (s->pumping) return;
+  s->pumping = true;
+  rl_output_run *r;
+  while (s->running < s->concurrent && (r = next_run(s))) {
+    r->started = true;
+    s->running++;
+    if (!r->batch->started_ns) start_batch(s, r->batch);
+    r->start = rl_clock_now(s->clock);
+    post_output(s, r, RL_EVENT_OUTPUT_STARTED);
+    r->output->fn(r->output->user, r->rdd, r->batch->time, r);
+  }
+  s->pumping = false;
+}
+
+/* Generation ---------------------------------------------------------------------------------------------------------------------- */
+
+static rl_status generate(rl_streaming *s, rl_batch *b)
+{
+  uint32_t outputs = 0;
+  for (rl_output *o = s->outputs; o; o = o->next) outputs++;
+  b->runs = rl_calloc(outputs + 1, sizeof *b->runs);
+  for (rl_output *o = s->outputs; o; o = o->next) {
+    rl_rdd *rdd = NULL;
+    rl_status st = rl_dstream_get(o->stream, b->time, &rdd);
+    if (st) return st;
+    if (!rdd) continue;
+    b->runs[b->nruns] = (rl_output_run){.batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
+    b->nruns++;
+  }
+  return RL_OK;
+}
+
+static void submit(rl_streaming *s, rl_batch *b)
+{
+  s->generating = b;
+  rl_status st = generate(s, b);
+  s->generating = NULL;
+  b->submitted = rl_clock_now(s->clock);
+  b->submitted_ns = rl_mono_ns();
+  *s->last_batch = b;
+  s->last_batch = &b->next;
+  post_batch(s, b, RL_EVENT_BATCH_SUBMITTED);
+  if (st) {
+    rl_error_prefix("batch %" PRId64 " ms: ", b->time);
+    rl_streaming_report(s, st);
+    for (uint32_t i = 0; i < b->nruns; i++) rl_rdd_unref(b->runs[i].rdd);
+    b->nruns = 0;
+  }
+  if (b->nruns == 0) complete(s, b);
+}
+
+void rl_batch_on_message(rl_message *m)
+{
+  rl_streaming *s = (rl_streaming *)((char *)m - offsetof(rl_streaming, tick_message));
+  if (s->generating) return; /* a transform waits for an action of its own; whoever generates takes the next tick as well */
+  rl_streaming_ref(s);
+  rl_batch *b;
+  while ((b = take_ticked(s))) {
+    submit(s, b);
+    pump(s);
+  }
+  rl_streaming_unref(s);
+}
+
+bool rl_batch_idle(const rl_streaming *s)
+{
+  rl_streaming *w = (rl_streaming *)s;
+  pthread_mutex_lock(&w->lock);
+  bool idle = !s->ticked && !s->queue && !s->generating;
+  pthread_mutex_unlock(&w->lock);
+  return idle;
+}
+
+/* Outputs that have not begun are taken as done; tells whether any still runs (it ends by itself). */
+static bool skip_waiting_outputs(rl_batch *b)
+{
+  for (uint32_t i = 0; i < b->nruns; i++) {
+    if (b->runs[i].started) continue;
+    b->runs[i].started = b->runs[i].done = true;
+    b->ndone++;
+  }
+  return b->ndone < b->nruns;
+}
+
+void rl_batch_drop_queued(rl_streaming *s)
+{
+  rl_batch *b;
+  while ((b = take_ticked(s))) free_batch(b);
+  rl_batch **at = &s->queue;
+  while ((b = *at)) {
+    if (skip_waiting_outputs(b)) {
+      at = &b->next;
+      continue;
+    }
+    *at = b->next;
+    free_batch(b);
+  }
+  s->last_batch = at;
+}

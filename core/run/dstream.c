@@ -1,0 +1,278 @@
+/* The graph of DStreams: nodes, what each gives in a batch, and how long it is kept (section 3 of the reference). */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "run/stream.h"
+
+static rl_status check_open(const rl_streaming *s, const char *what)
+{
+  switch (rl_streaming_state(s)) {
+  case RL_INITIALIZED: return RL_OK;
+  case RL_ACTIVE: return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was started", what);
+  default: return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was stopped", what);
+  }
+}
+
+static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n)
+{
+  rl_dstream *d = RL_NEW(rl_dstream);
+  d->s = s;
+  d->kind = kind;
+  d->op = op;
+  d->nparents = n;
+  d->parents = rl_calloc(n + 1, sizeof(rl_dstream *));
+  if (n) memcpy(d->parents, parents, n * sizeof(rl_dstream *));
+  d->slide = n ? parents[0]->slide : s->batch_ms;
+  d->label = op->site ? rl_format("%s at %s", op->name, op->site) : rl_strdup(op->name);
+  d->next = s->nodes;
+  s->nodes = d;
+  return d;
+}
+
+rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *site, rl_dstream **out)
+{
+  rl_status st = check_open(s, input->cls->name);
+  if (st) {
+    input->cls->destroy(input);
+    return st;
+  }
+  input->streaming = s;
+  input->id = s->next_input++;
+  char *name = rl_format("%s [%" PRId32 "]", input->cls->name, input->id);
+  rl_op like = {.kind = RL_OP_SOURCE, .name = name, .site = (char *)site};
+  *out = new_node(s, RL_NODE_INPUT, rl_op_new(&like), NULL, 0);
+  (*out)->input = input;
+  (*out)->remember = input->remember_ms;
+  rl_free(name);
+  return RL_OK;
+}
+
+static rl_status check_parents(rl_op const *op, rl_dstream *const *parents, uint32_t n)
+{
+  if (n == 0) return rl_fail(RL_EINVAL, "%s needs at least one stream", op->name);
+  for (uint32_t i = 1; i < n; i++) {
+    if (parents[i]->s != parents[0]->s) return rl_fail(RL_EINVAL, "%s: the streams belong to different contexts", op->name);
+    if (parents[i]->slide != parents[0]->slide)
+      return rl_fail(RL_EINVAL, "%s: the streams have different slides (%" PRId64 " ms and %" PRId64 " ms)", op->name, parents[0]->slide, parents[i]->slide);
+  }
+  return check_open(parents[0]->s, op->name);
+}
+
+rl_status rl_dstream_apply(rl_op *op, rl_dstream *const *parents, uint32_t n, rl_dstream **out)
+{
+  rl_status st = check_parents(op, parents, n);
+  if (!st) *out = new_node(parents[0]->s, RL_NODE_OP, rl_op_ref(op), parents, n);
+  return st;
+}
+
+rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn, void *user, void (*destroy)(void *),
+                               rl_dstream **out)
+{
+  rl_status st = check_parents(named, parents, n);
+  if (st) {
+    if (destroy) destroy(user);
+    return st;
+  }
+  *out = new_node(parents[0]->s, RL_NODE_TRANSFORM, rl_op_new(named), parents, n);
+  (*out)->transform = fn;
+  (*out)->user = user;
+  (*out)->destroy = destroy;
+  return RL_OK;
+}
+
+rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user, void (*destroy)(void *))
+{
+  rl_status st = check_open(d->s, name);
+  if (st) {
+    if (destroy) destroy(user);
+    return st;
+  }
+  rl_output *o = RL_NEW(rl_output);
+  *o = (rl_output){.stream = d, .fn = fn, .user = user, .destroy = destroy};
+  o->name = site ? rl_format("%s at %s", name, site) : rl_strdup(name);
+  *d->s->last_output = o;
+  d->s->last_output = &o->next;
+  return RL_OK;
+}
+
+/* What a stream gives at a time ---------------------------------------------------------------------------------------------- */
+
+static rl_generated *find(const rl_dstream *d, int64_t time)
+{
+  for (size_t i = d->ngenerated; i > 0; i--)
+    if (d->generated[i - 1].time == time) return &d->generated[i - 1];
+  return NULL;
+}
+
+static void remember(rl_dstream *d, int64_t time, rl_rdd *rdd)
+{
+  d->generated = rl_grow(d->generated, &d->generated_cap, d->ngenerated + 1, sizeof *d->generated);
+  size_t i = d->ngenerated++;
+  for (; i > 0 && d->generated[i - 1].time > time; i--) d->generated[i] = d->generated[i - 1];
+  d->generated[i] = (rl_generated){time, rdd};
+}
+
+static rl_status compute_input(rl_dstream *d, int64_t time, rl_rdd **out)
+{
+  rl_input_info info = {.stream = d->input->id};
+  rl_status st = d->input->cls->compute(d->input, time, out, &info);
+  if (st) rl_free(info.description);
+  else rl_batch_add_input(d->s, &info);
+  return st;
+}
+
+static rl_status missing(const rl_dstream *d, const rl_dstream *parent, int64_t time)
+{
+  return rl_fail(RL_ESTATE, "%s: %s has no RDD at %" PRId64 " ms, and %s needs one of every stream", d->label, parent->label, time, d->op->name);
+}
+
+/* The parents' RDDs into rdds[0..nparents); *none when the only parent of a plain operation has none. */
+static rl_status parent_rdds(rl_dstream *d, int64_t time, rl_rdd **rdds, bool *none) /* NOLINT(misc-no-recursion) */
+{
+  bool strict = d->kind == RL_NODE_TRANSFORM || d->nparents > 1 || d->op->kind == RL_OP_UNION;
+  for (uint32_t i = 0; i < d->nparents; i++) {
+    rl_status st = rl_dstream_get(d->parents[i], time, &rdds[i]);
+    if (st) return st;
+    if (!rdds[i] && strict) return missing(d, d->parents[i], time);
+    if (!rdds[i]) *none = true;
+  }
+  return RL_OK;
+}
+
+static rl_status compute_derived(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  rl_rdd **rdds = rl_calloc(d->nparents, sizeof(rl_rdd *));
+  bool none = false;
+  rl_status st = parent_rdds(d, time, rdds, &none);
+  if (!st && !none) {
+    if (d->kind == RL_NODE_TRANSFORM) st = d->transform(d->user, rdds, d->nparents, time, out);
+    else st = rl_rdd_apply(d->op, rdds, d->nparents, rl_context_parallelism(d->s->c), out);
+  }
+  for (uint32_t i = 0; i < d->nparents; i++) rl_rdd_unref(rdds[i]);
+  rl_free(rdds);
+  return st;
+}
+
+rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  *out = NULL;
+  if (d->s->zero == RL_NO_TIME) return rl_fail(RL_ESTATE, "%s: the context was not started", d->label);
+  if (time <= d->s->zero || (time - d->s->zero) % d->slide != 0) return RL_OK;
+  rl_generated *g = find(d, time);
+  if (!g) {
+    rl_rdd *rdd = NULL;
+    rl_status st = d->kind == RL_NODE_INPUT ? compute_input(d, time, &rdd) : compute_derived(d, time, &rdd);
+    if (st) return st;
+    if (rdd && d->persist) rl_rdd_persist(rdd);
+    remember(d, time, rdd);
+    g = find(d, time);
+  }
+  if (g->rdd) *out = rl_rdd_ref(g->rdd);
+  return RL_OK;
+}
+
+/* Start, clearing, end -------------------------------------------------------------------------------------------------------- */
+
+/* From each output down: a stream keeps its RDDs at least its slide, and as long as what stands on it. */
+static void reach(rl_dstream *d, int64_t remember_ms) /* NOLINT(misc-no-recursion) */
+{
+  d->reached = true;
+  if (d->remember < d->slide) d->remember = d->slide;
+  if (d->remember < remember_ms) d->remember = remember_ms;
+  for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], d->remember);
+}
+
+rl_status rl_graph_start(rl_streaming *s)
+{
+  for (rl_output *o = s->outputs; o; o = o->next) reach(o->stream, s->remember);
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->input->cls->start) continue;
+    rl_status st = d->input->cls->start(d->input);
+    if (st) return st;
+  }
+  return RL_OK;
+}
+
+static void drop_until(rl_dstream *d, int64_t until)
+{
+  bool unpersist = rl_conf_bool(rl_context_conf(d->s->c), "rille.streaming.unpersist");
+  size_t n = 0;
+  while (n < d->ngenerated && d->generated[n].time <= until) {
+    rl_rdd *rdd = d->generated[n++].rdd;
+    if (rdd && unpersist) rl_rdd_unpersist(rdd);
+    rl_rdd_unref(rdd);
+  }
+  if (!n) return;
+  d->ngenerated -= n;
+  memmove(d->generated, d->generated + n, d->ngenerated * sizeof *d->generated);
+}
+
+void rl_graph_forget(rl_streaming *s, int64_t time)
+{
+  int64_t longest = s->batch_ms;
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    if (d->reached) drop_until(d, time - d->remember);
+    if (d->kind != RL_NODE_INPUT) continue;
+    if (d->reached && d->remember > longest) longest = d->remember;
+    if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
+  }
+  rl_tracker_forget(s->tracker, time - longest);
+}
+
+void rl_graph_stop_inputs(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_INPUT && d->input->cls->stop) d->input->cls->stop(d->input);
+}
+
+static void delete_node(rl_dstream *d)
+{
+  for (size_t i = 0; i < d->ngenerated; i++) rl_rdd_unref(d->generated[i].rdd);
+  rl_free(d->generated);
+  if (d->destroy) d->destroy(d->user);
+  if (d->input) d->input->cls->destroy(d->input);
+  rl_op_unref(d->op);
+  rl_free(d->parents);
+  rl_free(d->label);
+  rl_free(d);
+}
+
+void rl_graph_delete(rl_streaming *s)
+{
+  while (s->outputs) {
+    rl_output *o = s->outputs;
+    s->outputs = o->next;
+    if (o->destroy) o->destroy(o->user);
+    rl_free(o->name);
+    rl_free(o);
+  }
+  while (s->nodes) {
+    rl_dstream *d = s->nodes;
+    s->nodes = d->next;
+    delete_node(d);
+  }
+}
+
+/* Looking at it ------------------------------------------------------------------------------------------------------------------ */
+
+void rl_dstream_persist(rl_dstream *d) { d->persist = true; }
+rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
+int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
+int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
+const char *rl_dstream_label(const rl_dstream *d) { return d->label; }
+
+static void debug_level(const rl_dstream *d, rl_buf *out, unsigned indent) /* NOLINT(misc-no-recursion) */
+{
+  for (; d; indent += 2) {
+    rl_buf_printf(out, "%*s%s", (int)indent, "", d->label);
+    if (d->op->uid) rl_buf_printf(out, " [uid %s]", d->op->uid);
+    if (d->persist) rl_buf_puts(out, " [persisted]");
+    rl_buf_putc(out, '\n');
+    for (uint32_t i = 0; d->nparents > 1 && i < d->nparents; i++) debug_level(d->parents[i], out, indent + 2);
+    d = d->nparents == 1 ? d->parents[0] : NULL;
+  }
+}
+
+void rl_dstream_debug(const rl_dstream *d, rl_buf *out) { debug_level(d, out, 0); }

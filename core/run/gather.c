@@ -1,0 +1,367 @@
+#include "run/gather.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "data/text.h"
+
+/* Sizes of text buffers: begun small, doubled while they fill up within a block interval, halved when they last long. */
+#define BUFFER_MIN ((size_t)64 << 10)
+#define BUFFER_MAX ((size_t)4 << 20)
+#define CUTS_LONG 16
+
+void rl_blocks_add(rl_blocks *l, rl_block *b)
+{
+  l->v = rl_grow(l->v, &l->cap, l->n + 1, sizeof *l->v);
+  l->v[l->n++] = b;
+}
+
+void rl_blocks_clear(rl_blocks *l)
+{
+  for (size_t i = 0; i < l->n; i++) rl_block_unref(l->v[i]);
+  rl_free(l->v);
+  *l = (rl_blocks){0};
+}
+
+/* The budget: counted by the gatherer and its blocks, which may outlive it. */
+
+typedef struct budget {
+  rl_block_owner owner;
+  _Atomic uint32_t refs;
+  _Atomic size_t used;
+  size_t limit;
+  atomic_bool held;     /* changes with the gate locked */
+  pthread_mutex_t gate; /* one change of `held` and its telling at a time */
+  pthread_cond_t open;  /* not held, or let go */
+  bool let_go;
+  void (*hold)(void *user, bool on);
+  void *user;
+} budget;
+
+static bool should_hold(budget *b)
+{
+  size_t used = atomic_load(&b->used);
+  return atomic_load(&b->held) ? used > b->limit / 2 : used >= b->limit;
+}
+
+/* After each change of `used`. The loop looks again after `held` was set: a release that came in between saw the old value and left. */
+static void budget_changed(budget *b)
+{
+  if (should_hold(b) == atomic_load(&b->held)) return;
+  pthread_mutex_lock(&b->gate);
+  for (bool on = should_hold(b); on != atomic_load(&b->held); on = should_hold(b)) {
+    atomic_store(&b->held, on);
+    if (!on) pthread_cond_broadcast(&b->open);
+    if (b->hold && !b->let_go) b->hold(b->user, on);
+  }
+  pthread_mutex_unlock(&b->gate);
+}
+
+static void budget_unref(budget *b)
+{
+  if (atomic_fetch_sub(&b->refs, 1) != 1) return;
+  pthread_cond_destroy(&b->open);
+  pthread_mutex_destroy(&b->gate);
+  rl_free(b);
+}
+
+static void budget_released(rl_block_owner *owner, size_t bytes)
+{
+  budget *b = (budget *)owner;
+  atomic_fetch_sub(&b->used, bytes);
+  budget_changed(b);
+  budget_unref(b);
+}
+
+static budget *budget_new(const rl_gather_spec *spec)
+{
+  budget *b = RL_NEW(budget);
+  b->owner.released = budget_released;
+  atomic_init(&b->refs, 1);
+  b->limit = spec->max_buffered;
+  b->hold = spec->hold;
+  b->user = spec->user;
+  if (pthread_mutex_init(&b->gate, NULL) != 0 || pthread_cond_init(&b->open, NULL) != 0) abort();
+  return b;
+}
+
+/* Sources with a `hold` have been told and never wait here. */
+static rl_status budget_wait(budget *b)
+{
+  if (b->hold || !atomic_load(&b->held)) return RL_OK;
+  pthread_mutex_lock(&b->gate);
+  while (atomic_load(&b->held) && !b->let_go) pthread_cond_wait(&b->open, &b->gate);
+  bool held = atomic_load(&b->held);
+  pthread_mutex_unlock(&b->gate);
+  return held ? rl_fail(RL_ECANCELLED, "the receiver is stopping") : RL_OK;
+}
+
+/* The gatherer. */
+
+struct rl_gather {
+  budget *budget;
+  size_t max_record;
+  pthread_mutex_t lock; /* guards all below */
+  bool closed;
+  rl_bytes *data; /* the open text buffer; NULL until the first reserve */
+  size_t at, whole, fill;
+  size_t size;   /* of the next buffer */
+  unsigned cuts; /* by time since the buffer was begun */
+  rl_builder *builder; /* the open records: a chunk being built behind finished ones */
+  rl_chunks chunks;
+  size_t chunk_bytes; /* of `chunks` */
+  size_t counted;     /* what the open records have in the budget */
+  rl_blocks ready;
+};
+
+rl_gather *rl_gather_new(const rl_gather_spec *spec)
+{
+  rl_gather *g = RL_NEW(rl_gather);
+  if (pthread_mutex_init(&g->lock, NULL) != 0) abort();
+  g->budget = budget_new(spec);
+  g->max_record = spec->max_record;
+  g->size = BUFFER_MIN;
+  g->builder = rl_builder_new();
+  return g;
+}
+
+void rl_gather_delete(rl_gather *g)
+{
+  if (!g) return;
+  rl_gather_let_go(g);
+  rl_blocks_clear(&g->ready);
+  rl_chunks_clear(&g->chunks);
+  rl_builder_delete(g->builder);
+  rl_bytes_unref(g->data);
+  budget_unref(g->budget);
+  pthread_mutex_destroy(&g->lock);
+  rl_free(g);
+}
+
+/* All with the lock held, up to the calls of the header. */
+
+static rl_status check_open(const rl_gather *g)
+{
+  return g->closed ? rl_fail(RL_ECANCELLED, "the receiver was stopped") : RL_OK;
+}
+
+static rl_block_owner *new_owner(rl_gather *g)
+{
+  atomic_fetch_add(&g->budget->refs, 1);
+  return &g->budget->owner;
+}
+
+static void move_whole(rl_gather *g, size_t whole)
+{
+  atomic_fetch_add(&g->budget->used, whole - g->whole);
+  g->whole = whole;
+}
+
+static void cut_text(rl_gather *g)
+{
+  if (g->whole == g->at) return;
+  rl_blocks_add(&g->ready, rl_block_text(g->data, g->at, g->whole, new_owner(g)));
+  g->at = g->whole;
+}
+
+static void cut_records(rl_gather *g)
+{
+  rl_chunk *last = rl_builder_finish(g->builder);
+  if (last) rl_chunks_add(&g->chunks, last);
+  if (g->chunks.n == 0) return;
+  rl_block *block = rl_block_chunks(&g->chunks, new_owner(g));
+  atomic_fetch_add(&g->budget->used, block->bytes - g->counted); /* may be negative: sizes wrap round */
+  g->counted = g->chunk_bytes = 0;
+  rl_blocks_add(&g->ready, block);
+}
+
+static rl_status next_buffer(rl_gather *g, size_t least)
+{
+  size_t rest = g->fill - g->whole;
+  if (g->data && g->cuts <= 1 && g->size < BUFFER_MAX) g->size *= 2;
+  if (g->cuts > CUTS_LONG && g->size > BUFFER_MIN) g->size /= 2;
+  size_t size = 2 * rest + least;
+  rl_bytes *next = rl_bytes_new(size > g->size ? size : g->size);
+  if (!next) return RL_ENOMEM;
+  cut_text(g);
+  if (rest > 0) memcpy(next->data, g->data->data + g->whole, rest);
+  rl_bytes_unref(g->data);
+  g->data = next;
+  g->at = g->whole = 0;
+  g->fill = rest;
+  g->cuts = 0;
+  return RL_OK;
+}
+
+rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room)
+{
+  pthread_mutex_lock(&g->lock);
+  rl_status st = check_open(g);
+  if (st == RL_OK && (!g->data || g->data->cap - g->fill < least)) st = next_buffer(g, least);
+  if (st == RL_OK) {
+    *p = g->data->data + g->fill;
+    *room = g->data->cap - g->fill;
+  }
+  pthread_mutex_unlock(&g->lock);
+  return st;
+}
+
+/* How many bytes can be looked at before a line that is too long must have shown: one more than a record may have, and behind a \r
+ * there the byte that tells what it is. */
+static size_t next_step(const rl_gather *g)
+{
+  size_t partial = g->fill - g->whole;
+  return partial > g->max_record ? 1 : g->max_record + 1 - partial;
+}
+
+/* The partial line holds no line end, except that its last byte may be a \r; so the search begins there. */
+static void take_in(rl_gather *g, size_t n)
+{
+  size_t from = g->fill > g->whole ? g->fill - 1 : g->fill;
+  g->fill += n;
+  size_t whole = rl_text_complete(g->data->data + from, g->fill - from, false);
+  if (whole > 0) move_whole(g, from + whole);
+}
+
+static bool cut_long_line(rl_gather *g)
+{
+  if (g->fill - g->whole <= g->max_record || g->data->data[g->fill - 1] == '\r') return false;
+  move_whole(g, g->whole + g->max_record);
+  cut_text(g);
+  return true;
+}
+
+rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
+{
+  *cut_line = false;
+  pthread_mutex_lock(&g->lock);
+  rl_status st = check_open(g);
+  while (st == RL_OK && n > 0) {
+    size_t step = next_step(g);
+    if (step > n) step = n;
+    take_in(g, step);
+    n -= step;
+    if (cut_long_line(g)) *cut_line = true;
+  }
+  if (g->whole - g->at >= RL_GATHER_BLOCK) cut_text(g);
+  pthread_mutex_unlock(&g->lock);
+  budget_changed(g->budget);
+  return st;
+}
+
+/* What is left becomes a line. It is cut off at once, so that what the next connection brings is not joined to it. */
+static void end_line(rl_gather *g)
+{
+  if (g->fill == g->whole) return;
+  move_whole(g, g->fill);
+  cut_text(g);
+}
+
+void rl_gather_end_text(rl_gather *g)
+{
+  pthread_mutex_lock(&g->lock);
+  end_line(g);
+  pthread_mutex_unlock(&g->lock);
+  budget_changed(g->budget);
+}
+
+static rl_status add_record(rl_gather *g, const rl_value *fields, uint32_t n)
+{
+  rl_status st = rl_builder_add(g->builder, fields, n);
+  if (st != RL_OK) return st;
+  if (rl_builder_full(g->builder)) {
+    rl_chunk *full = rl_builder_finish(g->builder);
+    g->chunk_bytes += full->bytes;
+    rl_chunks_add(&g->chunks, full);
+  }
+  size_t bytes = g->chunk_bytes + rl_builder_bytes(g->builder);
+  atomic_fetch_add(&g->budget->used, bytes - g->counted);
+  g->counted = bytes;
+  if (bytes >= RL_GATHER_BLOCK) cut_records(g);
+  return RL_OK;
+}
+
+rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
+{
+  rl_status st = budget_wait(g->budget);
+  if (st != RL_OK) return st;
+  pthread_mutex_lock(&g->lock);
+  st = check_open(g);
+  if (st == RL_OK) st = add_record(g, fields, n);
+  pthread_mutex_unlock(&g->lock);
+  budget_changed(g->budget);
+  return st;
+}
+
+/* What is open is cut first, so that blocks stand in the order in which they were stored. */
+static void add_block(rl_gather *g, rl_chunks *chunks)
+{
+  cut_text(g);
+  cut_records(g);
+  rl_block *block = rl_block_chunks(chunks, new_owner(g));
+  atomic_fetch_add(&g->budget->used, block->bytes);
+  rl_blocks_add(&g->ready, block);
+}
+
+rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
+{
+  rl_status st = budget_wait(g->budget);
+  if (st == RL_OK) {
+    pthread_mutex_lock(&g->lock);
+    st = check_open(g);
+    if (st == RL_OK && chunks->n > 0) add_block(g, chunks);
+    pthread_mutex_unlock(&g->lock);
+    budget_changed(g->budget);
+  }
+  rl_chunks_clear(chunks);
+  return st;
+}
+
+void rl_gather_cut(rl_gather *g)
+{
+  pthread_mutex_lock(&g->lock);
+  g->cuts++;
+  cut_text(g);
+  cut_records(g);
+  pthread_mutex_unlock(&g->lock);
+  budget_changed(g->budget);
+}
+
+void rl_gather_take(rl_gather *g, rl_blocks *out)
+{
+  rl_gather_cut(g);
+  pthread_mutex_lock(&g->lock);
+  for (size_t i = 0; i < g->ready.n; i++) rl_blocks_add(out, g->ready.v[i]);
+  g->ready.n = 0;
+  pthread_mutex_unlock(&g->lock);
+}
+
+bool rl_gather_is_empty(rl_gather *g)
+{
+  pthread_mutex_lock(&g->lock);
+  bool empty = g->ready.n == 0 && g->fill == g->at && g->chunks.n == 0 && rl_builder_count(g->builder) == 0;
+  pthread_mutex_unlock(&g->lock);
+  return empty;
+}
+
+void rl_gather_let_go(rl_gather *g)
+{
+  budget *b = g->budget;
+  pthread_mutex_lock(&b->gate);
+  b->let_go = true;
+  pthread_cond_broadcast(&b->open);
+  pthread_mutex_unlock(&b->gate);
+}
+
+void rl_gather_close(rl_gather *g)
+{
+  pthread_mutex_lock(&g->lock);
+  g->closed = true;
+  end_line(g);
+  cut_text(g);
+  cut_records(g);
+  pthread_mutex_unlock(&g->lock);
+  budget_changed(g->budget);
+}

@@ -1,0 +1,60 @@
+/* Gathering: what one source stores becomes blocks. The part of a receiver that knows nothing of streaming contexts.
+ *
+ * Text. The source reads into the open buffer (reserve, commit). A cut takes what is between the last cut and the end of the last whole line
+ * as a block over that same buffer, and filling goes on behind it: bytes once cut never change, so workers read them while the source writes further on. Only
+ * when a buffer has no room left is anything copied: the partial last line, into the next buffer.
+ *
+ *     data:  | cut into blocks | whole lines | partial line | room |
+ *                              at            whole          fill    cap
+ *
+ * Budget. Whole lines, records and blocks not yet released count; a partial line does not (it is bounded by max_record, and
+ * holding the source back for it would be for ever). At max_buffered the source is held back, below half of it let go.
+ *
+ * Store, reserve, commit and end_text are called by one thread at a time, cut, take and the rest by any. One lock, held for appends and cuts only. */
+#ifndef RL_RUN_GATHER_H
+#define RL_RUN_GATHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "data/block.h"
+
+#define RL_GATHER_BLOCK (UINT64_C(4) << 20) /* a block is cut at this size at the latest */
+
+/* A list of blocks, in order; {0} is empty. Each entry holds a reference. */
+typedef struct rl_blocks {
+  rl_block **v;
+  size_t n, cap;
+} rl_blocks;
+
+void rl_blocks_add(rl_blocks *l, rl_block *b); /* takes over the reference */
+void rl_blocks_clear(rl_blocks *l);
+
+typedef struct rl_gather_spec {
+  size_t max_record;   /* a longer line is cut; > 0 */
+  size_t max_buffered; /* > 0 */
+  /* Any thread, one call at a time, without the gatherer's lock; must neither wait nor call the gatherer. NULL: store calls wait instead. */
+  void (*hold)(void *user, bool on);
+  void *user;
+} rl_gather_spec;
+
+typedef struct rl_gather rl_gather;
+
+rl_gather *rl_gather_new(const rl_gather_spec *spec);
+void rl_gather_delete(rl_gather *g); /* blocks that are still out may outlive it */
+
+/* See run/receiver.h. *cut_line: a line was longer than max_record. RL_ECANCELLED once closed. */
+rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room);
+rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line);
+void rl_gather_end_text(rl_gather *g);
+rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n);
+rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure */
+
+void rl_gather_cut(rl_gather *g);
+void rl_gather_take(rl_gather *g, rl_blocks *out); /* cuts, and moves out all blocks */
+bool rl_gather_is_empty(rl_gather *g);              /* no blocks, and nothing open */
+
+void rl_gather_let_go(rl_gather *g); /* nobody waits and `hold` is not called from now on */
+void rl_gather_close(rl_gather *g);  /* cuts all, a partial line too; nothing more is taken. Blocks stay */
+
+#endif

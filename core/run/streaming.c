@@ -1,0 +1,398 @@
+#include "run/streaming.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "run/stream.h"
+
+#define SECOND_NS INT64_C(1000000000)
+
+/* Driver threads of several contexts may exist in one process, but only one context may be active. */
+static _Atomic(rl_streaming *) active;
+static volatile sig_atomic_t signals_seen; /* since the active context's start */
+
+/* Making and freeing -------------------------------------------------------------------------------------------------------- */
+
+static void on_timer(rl_timer *t);
+static void stop_now(rl_streaming *s, bool graceful);
+
+rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
+{
+  if (batch_ms <= 0) return rl_fail(RL_EINVAL, "the batch duration must be greater than 0, not %" PRId64 " ms", batch_ms);
+  if (rl_context_is_stopped(c)) return rl_fail(RL_ESTATE, "the context was stopped");
+  rl_streaming *s = RL_NEW(rl_streaming);
+  s->refs = 1;
+  s->c = rl_context_ref(c);
+  const char *clock = rl_conf_text(rl_context_conf(c), "rille.streaming.clock");
+  s->clock = clock[0] == 'm' ? rl_clock_new_manual(0) : rl_clock_new_system();
+  s->batch_ms = batch_ms;
+  s->zero = RL_NO_TIME;
+  atomic_init(&s->state, RL_INITIALIZED);
+  s->last_output = &s->outputs;
+  s->last_batch = &s->queue;
+  s->last_ticked = &s->ticked;
+  s->next_tick = RL_NO_TIME;
+  s->concurrent = (uint32_t)rl_conf_int(rl_context_conf(c), "rille.streaming.concurrentJobs");
+  s->tick_message.run = rl_batch_on_message;
+  s->timer.fire = on_timer;
+  pthread_mutex_init(&s->lock, NULL);
+  rl_events_init(s);
+  s->tracker = rl_tracker_new(s);
+  *out = s;
+  return RL_OK;
+}
+
+rl_streaming *rl_streaming_ref(rl_streaming *s)
+{
+  s->refs++;
+  return s;
+}
+
+static void destroy(rl_streaming *s)
+{
+  rl_driver_cancel(rl_context_driver(s->c), &s->tick_message);
+  rl_batch_drop_queued(s);
+  rl_graph_delete(s);
+  rl_tracker_delete(s->tracker);
+  rl_events_delete(s);
+  rl_clock_delete(s->clock);
+  rl_error_clear(&s->error);
+  pthread_mutex_destroy(&s->lock);
+  rl_context_unref(s->c);
+  rl_free(s);
+}
+
+void rl_streaming_unref(rl_streaming *s)
+{
+  if (!s) return;
+  if (s->refs == 1 && rl_streaming_state(s) == RL_ACTIVE && !s->stopping) stop_now(s, false);
+  if (--s->refs == 0) destroy(s);
+}
+
+rl_context *rl_streaming_context(rl_streaming *s) { return s->c; }
+rl_clock *rl_streaming_clock(rl_streaming *s) { return s->clock; }
+int64_t rl_streaming_batch_ms(const rl_streaming *s) { return s->batch_ms; }
+int64_t rl_streaming_zero_time(const rl_streaming *s) { return s->zero; }
+rl_state rl_streaming_state(const rl_streaming *s) { return (rl_state)atomic_load(&((rl_streaming *)s)->state); }
+rl_tracker *rl_streaming_tracker(rl_streaming *s) { return s->tracker; }
+rl_streaming *rl_streaming_active(void) { return atomic_load(&active); }
+
+rl_status rl_streaming_remember(rl_streaming *s, int64_t ms)
+{
+  if (rl_streaming_state(s) != RL_INITIALIZED) return rl_fail(RL_ESTATE, "remember: the context was started already");
+  if (s->remember) return rl_fail(RL_EINVAL, "remember was set before, to %" PRId64 " ms; it can be set once", s->remember);
+  if (ms <= 0) return rl_fail(RL_EINVAL, "remember: the duration must be greater than 0");
+  s->remember = ms;
+  return RL_OK;
+}
+
+void rl_streaming_report(rl_streaming *s, rl_status status)
+{
+  (void)status;
+  rl_error e;
+  rl_error_take(&e);
+  if (s->stopping && e.code == RL_ECANCELLED) { /* what an immediate stop cut off */
+    rl_error_clear(&e);
+    return;
+  }
+  rl_err("%s%s%s", e.message, e.trace ? "\n" : "", e.trace ? e.trace : "");
+  rl_error_clear(&s->error);
+  s->error = e;
+  s->has_error = true;
+}
+
+/* Ticks ------------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t wall_ns(void)
+{
+  struct timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return (int64_t)ts.tv_sec * SECOND_NS + ts.tv_nsec;
+}
+
+/* When `time` by the system's wall clock comes, on the monotonic clock. Read anew for every tick, so there is no drift. */
+static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
+
+/* The next tick that is due by the wall clock; RL_NO_TIME when none is. */
+static int64_t take_due(rl_streaming *s)
+{
+  pthread_mutex_lock(&s->lock);
+  int64_t t = s->next_tick;
+  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t + s->batch_ms;
+  else t = RL_NO_TIME;
+  pthread_mutex_unlock(&s->lock);
+  return t;
+}
+
+static void on_timer(rl_timer *timer)
+{
+  rl_streaming *s = (rl_streaming *)((char *)timer - offsetof(rl_streaming, timer));
+  int64_t t;
+  while ((t = take_due(s)) != RL_NO_TIME) rl_batch_tick(s, t, mono_of(t)); /* late ones in order, none left out */
+  pthread_mutex_lock(&s->lock);
+  int64_t next = s->next_tick;
+  pthread_mutex_unlock(&s->lock);
+  if (next != RL_NO_TIME) rl_timer_set(s->c, &s->timer, mono_of(next));
+}
+
+static void set_next_tick(rl_streaming *s, int64_t time)
+{
+  pthread_mutex_lock(&s->lock);
+  s->next_tick = time;
+  pthread_mutex_unlock(&s->lock);
+}
+
+/* Start --------------------------------------------------------------------------------------------------------------------------- */
+
+static rl_status check_start(rl_streaming *s)
+{
+  if (rl_streaming_state(s) == RL_STOPPED) return rl_fail(RL_ESTATE, "the streaming context was stopped; it cannot be started again, make a new one");
+  if (!s->outputs) return rl_fail(RL_EINVAL, "no output operation was registered, so there is nothing to do; add print, foreachRDD or a save");
+  if (rl_context_is_stopped(s->c)) return rl_fail(RL_ESTATE, "the context was stopped");
+  rl_streaming *none = NULL;
+  if (!atomic_compare_exchange_strong(&active, &none, s))
+    return rl_fail(RL_ESTATE, "another streaming context of this process is active; stop it first");
+  return RL_OK;
+}
+
+static rl_status start_sources(rl_streaming *s)
+{
+  rl_status st = rl_graph_start(s);
+  if (!st) st = rl_tracker_start(s->tracker);
+  return st;
+}
+
+rl_status rl_streaming_start(rl_streaming *s)
+{
+  if (rl_streaming_state(s) == RL_ACTIVE) {
+    rl_warn("start: the streaming context is active already");
+    return RL_OK;
+  }
+  rl_status st = check_start(s);
+  if (st) return st;
+  int64_t first = (rl_clock_now(s->clock) / s->batch_ms + 1) * s->batch_ms;
+  s->zero = first - s->batch_ms;
+  st = start_sources(s);
+  if (st) {
+    rl_error e;
+    rl_error_take(&e);
+    rl_tracker_stop(s->tracker);
+    rl_graph_stop_inputs(s);
+    atomic_store(&s->state, RL_STOPPED);
+    atomic_store(&active, NULL);
+    return rl_error_raise(&e);
+  }
+  atomic_store(&s->state, RL_ACTIVE);
+  signals_seen = 0;
+  set_next_tick(s, first);
+  rl_events_post(s, &(rl_event){.kind = RL_EVENT_STREAMING_STARTED, .time = rl_clock_now(s->clock)});
+  if (!rl_clock_is_manual(s->clock)) rl_timer_set(s->c, &s->timer, mono_of(first));
+  return RL_OK;
+}
+
+/* Signals ------------------------------------------------------------------------------------------------------------------------------ */
+
+static rl_driver *volatile signalled; /* whose wait the handler ends */
+
+int rl_streaming_signals(void) { return signals_seen; }
+
+static void on_signal(int sig)
+{
+  (void)sig;
+  int saved = errno;
+  signals_seen = signals_seen + 1;
+  if (signalled) rl_driver_wake(signalled);
+  errno = saved;
+}
+
+typedef struct caught {
+  bool on;
+  struct sigaction old_int, old_term;
+} caught;
+
+static void catch_signals(rl_streaming *s, caught *c)
+{
+  if (signalled) return; /* an outer wait has them */
+  signalled = rl_context_driver(s->c);
+  struct sigaction act = {.sa_handler = on_signal};
+  sigemptyset(&act.sa_mask);
+  c->on = sigaction(SIGINT, &act, &c->old_int) == 0 && sigaction(SIGTERM, &act, &c->old_term) == 0;
+}
+
+static void release_signals(caught *c)
+{
+  if (!c->on) return;
+  sigaction(SIGINT, &c->old_int, NULL);
+  sigaction(SIGTERM, &c->old_term, NULL);
+  signalled = NULL;
+}
+
+/* Stop ------------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef bool condition(void *arg);
+
+static bool nothing_unallocated(void *arg)
+{
+  rl_streaming *s = arg;
+  return signals_seen > 1 || !rl_tracker_has_unallocated(s->tracker);
+}
+
+static bool idle(void *arg)
+{
+  rl_streaming *s = arg;
+  return rl_batch_idle(s) && rl_events_empty(s);
+}
+
+static bool idle_or_hurried(void *arg) { return signals_seen > 1 || idle(arg); }
+
+static int64_t left(int64_t deadline_ns)
+{
+  int64_t ns = deadline_ns - rl_mono_ns();
+  return ns > 0 ? ns : 0;
+}
+
+static void manual_tick(rl_streaming *s)
+{
+  int64_t t = s->next_tick;
+  rl_clock_set(s->clock, t);
+  set_next_tick(s, t + s->batch_ms);
+  rl_batch_tick(s, t, rl_mono_ns());
+}
+
+static int64_t graceful_limit_ns(const rl_streaming *s)
+{
+  if (rl_conf_is_set(rl_context_conf(s->c), "rille.streaming.gracefulStopTimeout"))
+    return rl_conf_us(rl_context_conf(s->c), "rille.streaming.gracefulStopTimeout") * 1000;
+  int64_t ns = 10 * s->batch_ms * 1000000;
+  return ns > 10 * SECOND_NS ? ns : 10 * SECOND_NS;
+}
+
+/* What was received is allocated by a tick still to come and worked off. */
+static void work_off(rl_streaming *s)
+{
+  rl_driver *d = rl_context_driver(s->c);
+  int64_t limit = graceful_limit_ns(s), deadline = rl_mono_ns() + limit;
+  if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) manual_tick(s);
+  bool done = rl_driver_serve(d, nothing_unallocated, s, limit);
+  set_next_tick(s, RL_NO_TIME);
+  rl_timer_cancel(s->c, &s->timer);
+  if (done) done = rl_driver_serve(d, idle_or_hurried, s, left(deadline));
+  if (!done)
+    rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and not worked off is lost", (double)limit / 1e9);
+}
+
+static void cut_off(rl_streaming *s)
+{
+  rl_driver *d = rl_context_driver(s->c);
+  set_next_tick(s, RL_NO_TIME);
+  rl_timer_cancel(s->c, &s->timer);
+  rl_batch_drop_queued(s);
+  if (s->running && !rl_driver_serve(d, idle_or_hurried, s, 2 * SECOND_NS)) {
+    rl_context_cancel_jobs(s->c);
+    if (!rl_driver_serve(d, idle, s, 5 * SECOND_NS)) rl_warn("outputs still run and are left behind");
+  }
+}
+
+static void stop_now(rl_streaming *s, bool graceful)
+{
+  s->stopping = true;
+  rl_streaming_ref(s);
+  rl_tracker_stop(s->tracker);
+  if (graceful) work_off(s);
+  cut_off(s);
+  rl_graph_stop_inputs(s);
+  atomic_store(&active, NULL);
+  atomic_store(&s->state, RL_STOPPED);
+  rl_driver_serve(rl_context_driver(s->c), idle, s, 0); /* the last events */
+  rl_streaming_unref(s);
+}
+
+static void finish_stop(rl_streaming *s)
+{
+  bool context = s->stop_context;
+  s->stop_asked = false;
+  if (rl_streaming_state(s) == RL_ACTIVE && !s->stopping) stop_now(s, s->stop_graceful);
+  if (context) rl_context_stop(s->c);
+}
+
+rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
+{
+  rl_state state = rl_streaming_state(s);
+  s->stop_context = stop_context;
+  s->stop_graceful = graceful;
+  if (state != RL_ACTIVE) {
+    rl_warn("stop: the streaming context was %s", state == RL_STOPPED ? "stopped already" : "not started");
+    atomic_store(&s->state, RL_STOPPED);
+    if (stop_context && !rl_driver_in_message(rl_context_driver(s->c))) rl_context_stop(s->c);
+    return RL_OK;
+  }
+  if (rl_driver_in_message(rl_context_driver(s->c))) {
+    s->stop_asked = true;
+    rl_driver_wake(rl_context_driver(s->c));
+    return RL_OK;
+  }
+  finish_stop(s);
+  return RL_OK;
+}
+
+/* Waiting ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static bool something_to_do(void *arg)
+{
+  rl_streaming *s = arg;
+  return rl_streaming_state(s) == RL_STOPPED || s->stop_asked || s->has_error || signals_seen > 0;
+}
+
+static rl_status take_error(rl_streaming *s)
+{
+  if (!s->has_error) return RL_OK;
+  s->has_error = false;
+  return rl_error_raise(&s->error);
+}
+
+static void obey_signal(rl_streaming *s)
+{
+  if (signals_seen == 0 || rl_streaming_state(s) != RL_ACTIVE) return;
+  bool graceful = rl_conf_bool(rl_context_conf(s->c), "rille.streaming.stopGracefullyOnShutdown");
+  rl_info("asked to stop by a signal (%s; a second one stops at once)", graceful ? "gracefully" : "at once");
+  rl_streaming_stop(s, true, graceful);
+}
+
+rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped)
+{
+  if (rl_driver_in_message(rl_context_driver(s->c))) return rl_fail(RL_ESTATE, "awaitTermination cannot be called inside a function that the engine called");
+  caught c = {0};
+  rl_streaming_ref(s);
+  if (signals) catch_signals(s, &c);
+  rl_driver_serve(rl_context_driver(s->c), something_to_do, s, timeout_ms < 0 ? -1 : timeout_ms * 1000000);
+  if (s->stop_asked) finish_stop(s);
+  else if (!s->has_error) obey_signal(s);
+  release_signals(&c);
+  *stopped = rl_streaming_state(s) == RL_STOPPED;
+  rl_status st = take_error(s);
+  rl_streaming_unref(s);
+  return st;
+}
+
+rl_status rl_streaming_advance(rl_streaming *s, int64_t ms)
+{
+  if (!rl_clock_is_manual(s->clock)) return rl_fail(RL_ESTATE, "the clock is the system's; set rille.streaming.clock to manual to move it by hand");
+  if (ms < 0) return rl_fail(RL_EINVAL, "a clock cannot go back");
+  rl_driver *d = rl_context_driver(s->c);
+  if (rl_driver_in_message(d)) return rl_fail(RL_ESTATE, "the clock cannot be moved inside a function that the engine called");
+  int64_t until = rl_clock_now(s->clock) + ms;
+  rl_streaming_ref(s);
+  while (rl_streaming_state(s) == RL_ACTIVE && s->next_tick != RL_NO_TIME && s->next_tick <= until) {
+    manual_tick(s);
+    rl_driver_serve(d, idle, s, -1);
+    if (s->stop_asked) finish_stop(s);
+  }
+  rl_clock_set(s->clock, until);
+  rl_driver_serve(d, idle, s, -1);
+  rl_streaming_unref(s);
+  return RL_OK;
+}

@@ -1,0 +1,108 @@
+/* One attempt of one task: the records of a partition, into an exchange or a result. */
+#include <inttypes.h>
+
+#include "base/hash.h"
+#include "data/sort.h"
+#include "run/engine.h"
+
+uint32_t rl_task_outputs(const rl_stage *s)
+{
+  if (!s->target || s->target->op->part == RL_PART_RANGE) return 1;
+  return s->target->partitions;
+}
+
+typedef rl_status consume(void *to, rl_chunk *chunk, bool *enough);
+
+static rl_status run_through(rl_pull *in, const rl_task *task, consume *f, void *to)
+{
+  bool enough = false;
+  while (!enough) {
+    if (atomic_load_explicit(task->cancelled, memory_order_relaxed)) return rl_fail(RL_ECANCELLED, "cancelled");
+    rl_chunk *chunk;
+    rl_status st = rl_pull_next(in, &chunk);
+    if (st || !chunk) return st;
+    st = f(to, chunk, &enough);
+    rl_chunk_unref(chunk);
+    if (st) return st;
+  }
+  return RL_OK;
+}
+
+typedef struct result {
+  const rl_job *job;
+  rl_chunks *out;
+  uint64_t count;
+} result;
+
+static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
+{
+  result *r = to;
+  uint64_t n = chunk->n;
+  if (r->job->limit && r->count + n >= r->job->limit) {
+    n = r->job->limit - r->count;
+    *enough = true;
+  }
+  r->count += n;
+  if (r->job->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
+  return RL_OK;
+}
+
+static rl_status split(void *to, rl_chunk *chunk, bool *enough)
+{
+  (void)enough;
+  return rl_splitter_add(to, chunk);
+}
+
+static rl_status gather(void *to, rl_chunk *chunk, bool *enough)
+{
+  (void)enough;
+  rl_chunks_add(to, rl_chunk_ref(chunk));
+  return RL_OK;
+}
+
+static rl_status run_map(const rl_rdd *target, rl_pull *in, const rl_task *task, rl_chunks *out)
+{
+  const rl_op *op = target->op;
+  if (op->part == RL_PART_RANGE) {
+    rl_chunks all = {0};
+    rl_status st = run_through(in, task, gather, &all);
+    if (!st) st = rl_sort_chunks(&all, op->descending, out);
+    rl_chunks_clear(&all);
+    return st;
+  }
+  rl_splitter *s = rl_splitter_new(op->part, target->partitions, op->part == RL_PART_HASH, task->seed);
+  rl_status st = run_through(in, task, split, s);
+  if (!st) rl_splitter_finish(s, out);
+  rl_splitter_delete(s);
+  return st;
+}
+
+rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_chunks *out, uint64_t *count)
+{
+  rl_stage *s = a->stage;
+  rl_task task = {
+    .job = s->id,
+    .stage = s->id,
+    .partition = a->partition,
+    .attempt = a->attempt,
+    .max_attempts = c->max_failures,
+    .batch_time = s->batch_time,
+    .seed = rl_hash_u64(a->partition, s->seed),
+    .local = local,
+    .cancelled = &s->cancelled,
+  };
+  if (c->hooks.begin) c->hooks.begin(c->hooks.user, local, &task);
+  rl_fn *map_fn = s->target ? s->target->op->map_fn : NULL;
+  rl_pull *in = NULL;
+  rl_status st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
+  if (!st && s->target) {
+    st = run_map(s->target, in, &task, out);
+  } else if (!st) {
+    result r = {s->job, out, 0};
+    st = run_through(in, &task, keep, &r);
+    *count = r.count;
+  }
+  rl_pull_close(in);
+  if (c->hooks.end) c->hooks.end(c->hooks.user, local, &task, st);
+  return st;
+}

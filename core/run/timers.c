@@ -1,0 +1,91 @@
+/* The sched thread: timers, in order of their due times. */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "run/engine.h"
+
+static void unlink_timer(rl_context *c, rl_timer *t)
+{
+  rl_timer **at = &c->timers;
+  while (*at && *at != t) at = &(*at)->next;
+  if (*at) *at = t->next;
+  t->armed = false;
+}
+
+void rl_timer_set(rl_context *c, rl_timer *t, int64_t due_ns)
+{
+  pthread_mutex_lock(&c->timer_lock);
+  if (t->armed) unlink_timer(c, t);
+  t->due_ns = due_ns;
+  t->armed = true;
+  rl_timer **at = &c->timers;
+  while (*at && (*at)->due_ns <= due_ns) at = &(*at)->next;
+  t->next = *at;
+  *at = t;
+  if (c->timers == t) pthread_cond_signal(&c->timer_changed);
+  pthread_mutex_unlock(&c->timer_lock);
+}
+
+void rl_timer_cancel(rl_context *c, rl_timer *t)
+{
+  pthread_mutex_lock(&c->timer_lock);
+  bool self = pthread_equal(pthread_self(), c->sched);
+  do {
+    if (t->armed) unlink_timer(c, t);
+    if (c->firing != t || self) break;
+    pthread_cond_wait(&c->timer_fired, &c->timer_lock);
+  } while (true); /* what fired may have armed it again */
+  pthread_mutex_unlock(&c->timer_lock);
+}
+
+static void fire_first(rl_context *c)
+{
+  rl_timer *t = c->timers;
+  c->timers = t->next;
+  t->armed = false;
+  c->firing = t;
+  pthread_mutex_unlock(&c->timer_lock);
+  t->fire(t);
+  pthread_mutex_lock(&c->timer_lock);
+  c->firing = NULL;
+  pthread_cond_broadcast(&c->timer_fired);
+}
+
+static void *sched_main(void *arg)
+{
+  rl_context *c = arg;
+  rl_thread_signals();
+  pthread_mutex_lock(&c->timer_lock);
+  while (!c->sched_ends) {
+    if (!c->timers) {
+      pthread_cond_wait(&c->timer_changed, &c->timer_lock);
+      continue;
+    }
+    int64_t due = c->timers->due_ns;
+    if (due <= rl_mono_ns()) {
+      fire_first(c);
+      continue;
+    }
+    struct timespec ts = {.tv_sec = due / 1000000000, .tv_nsec = due % 1000000000};
+    pthread_cond_clockwait(&c->timer_changed, &c->timer_lock, CLOCK_MONOTONIC, &ts);
+  }
+  pthread_mutex_unlock(&c->timer_lock);
+  return NULL;
+}
+
+rl_status rl_timers_start(rl_context *c)
+{
+  int err = pthread_create(&c->sched, NULL, sched_main, c);
+  return err ? rl_fail(RL_ENOMEM, "cannot start the sched thread: %s", strerror(err)) : RL_OK;
+}
+
+void rl_timers_stop(rl_context *c)
+{
+  pthread_mutex_lock(&c->timer_lock);
+  c->sched_ends = true;
+  pthread_cond_broadcast(&c->timer_changed);
+  pthread_mutex_unlock(&c->timer_lock);
+  pthread_join(c->sched, NULL);
+}

@@ -1,0 +1,163 @@
+/* Outputs: the bodies of foreachRDD and the like, each run in a coroutine of its own once a batch, so that several can wait for their jobs at the same time. */
+#include "base/mem.h"
+#include "bind.h"
+
+/* One run of an output. Its coroutine is anchored in the registry. */
+typedef struct rl_outrun {
+  struct rl_outrun *next;
+  rl_callback *body;
+  lua_State *co;
+  int ref;
+  rl_waiter *waiter; /* what it waits for; NULL: it runs */
+  rl_output_run *run;
+} rl_outrun;
+
+/* One step of a run, for the gate. */
+typedef struct step {
+  rl_outrun *run;
+  rl_rdd *rdd;
+  int64_t time;
+  bool waits;       /* out: it waits for a job */
+  rl_status status; /* out: else how it ended */
+} step;
+
+/* --- life of a run ---------------------------------------------------------------------------------------------------- */
+
+static rl_outrun *new_run(rl_callback *body, rl_output_run *handle)
+{
+  rl_outrun *run = RL_NEW(rl_outrun);
+  *run = (rl_outrun){.next = body->bind->runs, .body = body, .ref = LUA_NOREF, .run = handle};
+  body->bind->runs = run;
+  return run;
+}
+
+static void delete_run(rl_outrun *run)
+{
+  rl_bind *b = run->body->bind;
+  rl_outrun **at = &b->runs;
+  while (*at != run) at = &(*at)->next;
+  *at = run->next;
+  if (run->waiter) run->waiter->run = NULL;
+  luaL_unref(b->current, LUA_REGISTRYINDEX, run->ref);
+  rl_free(run);
+}
+
+static void delete_output(void *user)
+{
+  rl_callback *body = user;
+  rl_outrun *next;
+  for (rl_outrun *run = body->bind->runs; run; run = next) {
+    next = run->next;
+    if (run->body == body) delete_run(run);
+  }
+  rl_callback_delete(body);
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------ */
+
+/* The error of a dead coroutine; on the way the variables it was to close are closed. */
+static rl_status failed(lua_State *L, lua_State *co, int status)
+{
+  if (status == LUA_ERRMEM) {
+    lua_resetthread(co);
+    lua_pushnil(L);
+    return rl_gate_fail(L, status);
+  }
+  lua_xmove(co, L, 1);
+  luaL_tolstring(L, -1, NULL);
+  lua_remove(L, -2);
+  rl_gate_trace(L, co, 0);
+  const char *trace = lua_tostring(L, -1);
+  if (*trace) lua_pushfstring(L, "%s\n%s", lua_tostring(L, -2), trace);
+  else lua_pushvalue(L, -2);
+  lua_resetthread(co);
+  return rl_gate_fail(L, status);
+}
+
+static int advance(lua_State *L, step *s, int nargs)
+{
+  rl_outrun *run = s->run;
+  lua_State *co = run->co;
+  int results = 0;
+  int status = lua_resume(co, L, nargs, &results);
+  rl_bind_enter(L);
+  if (status == LUA_YIELD && run->waiter) {
+    s->waits = true;
+  } else if (status == LUA_OK) {
+    s->status = RL_OK;
+  } else if (status == LUA_YIELD) {
+    lua_resetthread(co);
+    s->status = rl_fail(RL_EUSER, "the function of an output must not yield; make a coroutine of your own in it");
+  } else {
+    s->status = failed(L, co, status);
+  }
+  return 0;
+}
+
+static int begin(lua_State *L)
+{
+  step *s = lua_touserdata(L, 1);
+  rl_outrun *run = s->run;
+  run->co = lua_newthread(L);
+  run->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  rl_callback_push(L, run->body);
+  rl_push_rdd(L, s->rdd);
+  lua_pushinteger(L, s->time);
+  lua_xmove(L, run->co, 3);
+  return advance(L, s, 2);
+}
+
+static int go_on(lua_State *L) { return advance(L, lua_touserdata(L, 1), 0); }
+
+static void drive(rl_outrun *run, lua_CFunction how, step *s)
+{
+  rl_status st = rl_gate(run->body->bind, how, s);
+  if (!st && s->waits) return;
+  if (!st) st = s->status;
+  rl_output_run *handle = run->run;
+  delete_run(run);
+  rl_output_done(handle, st);
+}
+
+static void on_output(void *user, rl_rdd *rdd, int64_t time, rl_output_run *handle)
+{
+  rl_outrun *run = new_run(user, handle);
+  drive(run, begin, &(step){.run = run, .rdd = rdd, .time = time});
+}
+
+/* --- waiting ---------------------------------------------------------------------------------------------------------- */
+
+bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w)
+{
+  rl_outrun *run = b->runs;
+  while (run && run->co != L) run = run->next;
+  if (!run || !lua_isyieldable(L)) return false;
+  run->waiter = w;
+  w->run = run;
+  return true;
+}
+
+void rl_outrun_resume(rl_waiter *w)
+{
+  rl_outrun *run = w->run;
+  if (!run) return;
+  rl_outrun_forget(w);
+  drive(run, go_on, &(step){.run = run});
+}
+
+void rl_outrun_forget(rl_waiter *w)
+{
+  if (w->run) w->run->waiter = NULL;
+  w->run = NULL;
+}
+
+/* DStream:output(name, site, body) */
+int rl_dstream_add_output(lua_State *L)
+{
+  rl_dstream *d = rl_check_dstream(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  const char *site = luaL_optstring(L, 3, NULL);
+  rl_callback *body = rl_callback_new(L, 4);
+  rl_bind_check(L, rl_dstream_output(d, name, site, on_output, body, delete_output));
+  return 0;
+}

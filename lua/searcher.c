@@ -1,0 +1,40 @@
+#include "searcher.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "embed.h"
+
+static const rl_embedded *find(const char *name)
+{
+  for (const rl_embedded *e = rl_embedded_stdlib; e->name; e++)
+    if (strcmp(e->name, name) == 0) return e;
+  return NULL;
+}
+
+static int search(lua_State *L)
+{
+  const char *name = luaL_checkstring(L, 1);
+  const rl_embedded *e = find(name);
+  if (!e) {
+    lua_pushfstring(L, "no module '%s' in the library of rille", name);
+    return 1;
+  }
+  const char *chunk = lua_pushfstring(L, "=[%s]", name);
+  if (luaL_loadbufferx(L, e->source, e->size, chunk, "t") != LUA_OK) return lua_error(L);
+  lua_pushstring(L, chunk + 1);
+  return 2;
+}
+
+void rl_searcher_install(lua_State *L)
+{
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "searchers");
+  for (lua_Integer i = luaL_len(L, -1); i >= 2; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, search);
+  lua_rawseti(L, -2, 2);
+  lua_pop(L, 2);
+}

@@ -1,0 +1,60 @@
+/* Shared by the files of worker.h and luafn.h; private to them.
+ *
+ *   worker.c     the state's life: allocator, hooks of the context, interrupts, the cache of images
+ *   sandbox.c    what the state offers
+ *   failure.c    from Lua errors to rl_error
+ *   luafn.c      rl_fn over Lua functions; opening a chain of them
+ *   operator.c   one fused segment as an rl_pull; what generated code calls
+ *   records.c    steps that need no Lua */
+#ifndef RL_LUA_WORKER_IMPL_H
+#define RL_LUA_WORKER_IMPL_H
+
+#include <lua.h>
+#include <signal.h>
+
+#include "worker.h"
+
+struct rl_worker {
+  const rl_worker_config *config;
+  lua_State *L;        /* NULL when it could not be made */
+  size_t used;         /* bytes the state holds */
+  bool exhausted;      /* ran out of memory: to be discarded */
+  const rl_task *task; /* NULL between tasks */
+  lua_State *engine;   /* the coroutine of the operator that runs; it is not the user's to yield from */
+  rl_buf trace;        /* kept by rl_worker_traceback for rl_worker_fail */
+  rl_buf where;        /* likewise: "job.lua:3" */
+
+  /* Read by the signal handler. */
+  lua_State *volatile running;
+  volatile sig_atomic_t interrupted; /* an rl_status, 0: no */
+};
+
+static inline rl_worker *rl_worker_of(lua_State *L) { return *(rl_worker **)lua_getextraspace(L); }
+
+/* Raised in place of an error value when the cause is kept elsewhere: in the operator, or as an interrupt. */
+extern const char rl_raised;
+int rl_raise(lua_State *L);
+
+/* lua_resume with `co` published as the running coroutine; *from* is what ran before. */
+int rl_worker_resume(rl_worker *w, lua_State *co, int nargs, int *nresults);
+/* lua_resetthread, published likewise: runs what is still to be closed. The error value is left on co. */
+int rl_worker_reset(rl_worker *w, lua_State *co);
+/* To be called when a published coroutine has returned to L: an interrupt goes on there. */
+void rl_worker_check_interrupt(lua_State *L);
+
+/* A bounded cache in the registry, under the address `cache`: what was not used since `limit` other entries came may be gone.
+ * get: replaces the key on top by its value (nil when absent) and tells whether there is one. put: pops key and value. */
+bool rl_recent_get(lua_State *L, const void *cache);
+void rl_recent_put(lua_State *L, const void *cache, lua_Integer limit);
+
+/* Sandbox, in two parts: first the functions that are closed or replaced, then (what travels by name being registered) the tables made read-only. */
+void rl_sandbox_functions(lua_State *L);
+void rl_sandbox_freeze(lua_State *L);
+
+/* Registers what generated code calls and loads the code generator. */
+void rl_luafn_prepare(lua_State *L);
+
+/* Appends the user's frames of a thread to `trace`, the first one's "file:line" to `where`. Returns the current line of the innermost generated function, 0 if there is none. */
+int rl_failure_frames(lua_State *L, rl_buf *trace, rl_buf *where);
+
+#endif

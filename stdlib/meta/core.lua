@@ -1,0 +1,134 @@
+---@meta rille.core
+--- The primitives that lua/ binds from the engine, as `require "rille.core"`: the contract between lua/bind*.c and stdlib/.
+--- Internal: jobs use `require "rille"`. Handles are userdata; a handle of something gone (context stopped) raises a clear error. Errors are raised as
+--- strings "message" (argument errors through luaL_argerror-like text at the user's level are made in stdlib), with the user's traceback of a failed task behind a newline.
+
+---@class rille.core
+local core = {}
+
+core.version = "0.1.0"
+
+-- values ---------------------------------------------------------------------------------------------------------------
+core.null = nil ---@type userdata rille.null of this state
+function core.tuple(...) end               ---@return table rille.tuple(...)
+function core.isTuple(v) end               ---@return boolean
+function core.format(...) end              ---@return string text of one record with these fields, as print shows it
+function core.log(level, message) end      ---@param level "debug"|"info"|"warn"|"error"
+function core.setLogLevel(level) end       ---@param level "debug"|"info"|"warn"|"error"|"off"
+function core.monotonic() end              ---@return number seconds, monotonic
+function core.now() end                    ---@return integer wall clock, ms since the epoch
+function core.workerModule(name, source) end -- internal tests only: nothing to use
+
+-- functions and operations ------------------------------------------------------------------------------------------------
+---@class rille.core.Fn: userdata
+---@param spec { kind: string, functions: function[], name: string, site: string?, uid: string?, param: integer? } kinds: lua/luafn.c
+---@return rille.core.Fn  closures are kept with it until captured; diagnosed now (raises what cannot travel at all)
+function core.fn(spec) end
+---@param fns rille.core.Fn[] captures the unbound ones among them, all in one image with one memo
+function core.capture(fns) end
+
+---@class rille.core.Op: userdata
+---@param spec { kind: "narrow"|"shuffle"|"union"|"coalesce", name: string, site: string?, uid: string?, fn: rille.core.Fn?, mapFn: rille.core.Fn?, part: "hash"|"roundRobin"|"range"|nil, partitions: integer?, descending: boolean?, keepsKeys: boolean? }
+---@return rille.core.Op
+function core.op(spec) end
+
+-- contexts and RDDs ----------------------------------------------------------------------------------------------------------
+---@class rille.core.Context: userdata
+local Context = {}
+---@param conf table<string, string|number|boolean> any setting; appName, master, clock for short
+---@param properties string? a file read first
+---@return rille.core.Context
+function core.context(conf, properties) end
+function Context:stop() end
+function Context:isStopped() end           ---@return boolean
+function Context:workers() end             ---@return integer
+function Context:parallelism() end         ---@return integer rille.default.parallelism, else the number of workers
+function Context:parallelismIsSet() end    ---@return boolean was rille.default.parallelism given
+function Context:conf(key) end             ---@return string value given or default, "" when unset
+---@param records any[] plain values or tuples; list cut at floor(i*len/n); `length` for lists that may hold nil is refused
+---@return rille.core.Rdd
+function Context:parallelize(records, partitions) end
+function Context:textFile(path, partitions) end     ---@return rille.core.Rdd
+function Context:binaryRecords(path, length) end    ---@return rille.core.Rdd
+function Context:objectFile(path) end               ---@return rille.core.Rdd
+function Context:blocks(texts) end                  ---@return rille.core.Rdd one partition a string, each cut into lines in place
+function Context:empty(partitions) end              ---@return rille.core.Rdd
+---@param rdd rille.core.Rdd
+---@param kind "collect"|"partitions"|"count"|"run" collect: one array of records; partitions: an array of arrays; count: integer; run: nothing
+---@param options { partitions: integer[]?, limit: integer?, time: integer?, what: string } partitions count from 0 here
+---@return any  Inside an output's coroutine (and nowhere deeper) it yields, so that other outputs run meanwhile; elsewhere it serves messages while it waits
+function Context:run(rdd, kind, options) end
+---@param options { dir: string, format: "text"|"objects", overwrite: boolean, time: integer?, what: string }
+function Context:save(rdd, options) end
+
+---@class rille.core.Rdd: userdata
+local Rdd = {}
+---@param op rille.core.Op
+---@param parents rille.core.Rdd[]
+---@param parallelism integer 0: settled by the parents
+---@return rille.core.Rdd
+function core.apply(op, parents, parallelism) end
+function Rdd:id() end                      ---@return integer
+function Rdd:partitions() end              ---@return integer
+function Rdd:isHashed() end                ---@return boolean partitioned by key
+function Rdd:persist() end
+function Rdd:unpersist() end
+function Rdd:isPersisted() end             ---@return boolean
+function Rdd:setName(name) end
+function Rdd:name() end                    ---@return string?
+function Rdd:label() end                   ---@return string "map at job.lua:3"
+function Rdd:debug() end                   ---@return string lineage
+
+-- streaming ------------------------------------------------------------------------------------------------------------------
+---@class rille.core.Streaming: userdata
+local Streaming = {}
+---@param batchMs integer
+---@return rille.core.Streaming
+function core.streaming(context, batchMs) end
+function core.active() end                 ---@return rille.core.Streaming? the same userdata as made by core.streaming
+function Streaming:socket(host, port, site) end      ---@return rille.core.DStream
+function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStream
+---@param spec { path: string, format: "text"|"binary", recordLength: integer?, newFilesOnly: boolean, filter: (fun(path: string): boolean)?, site: string? }
+function Streaming:files(spec) end                   ---@return rille.core.DStream
+--- An input whose RDDs a driver function gives: compute(time) -> rille.core.Rdd or nil (no RDD in this batch).
+---@param compute fun(time: integer): rille.core.Rdd?
+function Streaming:input(name, compute, site) end    ---@return rille.core.DStream
+--- A receiver in Lua on a thread and state of its own. `definition` is captured (functions and plain values of the table travel) at start: fields onStart(self), onStop(self) and whatever else. In
+--- its state `self` has methods store(...) (fields of a record; an array table given as the only argument to storeMany is a block), storeMany(array or iterator), restart(message[, seconds]),
+--- reportError(message[, error]), stop(message), isStopped(), isStarted(), streamId().
+function Streaming:receiver(definition, name, site) end  ---@return rille.core.DStream
+--- socketStream: converter(read) runs on a thread and state of its own, once a connection; read(n) gives up to n bytes or nil at the end, read("l") a line without its end; it returns an iterator of records.
+function Streaming:socketConverter(host, port, converter, site) end  ---@return rille.core.DStream
+--- Captures what belongs to receivers and converters, then starts.
+function Streaming:start() end
+function Streaming:stop(stopContext, graceful) end
+---@return boolean stopped; raises a reported failure once
+function Streaming:await(timeoutMs) end
+function Streaming:sleep(ms) end           -- serves messages meanwhile
+function Streaming:state() end             ---@return "INITIALIZED"|"ACTIVE"|"STOPPED"
+function Streaming:remember(ms) end
+function Streaming:zeroTime() end          ---@return integer? ms
+function Streaming:time() end              ---@return integer the configured clock, ms
+function Streaming:isManual() end          ---@return boolean
+function Streaming:advance(ms) end
+---@param listener fun(event: table) event.kind "streamingStarted"|"batchSubmitted"|"batchStarted"|"batchCompleted"|"outputOperationStarted"|"outputOperationCompleted"|"receiverStarted"|"receiverError"|"receiverStopped"; fields as in section 19 of the reference, and totalMicros (tick due to completion), processingMicros
+function Streaming:addListener(listener) end
+function Streaming:context() end           ---@return rille.core.Context
+
+---@class rille.core.DStream: userdata
+local DStream = {}
+function core.dapply(op, parents) end      ---@param op rille.core.Op @param parents rille.core.DStream[] @return rille.core.DStream
+---@param fn fun(rdds: rille.core.Rdd[], time: integer): rille.core.Rdd runs on the driver
+---@param named { name: string, site: string?, uid: string? }
+function core.dtransform(named, parents, fn) end     ---@return rille.core.DStream
+--- body runs on the driver, in a coroutine, once a batch.
+---@param body fun(rdd: rille.core.Rdd, time: integer)
+function DStream:output(name, site, body) end
+function DStream:persist() end
+function DStream:slide() end               ---@return integer ms
+function DStream:inputId() end             ---@return integer -1 when no input
+function DStream:get(time) end             ---@return rille.core.Rdd?
+function DStream:label() end               ---@return string
+function DStream:debug() end               ---@return string
+
+return core

@@ -1,0 +1,255 @@
+--- DStreams: for every batch an RDD. A DStream is described here when the job makes it; its primitive counterpart is
+--- made at start, when all uids are known; inputs exist from the beginning. Operations are in ops.lua;
+--- here are transform, outputs, and what a stream says of itself.
+local class = require "rille.class"
+local check = require "rille.check"
+local core = require "rille.core"
+local ops = require "rille.ops"
+local RDD = require "rille.rdd"
+local site = require "rille.site"
+local steps = require "rille.steps"
+local uid = require "rille.uid"
+
+---@class rille.DStream
+---@field package owner rille.StreamingContext
+---@field package operation string            "map", "socketTextStream"
+---@field package detail string?              "localhost:9999"
+---@field package site string?
+---@field package parents rille.DStream[]
+---@field package number integer              in order of making
+---@field package twin integer                which one among its like (uid.lua)
+---@field package children table<string, integer>
+---@field package given string?               uid by stream:uid
+---@field package make function?              (self, handles of the parents, uid) -> handle, its Fns
+---@field package handle rille.core.DStream?  from start on; inputs: always
+---@field package persisted boolean?
+local DStream = class "DStream"
+
+---@param value any
+---@return boolean
+function DStream.is(value) return getmetatable(value) == DStream end
+
+--- Describes a stream and enters it into its context.
+---@param owner rille.StreamingContext
+---@param node table fields of the new stream: operation, parents, and make or handle
+---@return rille.DStream
+function DStream.add(owner, node)
+  local nodes = owner.nodes
+  node.owner, node.number, node.children = owner, #nodes + 1, {}
+  node.site = node.site or site.here()
+  uid.enlist(node, owner.roots)
+  nodes[node.number] = setmetatable(node, DStream)
+  return node
+end
+
+--- The result of an operation.
+---@param name string
+---@param parents rille.DStream[]
+---@param plan rille.Part[]
+---@param strict boolean a batch in which the parent has no RDD is an error
+---@return rille.DStream
+function DStream:derive(name, parents, plan, strict)
+  self.owner:check_open()
+  local where = site.here()
+  steps.make(plan, name, where) -- functions that cannot travel are refused here, where the job hands them over
+  local function make(_, handles, own)
+    local made = steps.make(plan, name, where, own)
+    if strict then
+      local context = self.owner.sc
+      local function compute(rdds) return RDD.chain(context, made, rdds) end
+      return core.dtransform({ name = name, site = where, uid = own }, handles, compute), made.fns
+    end
+    for _, part in ipairs(made.ops) do handles = { core.dapply(part.op, handles) } end
+    return handles[1], made.fns
+  end
+  return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make })
+end
+
+--- Makes the primitive stream; the parents' exist.
+---@param own string its uid
+---@return rille.core.Fn[] to be captured
+function DStream:materialise(own)
+  local fns = {}
+  if self.make then
+    local handles = {}
+    for i, parent in ipairs(self.parents) do handles[i] = parent.handle end
+    self.handle, fns = self:make(handles, own)
+    self.make = nil
+  end
+  if self.persisted then self.handle:persist() end
+  return fns
+end
+
+--- Keyed operations on streams have the context's number of partitions, whatever the parents have.
+function DStream:defaultPartitions() return self.owner.sc.handle:parallelism() end
+
+ops.install(DStream, "stream")
+
+local function method(name, takes, body)
+  DStream[name] = function(self, ...)
+    check.self(DStream, name, self)
+    return body(self, check.arguments(name, takes, 1, ...))
+  end
+end
+
+-- transform -----------------------------------------------------------------------------------------------------------
+
+-- What a driver function gave for a batch: the primitive RDD, ready to run.
+local function rdd_given(owner, name, where, result)
+  if not RDD.is(result) then
+    error(site.located(where, ("the function given to %s returned %s where an RDD is needed; for nothing return " ..
+      "ssc:context():emptyRDD()"):format(name, result == nil and "nothing" or "a " .. check.describe(result))), 0)
+  end
+  if result.owner ~= owner.sc then
+    error(site.located(where, ("the function given to %s returned an RDD of another context"):format(name)), 0)
+  end
+  result:capture()
+  return result.handle
+end
+
+--- A stream whose RDDs a driver function makes out of those of its parents.
+---@param owner rille.StreamingContext
+---@param name string
+---@param parents rille.DStream[]
+---@param call fun(rdds: rille.RDD[], time: integer): rille.RDD
+---@return rille.DStream
+function DStream.transformed(owner, name, parents, call)
+  owner:check_open()
+  local where = site.here()
+  local function compute(handles, time)
+    local rdds = {}
+    for i, handle in ipairs(handles) do rdds[i] = RDD.wrap(owner.sc, handle, { time = time, site = where }) end
+    return rdd_given(owner, name, where, call(rdds, time))
+  end
+  local function make(_, handles, own)
+    return core.dtransform({ name = name, site = where, uid = own }, handles, compute), {}
+  end
+  return DStream.add(owner, { operation = name, parents = parents, site = where, make = make })
+end
+
+method("transform", { "function" }, function(self, f)
+  return DStream.transformed(self.owner, "transform", { self }, function(rdds, time) return f(rdds[1], time) end)
+end)
+
+function DStream:transformWith(other, f)
+  check.self(DStream, "transformWith", self)
+  if not DStream.is(other) then check.bad(1, "transformWith", "DStream", other) end
+  check.argument(2, "transformWith", "function", f)
+  if other.owner ~= self.owner then
+    check.fail "bad argument #1 to 'transformWith' (the DStreams are of different contexts)"
+  end
+  return DStream.transformed(self.owner, "transformWith", { self, other },
+    function(rdds, time) return f(rdds[1], rdds[2], time) end)
+end
+
+-- outputs -------------------------------------------------------------------------------------------------------------
+
+---@param stream rille.DStream
+---@param name string
+---@param body fun(rdd: rille.RDD, time: integer)
+local function output(stream, name, body)
+  local owner, where = stream.owner, site.here()
+  owner:check_open()
+  local function run(handle, time) body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
+  owner.outputs[#owner.outputs + 1] = { stream = stream, name = name, site = where, run = run }
+end
+
+method("foreachRDD", { "function" }, function(self, f) output(self, "foreachRDD", f) end)
+
+local DASHES = ("-"):rep(43)
+
+local function format(record)
+  if core.isTuple(record) then return core.format(table.unpack(record, 1, record.n)) end
+  return core.format(record)
+end
+
+method("print", { "count?" }, function(self, n)
+  n = n or 10
+  output(self, "print", function(rdd, time)
+    local records = RDD.head(rdd, "print", n + 1)
+    local lines = { DASHES, ("Time: %d ms"):format(time), DASHES }
+    for i = 1, math.min(n, #records) do lines[#lines + 1] = format(records[i]) end
+    if #records > n then lines[#lines + 1] = "..." end
+    lines[#lines + 1] = "\n"
+    local written, why = io.stdout:write(table.concat(lines, "\n"))
+    if written then written, why = io.stdout:flush() end
+    if not written then error(site.located(rdd.site, "print: standard output cannot be written: " .. why), 0) end
+  end)
+end)
+
+local function saves(name, files)
+  method(name, { "string?", "string?" }, function(self, prefix, suffix)
+    prefix = prefix and prefix ~= "" and prefix .. "-" or ""
+    suffix = suffix and suffix ~= "" and "." .. suffix or ""
+    output(self, name, function(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end)
+  end)
+end
+
+saves("saveAsTextFiles", "text")
+saves("saveAsObjectFiles", "objects")
+
+-- the stream itself ---------------------------------------------------------------------------------------------------
+
+method("persist", {}, function(self)
+  if self.owner:getState() ~= "INITIALIZED" then
+    check.fail "unsupported operation: a stream can not be persisted after its context was started"
+  end
+  self.persisted = true
+  return self
+end)
+
+DStream.cache = DStream.persist
+
+function DStream:uid(name)
+  check.self(DStream, "uid", self)
+  self.owner:check_open()
+  uid.give(self, name, self.owner.nodes)
+  return self
+end
+
+-- Down to the grid of the stream's batches.
+local function aligned(time, zero, slide, which)
+  local floored = time - (time - zero) % slide
+  if floored ~= time then
+    core.log("warn", ("slice: the %s time %d ms is not that of a batch; %d ms is used"):format(which, time, floored))
+  end
+  return floored
+end
+
+method("slice", { "time", "time" }, function(self, from, to)
+  local zero = self.owner.handle:zeroTime()
+  if not (zero and self.handle) then check.fail "illegal state: slice needs a context that was started" end
+  local slide = self.handle:slide()
+  from, to = aligned(from, zero, slide, "first"), aligned(to, zero, slide, "last")
+  local rdds = {}
+  for time = math.max(from, zero), to, slide do
+    local handle = self.handle:get(time)
+    if handle then rdds[#rdds + 1] = RDD.wrap(self.owner.sc, handle, { time = time, site = self.site }) end
+  end
+  return rdds
+end)
+
+method("context", {}, function(self) return self.owner end)
+
+method("slideDuration", {}, function(self) return self.owner.batch_ms / 1000 end)
+
+--- "map at job.lua:3"
+---@return string
+function DStream:label() return self.site and self.operation .. " at " .. self.site or self.operation end
+
+function DStream:__tostring() return "DStream " .. self:label() end
+
+method("toDebugString", {}, function(self)
+  local uids, lines, shown = uid.all(self.owner.nodes), {}, {}
+  local open = { { self, 0 } }
+  while #open > 0 do
+    local node, depth = table.unpack(table.remove(open))
+    lines[#lines + 1] = ("%s%s [uid %s]%s"):format(("  "):rep(depth), node:label(), uids[node],
+      shown[node] and " (see above)" or "")
+    for i = shown[node] and 0 or #node.parents, 1, -1 do open[#open + 1] = { node.parents[i], depth + 1 } end
+    shown[node] = true
+  end
+  return table.concat(lines, "\n")
+end)
+
+return DStream

@@ -1,0 +1,23 @@
+--- Rille: streaming jobs in Lua. `local rille = require "rille"`; stdlib/meta/rille.lua describes all that is in here.
+local check = require "rille.check"
+local Context = require "rille.context"
+local core = require "rille.core"
+local once = require "rille.once"
+local StreamingContext = require "rille.streaming"
+
+local rille = {
+  version = core.version,
+  tuple = core.tuple,
+  null = core.null,
+  once = once,
+  Context = Context,
+  StreamingContext = StreamingContext,
+}
+
+--- Waits, and serves the active context meanwhile.
+---@param seconds number
+function rille.sleep(seconds)
+  core.sleep(check.argument(1, "sleep", "seconds", seconds))
+end
+
+return rille

@@ -1,0 +1,156 @@
+--- The operations: one entry gives the method of RDDs, of DStreams, or of both.
+---
+--- An entry says what the call takes and what it is made of:
+---   rdd, stream   which of the two have it; stream = "strict": a batch in which the parent has no RDD is an error
+---   others        how many RDDs (DStreams) come first in the call, { least, most }
+---   takes         kinds of the arguments behind them (check.lua)
+---   plan(self, arguments...)  the parts (steps.lua); self:defaultPartitions() is nil where the engine settles it
+local check = require "rille.check"
+local steps = require "rille.steps"
+
+local narrow, keyed_narrow, step = steps.narrow, steps.keyed_narrow, steps.step
+
+---@class rille.Operation
+---@field rdd boolean?
+---@field stream boolean|"strict"|nil
+---@field others integer[]?
+---@field takes string[]
+---@field plan fun(self: table, ...: any): rille.Part[]
+
+---@type table<string, rille.Operation>
+local operations = {}
+
+-- record by record ----------------------------------------------------------------------------------------------------
+
+operations.map = { rdd = true, stream = true, takes = { "function" },
+  plan = function(_, f) return { narrow("map", f) } end }
+
+operations.flatMap = { rdd = true, stream = true, takes = { "function" },
+  plan = function(_, f) return { narrow("flatMap", f) } end }
+
+operations.filter = { rdd = true, stream = true, takes = { "function" },
+  plan = function(_, f) return { keyed_narrow("filter", f) } end }
+
+operations.mapValues = { rdd = true, stream = true, takes = { "function" },
+  plan = function(_, f) return { keyed_narrow("mapValues", f) } end }
+
+operations.flatMapValues = { rdd = true, stream = true, takes = { "function" },
+  plan = function(_, f) return { keyed_narrow("flatMapValues", f) } end }
+
+-- partition by partition ----------------------------------------------------------------------------------------------
+
+operations.mapPartitions = { rdd = true, stream = true, takes = { "function", "boolean?" },
+  plan = function(_, f, keeps) return { (keeps and keyed_narrow or narrow)("mapPartitions", f) } end }
+
+operations.mapPartitionsWithIndex = { rdd = true, takes = { "function", "boolean?" },
+  plan = function(_, f, keeps) return { (keeps and keyed_narrow or narrow)("mapPartitionsWithIndex", f) } end }
+
+operations.glom = { rdd = true, stream = true, takes = {},
+  plan = function() return { narrow "glom" } end }
+
+operations.repartition = { rdd = true, stream = "strict", takes = { "partitions" },
+  plan = function(_, n) return { steps.round_robin(n) } end }
+
+operations.coalesce = { rdd = true, takes = { "partitions", "boolean?" },
+  plan = function(_, n, shuffle)
+    return { shuffle and steps.round_robin(n) or { kind = "coalesce", partitions = n } }
+  end }
+
+-- all records ---------------------------------------------------------------------------------------------------------
+
+operations.union = { rdd = true, stream = true, others = { 1, math.huge }, takes = {},
+  plan = function() return { { kind = "union" } } end }
+
+operations.distinct = { rdd = true, takes = { "partitions?" },
+  plan = function(self, n)
+    local record, one = steps.record_and_one()
+    return { record, one, steps.first_by_key(n or self:getNumPartitions()), steps.to_key() }
+  end }
+
+operations.sortBy = { rdd = true, takes = { "function", "boolean?", "partitions?" },
+  plan = function(self, f, ascending, n)
+    return { narrow("keyed", f), steps.in_order(ascending ~= false, n or self:getNumPartitions()), narrow "unpack" }
+  end }
+
+-- On RDDs `count`, `reduce` and `countByValue` are actions (rdd.lua).
+operations.count = { stream = "strict", takes = {},
+  plan = function(self) return { narrow "countRecords", steps.total(self:defaultPartitions()) } end }
+
+operations.reduce = { stream = true, takes = { "function" },
+  plan = function(_, f) return { steps.under_one_key(), steps.reduce_by_key(f, 1), narrow "unpack" } end }
+
+operations.countByValue = { stream = true, takes = { "partitions?" },
+  plan = function(self, n)
+    local record, one = steps.record_and_one()
+    return { record, one, steps.sum_by_key(n or self:defaultPartitions()) }
+  end }
+
+-- by key --------------------------------------------------------------------------------------------------------------
+
+operations.sortByKey = { rdd = true, takes = { "boolean?", "partitions?" },
+  plan = function(self, ascending, n) return { steps.in_order(ascending ~= false, n or self:getNumPartitions()) } end }
+
+operations.groupByKey = { rdd = true, stream = true, takes = { "partitions?" },
+  plan = function(self, n) return { steps.by_key(step "group", n or self:defaultPartitions()) } end }
+
+operations.reduceByKey = { rdd = true, stream = true, takes = { "function", "partitions?" },
+  plan = function(self, f, n) return { steps.reduce_by_key(f, n or self:defaultPartitions()) } end }
+
+operations.combineByKey = { rdd = true, stream = true,
+  takes = { "function", "function", "function", "partitions?", "boolean?" },
+  plan = function(self, create, merge_value, merge_combiners, n, map_side)
+    n = n or self:defaultPartitions()
+    if map_side == false then return { steps.by_key(step("aggregate", create, merge_value), n) } end
+    return { steps.by_key(step("merge", merge_combiners), n, step("combine", create, merge_value)) }
+  end }
+
+operations.cogroup = { rdd = true, stream = true, others = { 1, 3 }, takes = { "partitions?" },
+  plan = function(self, n) return { steps.by_key(step "cogroup", n or self:defaultPartitions()) } end }
+
+local joins = {
+  join = "joinInner", leftOuterJoin = "joinLeft", rightOuterJoin = "joinRight", fullOuterJoin = "joinFull",
+}
+for name, kind in pairs(joins) do
+  operations[name] = { rdd = true, stream = true, others = { 1, 1 }, takes = { "partitions?" },
+    plan = function(self, n)
+      return { steps.by_key(step "cogroup", n or self:defaultPartitions()), keyed_narrow(kind) }
+    end }
+end
+
+-- methods -------------------------------------------------------------------------------------------------------------
+
+-- self and the others a call begins with; and how many the others are.
+local function parents_of(class, name, entry, self, ...)
+  local parents, least, most = { self }, table.unpack(entry.others or { 0, 0 })
+  while #parents - 1 < most and getmetatable((select(#parents, ...))) == class do
+    parents[#parents + 1] = (select(#parents, ...))
+  end
+  if #parents - 1 < least then check.bad(#parents, name, class.__name, (select(#parents, ...))) end
+  for i = 2, #parents do
+    if parents[i].owner ~= self.owner then
+      check.fail(("bad argument #%d to '%s' (the %ss are of different contexts)"):format(i - 1, name, class.__name))
+    end
+  end
+  return parents, #parents - 1
+end
+
+local ops = {}
+
+--- Gives a class its methods. The class has derive(self, name, parents, plan, strict), which makes the result.
+---@param class table
+---@param which "rdd"|"stream"
+function ops.install(class, which)
+  for name, entry in pairs(operations) do
+    local strict = entry[which] == "strict"
+    if entry[which] then
+      class[name] = function(self, ...)
+        check.self(class, name, self)
+        local parents, others = parents_of(class, name, entry, self, ...)
+        local plan = entry.plan(self, check.arguments(name, entry.takes, others + 1, select(others + 1, ...)))
+        return self:derive(name, parents, plan, strict)
+      end
+    end
+  end
+end
+
+return ops

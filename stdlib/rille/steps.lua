@@ -1,0 +1,151 @@
+--- The parts that operations are made of: steps (functions over records) and how they are put behind one another.
+---
+--- A plan is an array of parts; a part becomes one primitive operation (core.op) over the one before it:
+---   narrow    a step over each partition
+---   shuffle   an exchange by key, round robin or order, with steps on both sides
+---   union     all parents one after another
+---   coalesce  neighbouring partitions joined
+local core = require "rille.core"
+
+local steps = {}
+
+---@class rille.Step
+---@field kind string       of lua/luafn.c
+---@field functions function[]
+---@field param integer?
+
+---@class rille.Part
+---@field kind "narrow"|"shuffle"|"union"|"coalesce"
+---@field fn rille.Step?
+---@field mapFn rille.Step?
+---@field part "hash"|"roundRobin"|"range"|nil
+---@field partitions integer?   nil: settled by the parents or the context
+---@field descending boolean?
+---@field keepsKeys boolean?
+---@field with any[]?           union: records of one more parent
+
+---@param kind string
+---@param ... function
+---@return rille.Step
+function steps.step(kind, ...)
+  return { kind = kind, functions = { ... } }
+end
+
+---@param kind string
+---@param ... function
+---@return rille.Part
+function steps.narrow(kind, ...)
+  return { kind = "narrow", fn = steps.step(kind, ...) }
+end
+
+--- A narrow part behind which keys are what they were.
+---@param kind string
+---@param ... function
+---@return rille.Part
+function steps.keyed_narrow(kind, ...)
+  return { kind = "narrow", fn = steps.step(kind, ...), keepsKeys = true }
+end
+
+---@param receive rille.Step? on the receiving side
+---@param partitions integer?
+---@param send rille.Step? on the sending side
+---@return rille.Part
+function steps.by_key(receive, partitions, send)
+  return { kind = "shuffle", part = "hash", fn = receive, mapFn = send, partitions = partitions }
+end
+
+---@param partitions integer
+---@return rille.Part
+function steps.round_robin(partitions)
+  return { kind = "shuffle", part = "roundRobin", partitions = partitions }
+end
+
+---@param ascending boolean
+---@param partitions integer
+---@return rille.Part
+function steps.in_order(ascending, partitions)
+  return { kind = "shuffle", part = "range", descending = not ascending, partitions = partitions }
+end
+
+-- These travel to workers: they must not have upvalues.
+local function nothing() return 0 end
+local function whole_and_one(_, record) return record, 1 end
+local function whole_twice(_, record) return record, record end
+local function key(k) return k end
+local function value(_, v) return v end
+local function number_keyed(n) return 0, n end
+local function add(a, b) return a + b end
+local function first(a) return a end
+
+--- Folds the values of each key, on both sides of the exchange.
+---@param f function
+---@param partitions integer?
+---@return rille.Part
+function steps.reduce_by_key(f, partitions)
+  return steps.by_key(steps.step("merge", f), partitions, steps.step("combine", f))
+end
+
+--- record -> (0, record), for what needs all records in one place.
+---@return rille.Part
+function steps.under_one_key() return steps.narrow("keyed", nothing) end
+
+--- record -> (record, 1)
+---@return rille.Part ...
+function steps.record_and_one() return steps.under_one_key(), steps.narrow("map", whole_and_one) end
+
+--- record -> (record, record), to sort by the records themselves.
+---@return rille.Part ...
+function steps.record_twice() return steps.under_one_key(), steps.narrow("map", whole_twice) end
+
+---@return rille.Part
+function steps.to_key() return steps.narrow("map", key) end
+
+---@return rille.Part
+function steps.to_value() return steps.narrow("map", value) end
+
+---@param partitions integer?
+---@return rille.Part
+function steps.sum_by_key(partitions) return steps.reduce_by_key(add, partitions) end
+
+---@param partitions integer?
+---@return rille.Part
+function steps.first_by_key(partitions) return steps.reduce_by_key(first, partitions) end
+
+--- Counts per partition -> one count, 0 without records.
+---@param partitions integer?
+---@return rille.Part ...
+function steps.total(partitions)
+  local zero = { kind = "union", with = { 0 } }
+  return zero, steps.narrow("map", number_keyed), steps.sum_by_key(partitions), steps.to_value()
+end
+
+---@class rille.Made
+---@field ops { op: rille.core.Op, with: any[]? }[]
+---@field fns rille.core.Fn[] of all of them; to be captured
+
+--- Makes the primitive operations of a plan. Raises for a function that cannot travel.
+---@param plan rille.Part[]
+---@param name string of the operation, for messages
+---@param site string?
+---@param uid string? of the last one; those before it get it with their number
+---@return rille.Made
+function steps.make(plan, name, site, uid)
+  local ops, fns = {}, {}
+  for i, part in ipairs(plan) do
+    local own = uid and (i == #plan and uid or uid .. ":" .. i)
+    local function made(step)
+      if not step then return nil end
+      local fn = core.fn { kind = step.kind, functions = step.functions, param = step.param, name = name, site = site,
+        uid = own }
+      fns[#fns + 1] = fn
+      return fn
+    end
+    local map_fn, fn = made(part.mapFn), made(part.fn)
+    local op = core.op { kind = part.kind, name = name, site = site, uid = own, fn = fn, mapFn = map_fn,
+      part = part.part, partitions = part.partitions, descending = part.descending, keepsKeys = part.keepsKeys }
+    ops[i] = { op = op, with = part.with }
+  end
+  return { ops = ops, fns = fns }
+end
+
+return steps

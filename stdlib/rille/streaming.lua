@@ -1,0 +1,287 @@
+--- rille.StreamingContext: inputs, life and listeners of a streaming job (sections 2, 10, 16 and 19 of the reference).
+local class = require "rille.class"
+local check = require "rille.check"
+local Clock = require "rille.clock"
+local Context = require "rille.context"
+local core = require "rille.core"
+local DStream = require "rille.dstream"
+local queue = require "rille.queue"
+local site = require "rille.site"
+local uid = require "rille.uid"
+
+---@class rille.StreamingContext
+---@field package sc rille.Context
+---@field package handle rille.core.Streaming
+---@field package batch_ms integer
+---@field package nodes rille.DStream[]        parents before children
+---@field package outputs table[]              { stream =, name =, site =, run = } in order of registration
+---@field package roots table<string, integer> counts of inputs by what they are (uid.lua)
+---@field package made boolean?                the primitive streams exist
+---@field package checkpoint_dir string?
+---@field package listening boolean?           a listener is being called
+local StreamingContext = class "StreamingContext"
+
+-- Which context a handle belongs to; an entry goes with its handle.
+local contexts = setmetatable({}, { __mode = "k" })
+
+---@param value any
+---@return boolean
+function StreamingContext.is(value) return getmetatable(value) == StreamingContext end
+
+function StreamingContext:__tostring()
+  return ("StreamingContext(%s, batches of %g s)"):format(self.handle:state(), self.batch_ms / 1000)
+end
+
+-- construction --------------------------------------------------------------------------------------------------------
+
+local function create(_, context, duration)
+  local is_context = Context.is(context)
+  if not is_context and (type(context) ~= "table" or getmetatable(context) ~= nil) then
+    check.bad(1, "StreamingContext", "table of settings or Context", context)
+  end
+  local batch_ms = check.argument(2, "StreamingContext", "duration", duration)
+  local sc = is_context and context or Context(context)
+  local ok, handle = pcall(core.streaming, sc.handle, batch_ms)
+  if not ok then
+    if not is_context then sc.handle:stop() end
+    check.fail(handle)
+  end
+  local self = setmetatable({ sc = sc, handle = handle, batch_ms = batch_ms, nodes = {}, outputs = {}, roots = {} },
+    StreamingContext)
+  contexts[handle] = self
+  return self
+end
+
+setmetatable(StreamingContext, { __call = create })
+
+function StreamingContext.getActive()
+  local handle = core.active()
+  return handle and contexts[handle]
+end
+
+local function created(name, make)
+  local ssc = make()
+  if not StreamingContext.is(ssc) then
+    check.fail(("the function given to %s returned %s where a StreamingContext is needed")
+      :format(name, ssc == nil and "nothing" or "a " .. check.describe(ssc)))
+  end
+  return ssc
+end
+
+function StreamingContext.getOrCreate(path, make)
+  check.arguments("getOrCreate", { "text", "function" }, 1, path, make)
+  return created("getOrCreate", make)
+end
+
+function StreamingContext.getActiveOrCreate(path, make)
+  if make == nil then
+    check.argument(1, "getActiveOrCreate", "function", path)
+    return StreamingContext.getActive() or created("getActiveOrCreate", path)
+  end
+  check.arguments("getActiveOrCreate", { "text", "function" }, 1, path, make)
+  return StreamingContext.getActive() or created("getActiveOrCreate", make)
+end
+
+--- Raises unless streams and outputs can still be added.
+function StreamingContext:check_open()
+  local state = self.handle:state()
+  if state == "ACTIVE" then
+    check.fail "illegal state: inputs, operations and outputs can not be added after the context was started"
+  elseif state == "STOPPED" then
+    check.fail "illegal state: inputs, operations and outputs can not be added after the context was stopped"
+  end
+end
+
+local function method(name, takes, body)
+  StreamingContext[name] = function(self, ...)
+    check.self(StreamingContext, name, self)
+    return body(self, check.arguments(name, takes, 1, ...))
+  end
+end
+
+-- inputs --------------------------------------------------------------------------------------------------------------
+
+--- Enters an input.
+---@param name string the operation
+---@param detail string? what tells it from others of its kind: its uid is made of this
+---@param make fun(site: string?): rille.core.DStream
+---@return rille.DStream
+function StreamingContext:input(name, detail, make)
+  self:check_open()
+  local where = site.here()
+  local handle = site.call(make, where)
+  return DStream.add(self, { operation = name, detail = detail, parents = {}, site = where, handle = handle })
+end
+
+method("socketTextStream", { "text", "port", "table?" }, function(self, host, port, options)
+  options = check.options(3, "socketTextStream", { storageLevel = "string", ack = "boolean" }, options)
+  if options.ack then check.fail "socketTextStream: the option 'ack' is not supported yet" end
+  return self:input("socketTextStream", host .. ":" .. port,
+    function(where) return self.handle:socket(host, port, where) end)
+end)
+
+method("socketStream", { "text", "port", "function" }, function(self, host, port, converter)
+  return self:input("socketStream", host .. ":" .. port,
+    function(where) return self.handle:socketConverter(host, port, converter, where) end)
+end)
+
+method("rawSocketStream", { "text", "port" }, function(self, host, port)
+  return self:input("rawSocketStream", host .. ":" .. port,
+    function(where) return self.handle:rawSocket(host, port, where) end)
+end)
+
+local function files(self, name, spec)
+  return self:input(name, spec.path, function(where)
+    spec.site = where
+    return self.handle:files(spec)
+  end)
+end
+
+method("textFileStream", { "text" }, function(self, path)
+  return files(self, "textFileStream", { path = path, format = "text", newFilesOnly = true })
+end)
+
+method("fileStream", { "text", "table?" }, function(self, path, options)
+  options = check.options(2, "fileStream", { filter = "function", newFilesOnly = "boolean" }, options)
+  return files(self, "fileStream",
+    { path = path, format = "text", newFilesOnly = options.newFilesOnly ~= false, filter = options.filter })
+end)
+
+method("binaryRecordsStream", { "text", "positive" }, function(self, path, length)
+  return files(self, "binaryRecordsStream",
+    { path = path, format = "binary", recordLength = length, newFilesOnly = true })
+end)
+
+function StreamingContext:queueStream(items, oneAtATime, ...)
+  check.self(StreamingContext, "queueStream", self)
+  check.arguments("queueStream", { "list", "boolean?" }, 1, items, oneAtATime)
+  local default = ...
+  -- As in the original: no default is an empty RDD of one partition, nil given for it one without partitions.
+  local empty_partitions = select("#", ...) == 0 and 1 or 0
+  return self:input("queueStream", nil, function(where)
+    local compute = queue.source(self.sc, where, items, oneAtATime ~= false, default, empty_partitions)
+    return self.handle:input("Queue stream", compute, where)
+  end)
+end
+
+method("receiverStream", { "list" }, function(self, receiver)
+  for key, wanted in pairs { onStart = "function", onStop = "function", storageLevel = "string", name = "string" } do
+    local value = receiver[key]
+    if type(value) ~= wanted and (value ~= nil or key == "onStart") then
+      check.fail(("bad argument #1 to 'receiverStream' (%s: %s expected, got %s)")
+        :format(key, wanted, check.describe(value)))
+    end
+  end
+  return self:input("receiverStream", receiver.name,
+    function(where) return self.handle:receiver(receiver, receiver.name or "Receiver", where) end)
+end)
+
+-- several streams -----------------------------------------------------------------------------------------------------
+
+local function streams_of(self, name, streams)
+  check.members(1, name, DStream, streams)
+  if streams[1].owner ~= self then
+    check.fail(("bad argument #1 to '%s' (the DStreams are of another context)"):format(name))
+  end
+  return table.move(streams, 1, #streams, 1, {})
+end
+
+method("union", { "list" }, function(self, streams)
+  streams = streams_of(self, "union", streams)
+  return streams[1]:derive("union", streams, { { kind = "union" } }, false)
+end)
+
+method("transform", { "list", "function" }, function(self, streams, f)
+  return DStream.transformed(self, "transform", streams_of(self, "transform", streams), f)
+end)
+
+-- settings ------------------------------------------------------------------------------------------------------------
+
+method("remember", { "duration" }, function(self, ms) site.call(self.handle.remember, self.handle, ms) end)
+
+method("checkpoint", { "text?" }, function(self, dir)
+  self.checkpoint_dir = dir
+  if dir then
+    core.log("warn", site.located(site.here(),
+      ("checkpoint: '%s' is noted, but checkpoints have no effect yet: nothing is written there"):format(dir)))
+  end
+end)
+
+method("context", {}, function(self) return self.sc end)
+
+method("clock", {}, function(self) return Clock.of(self.handle) end)
+
+method("getState", {}, function(self) return self.handle:state() end)
+
+-- listeners -----------------------------------------------------------------------------------------------------------
+
+local LISTENER_METHODS = { "onStreamingStarted", "onBatchSubmitted", "onBatchStarted", "onBatchCompleted",
+  "onOutputOperationStarted", "onOutputOperationCompleted", "onReceiverStarted", "onReceiverError", "onReceiverStopped" }
+
+local handler_names = {}
+for _, name in ipairs(LISTENER_METHODS) do handler_names[name:sub(3, 3):lower() .. name:sub(4)] = name end
+
+local function check_listener(listener)
+  local found = false
+  for _, name in ipairs(LISTENER_METHODS) do
+    local handler = listener[name]
+    if handler ~= nil and type(handler) ~= "function" then
+      check.fail(("bad argument #1 to 'addStreamingListener' (%s: function expected, got %s)")
+        :format(name, check.describe(handler)))
+    end
+    found = found or handler ~= nil
+  end
+  if not found then
+    check.fail(("bad argument #1 to 'addStreamingListener' (none of %s is there)")
+      :format(table.concat(LISTENER_METHODS, ", ")))
+  end
+end
+
+method("addStreamingListener", { "table" }, function(self, listener)
+  check_listener(listener)
+  self.handle:addListener(function(event)
+    local handler = listener[handler_names[event.kind]]
+    if not handler then return end
+    local outer = self.listening
+    self.listening = true
+    local ok, why = pcall(handler, event)
+    self.listening = outer
+    if not ok then error(why, 0) end
+  end)
+end)
+
+-- life ----------------------------------------------------------------------------------------------------------------
+
+local function materialise(self)
+  local uids, fns = uid.all(self.nodes), {}
+  for _, node in ipairs(self.nodes) do
+    local own = node:materialise(uids[node])
+    table.move(own, 1, #own, #fns + 1, fns)
+  end
+  for _, output in ipairs(self.outputs) do output.stream.handle:output(output.name, output.site, output.run) end
+  if #fns > 0 then core.capture(fns) end
+end
+
+method("start", {}, function(self)
+  if self.handle:state() == "INITIALIZED" and not self.made then
+    local ok, why = pcall(materialise, self)
+    if not ok then
+      self.handle:stop(false, false)
+      error(why, 0)
+    end
+    self.made = true
+  end
+  site.call(self.handle.start, self.handle)
+end)
+
+method("stop", { "boolean?", "boolean?" }, function(self, stop_context, gracefully)
+  if self.listening then check.fail "illegal state: stop was called by a streaming listener" end
+  if stop_context == nil then stop_context = self.sc.handle:conf "rille.streaming.stopContextByDefault" == "true" end
+  self.handle:stop(stop_context, gracefully == true)
+end)
+
+method("awaitTermination", {}, function(self) self.handle:await(-1) end)
+
+method("awaitTerminationOrTimeout", { "seconds" }, function(self, ms) return self.handle:await(ms) end)
+
+return StreamingContext

@@ -1,0 +1,112 @@
+--- Testing a job: batches in, batches out, on the manual clock and in the caller's thread.
+---
+---     local testing = require "rille.testing"
+---     local got = testing.run {
+---       inputs = { { { "a b", "b" }, { "b" }, false } },
+---       operation = function(ssc, lines) return lines:flatMap(function(line) return line:gmatch("%S+") end) end,
+---     }
+---     -- got: { { "a", "b", "b" }, { "b" } }
+local check = require "rille.check"
+local Context = require "rille.context"
+local DStream = require "rille.dstream"
+local RDD = require "rille.rdd"
+local site = require "rille.site"
+local StreamingContext = require "rille.streaming"
+
+local testing = {}
+
+local OPTIONS = { inputs = "list", operation = "function", batch = "duration", batches = "count", partitions = "partitions",
+  conf = "list", checkpoint = "text" }
+
+local function check_inputs(inputs)
+  for i, batches in ipairs(inputs) do
+    if type(batches) ~= "table" then check.fail(("run: inputs[%d] is no array of batches"):format(i)) end
+    for k, batch in ipairs(batches) do
+      if batch ~= false and (type(batch) ~= "table" or getmetatable(batch) ~= nil) then
+        check.fail(("run: inputs[%d][%d] is a %s; an array of records is expected, or false for no RDD")
+          :format(i, k, check.describe(batch)))
+      end
+    end
+  end
+end
+
+local function checked(options)
+  check.argument(1, "run", "table", options)
+  local used = check.options(1, "run", OPTIONS, options)
+  for _, name in ipairs { "inputs", "operation" } do
+    if not used[name] then check.fail(("bad argument #1 to 'run' ('%s' is missing)"):format(name)) end
+  end
+  check_inputs(used.inputs)
+  if not used.batches then
+    used.batches = 0
+    for _, batches in ipairs(used.inputs) do used.batches = math.max(used.batches, #batches) end
+  end
+  used.partitions = used.partitions or 2
+  return used
+end
+
+-- An input that gives one list of the batches after another; then empty ones.
+local function add_input(ssc, batches, partitions)
+  local handle = ssc:context().handle
+  local function compute(time)
+    local batch = batches[time // ssc.batch_ms]
+    if batch == false then return nil end
+    return handle:parallelize(batch or {}, partitions)
+  end
+  return ssc:input("testInput", nil, function(where) return ssc.handle:input("Test stream", compute, where) end)
+end
+
+-- Runs all batches; the records of the returned stream by batch time.
+local function collect_batches(ssc, options)
+  local streams = {}
+  for i, batches in ipairs(options.inputs) do streams[i] = add_input(ssc, batches, options.partitions) end
+  local result = options.operation(ssc, table.unpack(streams))
+  if not DStream.is(result) or result:context() ~= ssc then
+    check.fail(("run: operation returned a %s; a DStream of the context it was given is expected")
+      :format(check.describe(result)))
+  end
+  local times, records = {}, {}
+  result:foreachRDD(function(rdd, time)
+    times[#times + 1] = time
+    records[time] = rdd:collect()
+  end)
+  ssc:start()
+  for _ = 1, options.batches do
+    ssc:clock():advance(ssc.batch_ms / 1000)
+    ssc:awaitTerminationOrTimeout(0) -- raises what went wrong
+  end
+  table.sort(times)
+  local list = {}
+  for i, time in ipairs(times) do list[i] = records[time] end
+  return list
+end
+
+--- Runs a job over given batches.
+---@param options rille.testing.Options
+---@return any[][] batches records as collect() gives them, for each batch in which the returned stream had an RDD
+function testing.run(options)
+  options = checked(options)
+  local conf = { appName = "rille.testing", master = "local[2]" }
+  for key, value in pairs(options.conf or {}) do conf[key] = value end
+  conf.clock = "manual"
+  local ssc = StreamingContext(conf, (options.batch or 1000) / 1000)
+  if options.checkpoint then ssc:checkpoint(options.checkpoint) end
+  local ok, result = pcall(collect_batches, ssc, options)
+  ssc:stop(true, false)
+  if not ok then error(result, 0) end
+  return result
+end
+
+--- Texts as received blocks: an RDD of lines with one partition a text, cut into lines in place as a socket's are.
+---@param context rille.Context|rille.StreamingContext
+---@param texts string[]
+---@return rille.RDD
+function testing.blocks(context, texts)
+  if StreamingContext.is(context) then context = context:context() end
+  if not Context.is(context) then check.bad(1, "blocks", "Context or StreamingContext", context) end
+  check.argument(2, "blocks", "list", texts)
+  local where = site.here()
+  return RDD.wrap(context, site.call(context.handle.blocks, context.handle, texts), { site = where })
+end
+
+return testing
