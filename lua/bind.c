@@ -160,6 +160,7 @@ static void make_module(lua_State *L)
   lua_setfield(L, -2, "overrides");
   rl_bind_add_fns(L);
   rl_bind_add_contexts(L);
+  rl_bind_add_jobs(L);
   rl_bind_add_rdds(L);
   rl_bind_add_streaming(L);
   rl_bind_add_dstreams(L);

@@ -86,33 +86,52 @@ struct rl_op *rl_check_op(lua_State *L, int index);
 rl_context *rl_check_context(lua_State *L, int index);
 rl_rdd *rl_check_rdd(lua_State *L, int index);
 rl_streaming *rl_check_streaming(lua_State *L, int index);
+rl_dstream *rl_check_dstream(lua_State *L, int index);
 
 void rl_push_rdd(lua_State *L, rl_rdd *rdd); /* references it */
 /* Pushes a stream of the streaming context whose handle is at `streaming`. */
 void rl_push_dstream(lua_State *L, int streaming, rl_dstream *d);
 
-/* Runs the job of `spec` (named fields set by the caller) and then pushes what `kind` asks for; the C function's last words: `return rl_run_job(...)`. */
-/* An output's coroutine waits for a job (bind_output.c) */
+/* Outputs under way (bind_output.c) ------------------------------------------------------------------------------------------------- */
+
+/* What the coroutine of an output waits for. */
 typedef struct rl_waiter {
   struct rl_outrun *run;
 } rl_waiter;
 
-/* What a coroutine of an output waits for; embedded in the job handle. */
 bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w); /* may L yield to wait? Then w is its waiter */
 void rl_outrun_resume(rl_waiter *w);                            /* resumes the coroutine; nothing when it is gone */
 void rl_outrun_forget(rl_waiter *w);                            /* the waiter goes */
+/* The program ends: stops the streaming context at once, its outputs under way are given up. */
+void rl_outruns_abort(rl_bind *b, rl_streaming *s);
 
 /* Parts of the module: each adds its types, and its functions to the table on top of the stack. */
 void rl_bind_add_fns(lua_State *L);       /* bind_fn.c: Fn, Op */
-void rl_bind_add_contexts(lua_State *L);  /* bind_context.c, bind_job.c */
+void rl_bind_add_contexts(lua_State *L);  /* bind_context.c */
+void rl_bind_add_jobs(lua_State *L);      /* bind_job.c */
 void rl_bind_add_rdds(lua_State *L);      /* bind_rdd.c */
 void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
-void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c, bind_output.c */
+void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c */
 
 /* Methods that live apart from their type's file. */
 int rl_context_run(lua_State *L);          /* bind_job.c */
 int rl_context_save(lua_State *L);
 int rl_streaming_listen(lua_State *L);     /* bind_events.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
+int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
+int rl_streaming_raw_socket(lua_State *L);
+int rl_streaming_files(lua_State *L);
+int rl_streaming_driver_input(lua_State *L);
+int rl_streaming_receiver(lua_State *L);
+int rl_streaming_converter(lua_State *L);
+
+/* What the workers and receivers of contexts with these settings share; kept for the life of the process. */
+struct rl_worker_config;
+const struct rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf);
+
+/* The definition of a receiver, to be captured at the start. keep_definition raises; keep_receiver tells whose it is and does not. */
+struct rl_lua_receiver;
+int rl_streaming_keep_definition(lua_State *L, int streaming, int definition);
+void rl_streaming_keep_receiver(lua_State *L, int streaming, int at, struct rl_lua_receiver *r);
 
 #endif

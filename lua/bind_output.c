@@ -151,6 +151,33 @@ void rl_outrun_forget(rl_waiter *w)
   w->run = NULL;
 }
 
+/* --- the end ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct abortion {
+  rl_message message; /* first */
+  rl_bind *bind;
+} abortion;
+
+static void give_up(rl_message *m)
+{
+  rl_bind *b = ((abortion *)m)->bind;
+  while (b->runs) {
+    rl_output_run *handle = b->runs->run;
+    delete_run(b->runs);
+    rl_output_done(handle, rl_fail(RL_ECANCELLED, "the program is ending"));
+  }
+}
+
+/* The message is served while the stop waits for the outputs. */
+void rl_outruns_abort(rl_bind *b, rl_streaming *s)
+{
+  rl_driver *d = rl_context_driver(rl_streaming_context(s));
+  abortion a = {.message = {.run = give_up}, .bind = b};
+  rl_driver_post(d, &a.message);
+  rl_streaming_abort(s);
+  rl_driver_cancel(d, &a.message);
+}
+
 /* DStream:output(name, site, body) */
 int rl_dstream_add_output(lua_State *L)
 {

@@ -94,19 +94,9 @@ static void set_up(rl_walk *w)
 /* Where `require` looks: a worker shall look there too. */
 static void put_search_path(rl_walk *w, const char *name)
 {
-  lua_State *L = w->L;
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushliteral(L, "package");
-  if (lua_rawget(L, -2) == LUA_TTABLE) {
-    lua_pushstring(L, name);
-    if (lua_rawget(L, -2) != LUA_TSTRING) {
-      lua_pushnil(L);
-      lua_replace(L, -2);
-    }
-  }
-  size_t n;
-  const char *path = lua_tolstring(L, -1, &n);
-  rl_walk_put_string(w, path ? path : "", n * (path != NULL));
+  size_t n = 0;
+  const char *path = rl_push_package_field(w->L, name) ? lua_tolstring(w->L, -1, &n) : "";
+  rl_walk_put_string(w, path, n);
 }
 
 /* Called with the walk and the roots. */

@@ -7,8 +7,9 @@
 /* A table that inherits from others: how far to follow. */
 #define INHERIT_MAX 100
 
-/* Test runners and sandboxes give functions an empty table for _ENV that looks every name up elsewhere (busted does). Such
- * a table stands for the globals; the names a function uses are asked of it, as the function itself would. */
+/* Test runners and sandboxes give functions an empty table for _ENV that looks every name up elsewhere (busted does).
+ * Such a table stands for the globals; the names a function uses are asked of it, as the function itself would. This is
+ * the only place where a metamethod is called. */
 static bool stands_for_globals(lua_State *L, int index)
 {
   if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index)) {

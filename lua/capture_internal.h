@@ -1,8 +1,8 @@
 /* Shared by the files of capture.h; private to them.
  *
- * The walk goes breadth first over a queue of entries: everything that has an identity and was reached. An entry's number
- * is the number of its record in the image. Writing a record reaches further entries, which join the queue; so nothing
- * here recurses, however deep a table is, and the first way found to a value is a shortest one.
+ * The walk goes breadth first over a queue of entries: everything that has an identity and was reached. The number of
+ * an entry is that of its record in the image. Writing a record reaches further entries, which join the queue; so
+ * nothing here recurses, however deep a table is, and the first way found to a value is a shortest one.
  *
  *   capture.c          what callers see of it
  *   capture_walk.c     the walk, and the records it writes
@@ -13,8 +13,8 @@
  *   capture_image.c    the image itself
  *   capture_restore.c  the way back, in a worker's state
  *
- * An image is, in the byte order of this process: package.path, package.cpath and the roots as values, then the records.
- * A value is a tag, and what the tag needs; a record is its kind (one byte), and then
+ * An image is, in the byte order of this process: package.path, package.cpath and the roots as values, then the
+ * records. A value is a tag, and what the tag needs; a record is its kind (one byte), and then
  *   STRING   u64 length, bytes                       (long strings only; short ones lie in the values)
  *   TABLE    u32 array size, u32 other fields, value metatable, u64 pairs, that many values key and value
  *   FUNCTION value source, u32 line, u32 text (a record, or RL_NO_RECORD), u32 levels, that many u32 path,
@@ -23,7 +23,7 @@
  *   ENV      -                                       (stands for a table of globals)
  *   GLOBAL   u32 environment, value name, value
  *   NAMED    value name
- *   MODULE   u8 form, value name, then for RL_MODULE_TEXT: u32 text, u64 hash, value source; for RL_MODULE_LOADER: value
+ *   MODULE   u8 form, value name; for RL_MODULE_TEXT u32 text, u64 hash, value source; for RL_MODULE_LOADER value
  *   FIELD    u32 module, value key
  *   TEXT     u64 length, bytes */
 #ifndef RL_LUA_CAPTURE_INTERNAL_H
@@ -43,6 +43,7 @@
 #define RL_NAMED_TABLE "rille.named"     /* [object] = name, [name] = object */
 #define RL_MODULES_TABLE "rille.modules" /* [name \0 hash of the text] = what the module returned */
 #define RL_WARNED_TABLE "rille.warned"   /* [hash of a function's dump] = true */
+#define RL_PACKAGE_TABLE "rille.package" /* the library `package`; a worker hides it behind a read-only table */
 
 #define RL_NO_RECORD UINT32_MAX
 
@@ -66,6 +67,9 @@ typedef enum rl_module_form {
   RL_MODULE_TEXT,  /* its source travels */
   RL_MODULE_LOADER /* a Lua function from package.preload, captured */
 } rl_module_form;
+
+/* Pushes a string field of the library `package`: "path", "cpath". False, with nothing pushed, when it is none. */
+bool rl_push_package_field(lua_State *L, const char *field);
 
 /* --- images ------------------------------------------------------------------------------------------------------- */
 
@@ -191,7 +195,7 @@ void rl_walk_write(rl_walk *w, uint32_t id); /* the record of an entry */
 
 /* Dumps the Lua function at `index` into `to`; false with the error set when reading it fails. */
 bool rl_walk_dump(rl_walk *w, int index, rl_buf *to, rl_proto **proto);
-/* Pushes the entry's function, dumps it into w->dump and w->proto, and adopts its environments. Returns its stack index. */
+/* Pushes the entry's function, dumps it into w->dump and w->proto, adopts its environments. Returns its stack index. */
 int rl_walk_open_function(rl_walk *w, uint32_t id);
 
 /* Makes an environment of upvalue number `upvalue` when it is an _ENV that only stands for the globals. */

@@ -2,8 +2,8 @@
 
 #include "capture_internal.h"
 
-/* The standard functions that travel by name, a library in each line: its name in package.loaded, the functions in it. What is
- * not written in C under one of these names was put there by a script, and travels by value. */
+/* The standard functions that travel by name, a library in each line: its name in package.loaded, the functions in it.
+ * What is not written in C under one of these names was put there by a script, and travels by value. */
 static const struct {
   const char *library;
   const char *names;
@@ -65,6 +65,17 @@ static void register_library(lua_State *L, const char *library, const char *name
   }
 }
 
+bool rl_push_package_field(lua_State *L, const char *field)
+{
+  int top = lua_gettop(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_PACKAGE_TABLE);
+  lua_pushstring(L, field);
+  bool found = lua_rawget(L, -2) == LUA_TSTRING;
+  lua_replace(L, top + 1);
+  lua_settop(L, found ? top + 1 : top);
+  return found;
+}
+
 void rl_capture_prepare(lua_State *L)
 {
   luaL_checkstack(L, 12, NULL);
@@ -75,6 +86,8 @@ void rl_capture_prepare(lua_State *L)
     }
     lua_pop(L, 1);
   }
+  lua_getfield(L, -1, "package");
+  lua_setfield(L, LUA_REGISTRYINDEX, RL_PACKAGE_TABLE);
   lua_pushliteral(L, "");
   if (lua_getmetatable(L, -1)) {
     rl_capture_register(L, -1, "the metatable of strings");

@@ -1,4 +1,4 @@
-/* What users read: why a value cannot travel and how it was reached, and which functions assign what they cannot share. */
+/* What users read: why a value cannot travel and how it was reached; which functions assign what they cannot share. */
 #include <ctype.h>
 #include <string.h>
 

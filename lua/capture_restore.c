@@ -1,6 +1,7 @@
-/* From an image into a worker's state. Three passes: make every table, function and environment; fill them; set metatables
- * (last, for a weak or finalised table is an ordinary one until then). What a module gives can only be had by running it,
- * and a captured loader needs its upvalues for that: so the second and third pass leave modules out at first, and come again. */
+/* From an image into a worker's state. Three passes: make every table, function and environment; fill them; set
+ * metatables (last, for a weak or finalised table is an ordinary one until then). What a module gives can only be had
+ * by running it, and a captured loader needs its upvalues for that: so the second and third pass leave modules out at
+ * first, and come again. */
 #include <stdio.h>
 #include <string.h>
 
@@ -85,13 +86,8 @@ static bool push_next(restore *r, const char **p)
 
 /* --- modules ------------------------------------------------------------------------------------------------------ */
 
-static void push_package_table(lua_State *L, const char *which)
-{
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, which);
-}
-
-/* The loader that stands in package.preload for a module whose source came with an image. Upvalues: text, chunk name, key
- * in the table of loaded ones. Called by `require` with the module's name. */
+/* The loader that stands in package.preload for a module whose source came with an image. Upvalues: text, chunk name,
+ * key in RL_MODULES_TABLE. Called by `require` with the module's name. */
 static int load_text(lua_State *L)
 {
   size_t n;
@@ -106,14 +102,14 @@ static int load_text(lua_State *L)
   lua_pushstring(L, source + 1);
   lua_call(L, 2, 1);
   if (lua_isnil(L, -1)) {
-    push_package_table(L, LUA_LOADED_TABLE);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_pushvalue(L, 1);
     if (lua_rawget(L, -2) == LUA_TNIL) {
       lua_pushboolean(L, true);
     }
   }
   int result = lua_gettop(L);
-  push_package_table(L, RL_MODULES_TABLE);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_MODULES_TABLE);
   lua_pushvalue(L, lua_upvalueindex(3));
   lua_pushvalue(L, result);
   lua_rawset(L, -3);
@@ -124,7 +120,7 @@ static int load_text(lua_State *L)
 /* Sets field [name on the stack at `name`] of a table of `package` to the value on top, which is popped. */
 static void set_package(lua_State *L, const char *which, int name)
 {
-  push_package_table(L, which);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, which);
   lua_pushvalue(L, name);
   lua_pushvalue(L, -3);
   lua_rawset(L, -3);
@@ -146,7 +142,7 @@ static void offer_text(restore *r, const char *p, int name)
   lua_pushstring(L, hash);
   lua_concat(L, 3);
   int key = lua_gettop(L);
-  push_package_table(L, RL_MODULES_TABLE);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_MODULES_TABLE);
   lua_pushvalue(L, key);
   lua_rawget(L, -2);
   set_package(L, LUA_LOADED_TABLE, name);
@@ -195,18 +191,19 @@ static void push_module(restore *r, const char *p)
 static void push_field(restore *r, const char *p)
 {
   lua_State *L = r->L;
-  push_record(r, rl_get_u32(&p));
+  rl_record kind;
+  uint32_t module = rl_get_u32(&p);
+  const char *m = rl_image_at(r->img, module, &kind);
+  rl_get_u8(&m);
+  push_record(r, module);
   push_next(r, &p);
-  const char *key = lua_tostring(L, -1);
-  if (!lua_istable(L, -2)) {
-    luaL_error(L, "a module captured for its '%s' is no table in this worker", key);
+  push_next(r, &m);
+  lua_pushvalue(L, -2);
+  if (!lua_istable(L, -4) || lua_rawget(L, -4) == LUA_TNIL) {
+    luaL_error(L, "%s.%s is not there in functions that run in workers", lua_tostring(L, -2), lua_tostring(L, -3));
   }
-  lua_pushvalue(L, -1);
-  if (lua_rawget(L, -3) == LUA_TNIL) {
-    luaL_error(L, "a module has no '%s' in this worker", key);
-  }
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_replace(L, -4);
+  lua_pop(L, 2);
 }
 
 /* Runs at most two deep: a field is of a module, and a module is by itself. */
@@ -276,7 +273,7 @@ static void make_named(restore *r, const char *p)
   push_next(r, &p);
   lua_pushvalue(L, -1);
   if (lua_rawget(L, r->named) == LUA_TNIL) {
-    luaL_error(L, "nothing is registered as '%s' in this worker", lua_tostring(L, -2));
+    luaL_error(L, "%s is not there in functions that run in workers", lua_tostring(L, -2));
   }
   lua_remove(L, -2);
 }
@@ -402,21 +399,18 @@ static void offer(restore *r, uint32_t record)
   }
 }
 
-/* The worker's `require` shall look where the driver's does. */
+/* The worker's `require` shall look where the driver's does. Returns the place behind, where the roots are. */
 static const char *set_search_paths(restore *r)
 {
   static const char *const names[] = {"path", "cpath"};
-  lua_State *L = r->L;
   const char *p = r->img->data->data;
-  push_package_table(L, LUA_LOADED_TABLE);
-  lua_getfield(L, -1, "package");
+  luaL_getsubtable(r->L, LUA_REGISTRYINDEX, RL_PACKAGE_TABLE);
   for (size_t i = 0; i < 2; i++) {
-    lua_pushstring(L, names[i]);
+    lua_pushstring(r->L, names[i]);
     push_next(r, &p);
-    if (lua_istable(L, -3)) {
-      lua_rawset(L, -3);
-    }
+    lua_rawset(r->L, -3);
   }
+  lua_pop(r->L, 1);
   return p;
 }
 
@@ -432,7 +426,6 @@ void rl_image_push(lua_State *L, const rl_image *img)
   luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_NAMED_TABLE);
   r.named = lua_gettop(L);
   const char *roots = set_search_paths(&r);
-  lua_settop(L, r.named);
   for_each(&r, make);
   for_each(&r, fill);
   for_each(&r, set_metatable);

@@ -110,23 +110,6 @@ bool rl_chunk_find(const rl_chunk *c, const rl_proto *p, uint32_t *path, size_t 
 
 /* --- modules ------------------------------------------------------------------------------------------------------ */
 
-/* The module `package`, from the registry: a script may have hidden the global. Pushes its field. */
-static int push_package_field(lua_State *L, const char *field)
-{
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushliteral(L, "package");
-  if (lua_rawget(L, -2) != LUA_TTABLE) {
-    lua_pop(L, 2);
-    lua_pushnil(L);
-    return LUA_TNIL;
-  }
-  lua_pushstring(L, field);
-  int type = lua_rawget(L, -2);
-  lua_replace(L, -3);
-  lua_pop(L, 1);
-  return type;
-}
-
 /* Pushes the file that `require` would find for the module, or nothing. */
 static bool push_file(rl_walk *w, const char *name, size_t n, const char *where)
 {
@@ -135,7 +118,7 @@ static bool push_file(rl_walk *w, const char *name, size_t n, const char *where)
   lua_pushliteral(L, "package.searchpath");
   lua_rawget(L, w->named);
   lua_pushlstring(L, name, n);
-  if (!lua_iscfunction(L, -2) || push_package_field(L, where) != LUA_TSTRING) {
+  if (!lua_iscfunction(L, -2) || !rl_push_package_field(L, where)) {
     lua_settop(L, top);
     return false;
   }
@@ -173,16 +156,13 @@ static rl_chunk *module_chunk(rl_walk *w, const char *name, size_t n)
   if (!push_file(w, name, n, "path")) {
     return NULL;
   }
-  size_t source_n;
-  const char *path = lua_tostring(L, -1);
-  const char *source = lua_pushfstring(L, "@%s", path);
-  source_n = strlen(source);
-  rl_chunk *c = rl_walk_chunk(w, source, source_n);
+  const char *source = lua_pushfstring(L, "@%s", lua_tostring(L, -1));
+  rl_chunk *c = rl_walk_chunk(w, source, strlen(source));
   lua_pop(L, 2);
   return c->tree ? c : NULL;
 }
 
-/* How the module can travel; pushes its loader when it has one, else true. False, with nothing pushed, when it cannot. */
+/* How the module can travel; pushes its loader, or true when it has none. False, with nothing pushed: it cannot. */
 static bool classify(rl_walk *w, rl_module *m)
 {
   lua_State *L = w->L;

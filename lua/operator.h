@@ -6,30 +6,61 @@
 #define RL_LUA_OPERATOR_H
 
 #include "luafn.h"
+#include "tokens.h"
 #include "worker_impl.h"
 
 /* What a segment needs to know besides its function. */
 typedef struct rl_segment {
   rl_fn *const *fns; /* of its steps */
   size_t n;
-  int vars;          /* how many fields `read` gives */
-  int producer;      /* the step whose results are emitted; 0: the input's records pass */
-  int consumer;      /* the step that reads the input as pairs; 0: none */
+  int vars;     /* how many fields `read` gives */
+  int producer; /* the step whose results are emitted; 0: the input's records pass */
+  int consumer; /* the step that reads the input as pairs; 0: none */
 } rl_segment;
 
-typedef struct rl_luaop rl_luaop;
+typedef struct rl_luaop {
+  rl_pull pull;
+  rl_worker *w;
+  const rl_task *task;
+  rl_segment segment; /* fns lie behind the struct */
 
-/* Takes over inputs[0..n), also on failure. May raise only before anything is taken over: the operator exists, or nothing has happened. The stack of w->L: segment table
- * of the generator, its function on top (popped). Protected call needed. */
-rl_luaop *rl_luaop_new(lua_State *L, rl_worker *w, const rl_task *task, const rl_segment *s);
-void rl_luaop_feed(rl_luaop *op, rl_pull **inputs, size_t n);
-rl_pull *rl_luaop_pull(rl_luaop *op);
+  lua_State *co;
+  int co_ref, lines_ref, box_ref; /* in the registry: the coroutine, the lines of its code, what a partition's iterator holds */
+  bool started, done;
+  rl_error error; /* why it failed; code RL_OK while all is well */
+
+  rl_pull **inputs;
+  size_t ninputs, input; /* the one being read */
+  rl_chunk *chunk;       /* being read; NULL between chunks */
+  uint32_t row, nrows;
+  rl_tokens tokens; /* inside of the row, when rows are read word by word */
+
+  rl_builder *builder;
+  rl_chunk *full; /* handed over by emit as it yields */
+  rl_buf scratch, text;
+} rl_luaop;
+
+/* Makes the operator. On the stack: the generated function below, the table of its lines on top; both are popped. Protected call needed: when it
+ * raises, nothing has been made. rl_luaop_feed must follow. */
+rl_luaop *rl_luaop_new(rl_worker *w, const rl_task *task, const rl_segment *s);
+void rl_luaop_feed(rl_luaop *op, rl_pull **inputs, size_t n); /* takes them over (the array is copied) */
+
+/* The next record of the input; false at its end. Raises. */
+bool rl_luaop_refill(lua_State *L, rl_luaop *op);
+static inline bool rl_luaop_advance(lua_State *L, rl_luaop *op) { return ++op->row < op->nrows || rl_luaop_refill(L, op); }
+
+/* Keeps the thread's current error as the operator's and leaves the generated function. */
+int rl_luaop_raise(lua_State *L, rl_luaop *op);
+/* The step with this number (NULL when there is none), its name, and an error in its name: "job.lua:7: ". */
+const rl_step *rl_luaop_step(const rl_luaop *op, lua_Integer number);
+const char *rl_luaop_name(const rl_luaop *op, lua_Integer number);
+int rl_luaop_fail(lua_State *L, rl_luaop *op, lua_Integer number, const char *fmt, ...) RL_PRINTF(4, 5);
 
 /* Pushes the table of what generated code calls. */
 void rl_luaop_push_library(lua_State *L);
 
-/* Steps without Lua; NULL when `kind` is none of them. Takes over `input`. */
-rl_pull *rl_records_open(const rl_step *step, const rl_task *task, rl_pull *input);
+/* Steps without Lua. Takes over `input`. */
 bool rl_records_is(const char *kind);
+rl_pull *rl_records_open(const rl_step *step, rl_pull *input);
 
 #endif

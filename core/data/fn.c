@@ -97,7 +97,10 @@ static rl_status empty_next(rl_pull *self, rl_chunk **out)
   return RL_OK;
 }
 
-static void empty_close(rl_pull *self) { (void)self; }
+static void empty_close(rl_pull *self)
+{
+  (void)self;
+}
 
 static const rl_pull_class empty_class = {empty_next, empty_close};
 

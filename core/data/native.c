@@ -184,7 +184,10 @@ typedef struct fold_pull {
   size_t emitted;
 } fold_pull;
 
-static bool has_bytes(rl_value v) { return v.type >= RL_T_BYTES; }
+static bool has_bytes(rl_value v)
+{
+  return v.type >= RL_T_BYTES;
+}
 
 static rl_status arena_room(table *t, size_t n, rl_bytes **out)
 {
@@ -192,7 +195,7 @@ static rl_status arena_room(table *t, size_t n, rl_bytes **out)
   if (!last || last->cap - last->n < n) {
     last = rl_bytes_new(n > ARENA_BLOCK ? n : ARENA_BLOCK);
     if (!last) return RL_ENOMEM;
-    t->blocks = rl_grow(t->blocks, &t->blocks_cap, t->nblocks + 1, sizeof *t->blocks);
+    t->blocks = rl_grow(t->blocks, &t->blocks_cap, t->nblocks + 1, sizeof(rl_bytes *));
     t->blocks[t->nblocks++] = last;
   }
   *out = last;
@@ -203,7 +206,7 @@ static rl_status arena_room(table *t, size_t n, rl_bytes **out)
 static rl_status own_key(table *t, rl_value *key)
 {
   if (!has_bytes(*key)) return RL_OK;
-  rl_bytes *block;
+  rl_bytes *block = NULL;
   rl_status st = arena_room(t, key->s.n, &block);
   if (st != RL_OK) return st;
   char *p = block->data + block->n;
@@ -280,8 +283,8 @@ static void table_free(table *t)
 static rl_status fold_row(fold_pull *p, const rl_chunk *c, uint32_t row)
 {
   rl_value pair[2];
-  entry *e;
-  bool fresh;
+  entry *e = NULL;
+  bool fresh = false;
   rl_status st = rl_pair_read(c, row, &p->scratch, pair);
   if (st == RL_OK) st = lookup(&p->table, pair[0], &e, &fresh);
   if (st != RL_OK) return st;
@@ -346,7 +349,10 @@ static rl_pull *open_fold(rl_fn *fn, const rl_task *task, rl_pull *input)
 
 /* The class. */
 
-static native_kind kind_of(const rl_fn *fn) { return ((const native_fn *)fn)->kind; }
+static native_kind kind_of(const rl_fn *fn)
+{
+  return ((const native_fn *)fn)->kind;
+}
 
 static rl_status native_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
                              rl_pull **out)
@@ -398,8 +404,15 @@ rl_fn *rl_fn_fold_by_key(rl_native_fold *f, void *user, void (*destroy)(void *))
 
 /* Ready-made functions. */
 
-static bool is_number(rl_value v) { return v.type == RL_T_INT || v.type == RL_T_FLOAT; }
-static double as_float(rl_value v) { return v.type == RL_T_INT ? (double)v.i : v.f; }
+static bool is_number(rl_value v)
+{
+  return v.type == RL_T_INT || v.type == RL_T_FLOAT;
+}
+
+static double as_float(rl_value v)
+{
+  return v.type == RL_T_INT ? (double)v.i : v.f;
+}
 
 rl_status rl_native_sum(void *user, rl_value acc, rl_value value, rl_value *result)
 {
@@ -410,7 +423,10 @@ rl_status rl_native_sum(void *user, rl_value acc, rl_value value, rl_value *resu
   return RL_OK;
 }
 
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_space(char c)
+{
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 rl_status rl_native_words(void *user, const rl_value *fields, uint32_t n, rl_emit *out)
 {

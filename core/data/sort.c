@@ -79,9 +79,15 @@ static int compare_keys(bool descending, rl_value a, rl_value b)
   return descending ? (c < 0) - (c > 0) : c;
 }
 
-static bool image_is_key(order by) { return by.kind == RL_COL_INT || by.kind == RL_COL_FLOAT; }
+static bool image_is_key(order by)
+{
+  return by.kind == RL_COL_INT || by.kind == RL_COL_FLOAT;
+}
 
-static rl_value item_key(const sorter *s, const item *it) { return rl_chunk_get(s->chunks[it->chunk], 0, it->row); }
+static rl_value item_key(const sorter *s, const item *it)
+{
+  return rl_chunk_get(s->chunks[it->chunk], 0, it->row);
+}
 
 static int compare_items(const sorter *s, const item *a, const item *b)
 {
@@ -181,7 +187,10 @@ struct rl_bounds {
   rl_value *keys; /* bytes and composites point to memory of their own */
 };
 
-static bool has_bytes(rl_value v) { return v.type >= RL_T_BYTES; }
+static bool has_bytes(rl_value v)
+{
+  return v.type >= RL_T_BYTES;
+}
 
 static rl_value own_key(rl_value v)
 {
@@ -220,7 +229,7 @@ static rl_chunk **flatten(const rl_chunks *runs, size_t nruns, size_t *count)
 {
   size_t n = 0;
   for (size_t i = 0; i < nruns; i++) n += runs[i].n;
-  rl_chunk **all = rl_calloc(n, sizeof *all);
+  rl_chunk **all = rl_calloc(n, sizeof(rl_chunk *));
   *count = n;
   n = 0;
   for (size_t i = 0; i < nruns; i++) {
@@ -316,7 +325,10 @@ static place range_start(const rl_chunks *run, const rl_bounds *b, bool descendi
   return lower_bound(run, descending, b->keys[p - 1]);
 }
 
-static bool at_end(const cursor *c) { return c->at.chunk == c->end.chunk && c->at.row == c->end.row; }
+static bool at_end(const cursor *c)
+{
+  return c->at.chunk == c->end.chunk && c->at.row == c->end.row;
+}
 
 static void load_key(cursor *c, order by)
 {

@@ -339,6 +339,11 @@ rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
   return RL_OK;
 }
 
+void rl_streaming_abort(rl_streaming *s)
+{
+  if (rl_streaming_state(s) == RL_ACTIVE && !s->stopping) stop_now(s, false);
+}
+
 /* Waiting ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool something_to_do(void *arg)

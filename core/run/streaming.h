@@ -87,6 +87,8 @@ rl_status rl_streaming_start(rl_streaming *s);
 /* Graceful: receivers stop, all that was received is processed, then the rest as in an immediate stop; both waits share rille.streaming.gracefulStopTimeout. Serves messages while it waits.
  * Called from inside a callback it only asks for the stop, which then happens in rl_streaming_await (or the next wait of the driver at top level). */
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful);
+/* Stops at once, wherever the caller stands, also inside a callback that will not return: for the end of the program. */
+void rl_streaming_abort(rl_streaming *s);
 /* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure reported while running (batch, output, source that gave up) is returned once, as its own
  * status. With `signals`, SIGINT and SIGTERM are caught meanwhile: the first asks for a stop (graceful as rille.streaming.stopGracefullyOnShutdown says), a second stops at once. */
 rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped);

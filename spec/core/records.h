@@ -28,7 +28,10 @@ static inline uint64_t records_random(uint64_t *seed)
   return x ^ x >> 31;
 }
 
-static inline rl_value records_str(const char *s) { return rl_str(s, strlen(s)); }
+static inline rl_value records_str(const char *s)
+{
+  return rl_str(s, strlen(s));
+}
 
 /* Appends a record; full chunks move to the list. */
 static inline void records_add(rl_builder *b, rl_chunks *list, const rl_value *fields, uint32_t n)

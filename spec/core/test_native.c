@@ -42,7 +42,10 @@ static void expect_run(rl_fn *const *fns, size_t n, rl_chunks in, const char *te
   rl_chunks_clear(&out);
 }
 
-static void count_destroyed(void *user) { ++*(int *)user; }
+static void count_destroyed(void *user)
+{
+  ++*(int *)user;
+}
 
 /* (a, ...) -> nothing for an odd number of bytes, else the record twice. */
 static rl_status twice_if_even(void *user, const rl_value *fields, uint32_t n, rl_emit *out)

@@ -175,10 +175,10 @@ static rl_value random_key(uint64_t *seed, char text[24])
 {
   uint64_t x = records_random(seed);
   switch (x % 4) {
-    case 0: return rl_int((int64_t)(x >> 40));
-    case 1: return rl_float((double)(x >> 60) / 2);
-    case 2: return rl_bool(x & 64);
-    default: return rl_str(text, (size_t)snprintf(text, 24, "%" PRIu64, x >> 44));
+  case 0: return rl_int((int64_t)(x >> 40));
+  case 1: return rl_float((double)(x >> 60) / 2);
+  case 2: return rl_bool(x & 64);
+  default: return rl_str(text, (size_t)snprintf(text, 24, "%" PRIu64, x >> 44));
   }
 }
 

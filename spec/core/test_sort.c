@@ -31,12 +31,12 @@ static rl_value random_key(keys kind, uint64_t *seed, int64_t arrival)
 {
   uint64_t x = records_random(seed);
   switch (kind) {
-    case KEYS_INT: return rl_int(x % 9 ? (int64_t)x : x % 2 ? INT64_MIN : INT64_MAX);
-    case KEYS_FLOAT: return random_float(x);
-    case KEYS_BYTES: return random_bytes(x);
-    case KEYS_FEW: return rl_int((int64_t)(x % 3));
-    case KEYS_SORTED: return rl_int(arrival / 2);
-    default: break;
+  case KEYS_INT: return rl_int(x % 9 ? (int64_t)x : x % 2 ? INT64_MIN : INT64_MAX);
+  case KEYS_FLOAT: return random_float(x);
+  case KEYS_BYTES: return random_bytes(x);
+  case KEYS_FEW: return rl_int((int64_t)(x % 3));
+  case KEYS_SORTED: return rl_int(arrival / 2);
+  default: break;
   }
   if (x % 5 == 0) return rl_null();
   if (x % 5 == 1) return rl_bool(x & 64);

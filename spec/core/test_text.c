@@ -109,7 +109,10 @@ static void line_ends_at_window_borders(void **state)
   free(p);
 }
 
-static size_t random_piece(void *state) { return records_random(state) % 200; }
+static size_t random_piece(void *state)
+{
+  return records_random(state) % 200;
+}
 
 /* Texts of random lines and ends, cut whole and in random pieces. */
 static void any_text_in_any_pieces(void **state)

@@ -318,7 +318,7 @@ static void test_standard_functions_go_by_name(void **state)
         "local old = tostring\n"
         "tostring = function(x) return '<' .. old(x) .. '>' end\n"
         "sort = table.sort\n"
-        "return function(x) return gsub(tostring(x), '%d', 'n') end, function() return s, out, sort, print, _G.math end",
+        "return function(x) return gsub(tostring(x), '%d', 'n') end, function() return s, out, sort, print end",
         "assert(r[1](5) == '<n>')\n"
         "local s, out, sort, p = r[2]()\n"
         "assert(s == string and out == io.stdout and sort == table.sort and p == print)");
@@ -468,6 +468,42 @@ static void test_preloaded_and_required_inside(void **state)
   run(f->worker, "local s, l, n = r[1]() assert(s == 'hi' and l == 'late' and n == 'pre')");
 }
 
+/* Workers hide their libraries behind read-only tables; `require` shall look where the driver's does all the same. */
+static void test_search_path_of_the_driver(void **state)
+{
+  fixture *f = *state;
+  folder d;
+  make_folder(&d);
+  search_in(f->driver, &d);
+  write_file(&d, "any.lua", "return 'found'");
+  run(f->worker,
+      "local frozen = setmetatable({}, { __index = package, __newindex = error })\n"
+      "package.loaded.package = frozen package = frozen");
+  carry(f, "return function(name) return require(name) end", "assert(r[1]('any') == 'found')");
+  assert_int_equal(rl_dir_remove(d.path), RL_OK);
+}
+
+static int push_quietly(lua_State *L)
+{
+  rl_image_push(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+static void test_what_a_worker_does_not_have(void **state)
+{
+  fixture *f = *state;
+  rl_image *img;
+  run(f->driver, "package.loaded.rille = { Context = function() end }");
+  run(f->worker, "package.loaded.rille = {}");
+  assert_int_equal(capture_results(f->driver, "local C = require('rille').Context return function() return C() end",
+                                   &img), RL_OK);
+  lua_pushcfunction(f->worker, push_quietly);
+  lua_pushlightuserdata(f->worker, img);
+  assert_int_equal(lua_pcall(f->worker, 1, 0, 0), LUA_ERRRUN);
+  assert_string_equal(lua_tostring(f->worker, -1), "rille.Context is not there in functions that run in workers");
+  rl_image_unref(img);
+}
+
 static void test_modules_without_a_file_go_by_value(void **state)
 {
   carry(*state,
@@ -564,8 +600,8 @@ static void test_the_driver_stays_as_it_is(void **state)
 /* --- warnings ----------------------------------------------------------------------------------------------------- */
 
 #define WARNED(names, what) \
-  SITE "assigns " names ", " what " from outside: each worker has its own copy and the driver's stays as it is; use an " \
-       "accumulator, or return the value"
+  SITE "assigns " names ", " what " from outside: each worker has its own copy and the driver's stays as it is; " \
+       "use an accumulator, or return the value"
 
 static void test_assigned_variables_warn_once(void **state)
 {
@@ -611,8 +647,8 @@ static void test_diagnose(void **state)
   assert_string_equal(rl_error_message(), "job.lua:3: the function given to map is not a function but of type number");
   assert_int_equal(rl_capture_diagnose(L, 2, "the function given to map", "job.lua:3"), RL_OK);
   assert_int_equal(rl_capture_diagnose(L, 3, "the function given to map", NULL), RL_EINVAL);
-  assert_string_equal(rl_error_message(), "the function given to map is a coroutine.wrap function, which cannot travel to "
-                                          "the workers; create it inside the function");
+  assert_string_equal(rl_error_message(), "the function given to map is a coroutine.wrap function, which cannot travel "
+                                          "to the workers; create it inside the function");
   assert_int_equal(rl_capture_diagnose(L, 4, "the function given to map", "job.lua:3"), RL_OK);
   assert_int_equal(rl_capture_diagnose(L, 5, "the function given to map", "job.lua:3"), RL_EINVAL);
   assert_int_equal(lua_gettop(L), 5);
@@ -779,6 +815,8 @@ int main(void)
     TEST(test_modules_travel_with_their_source),
     TEST(test_a_new_text_is_another_module),
     TEST(test_preloaded_and_required_inside),
+    TEST(test_search_path_of_the_driver),
+    TEST(test_what_a_worker_does_not_have),
     TEST(test_modules_without_a_file_go_by_value),
     TEST(test_our_own_modules_go_by_name),
     TEST(test_refused_userdata),

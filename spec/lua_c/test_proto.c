@@ -166,7 +166,8 @@ static void test_returns(void **state)
   check_returns("if a then return b end return b, c", -1);
   check_returns("if a then return b end", -1);
   check_returns("if a then return b else return c end", 1);
-  check_returns("if a == 1 then return b elseif a < 5 then return a elseif a ~= 'x' then return 1 else return c end", 1);
+  check_returns("if a == 1 then return b elseif a < 5 then return a elseif a ~= 'x' then return 1 else return c end",
+                1);
   check_returns("return a > b, a and b or c", 2);
   check_returns("return not (a <= 3)", 1);
   check_returns("return f(a)", -1);
@@ -337,7 +338,7 @@ static uint32_t random_below(uint32_t n)
 static void generate(rl_buf *b, int depth)
 {
   static const char *const simple[] = {
-    "a = a + 1 ", "n = n .. 'x\\0y' ", "glob = glob and a or 2.5 ", "local t = { a, x = 1, [b] = 'long string 0123456789' } ",
+    "a = a + 1 ", "n = n .. 'x\\0y' ", "glob = glob and a or 2.5 ", "local t = { a, x = 1, [b] = 'a string' } ",
     "print(a, b, ...) ", "a, b = b, a ", "n = -n ~ 3 ", "local z <const> = 12 ", "t = #a < 3 ", "a.b.c = a[1][2] "};
   static const char *const blocks[] = {"if a then ", "while b < 3 do ", "for i = 1, n do ", "for k, v in pairs(a) do ",
                                        "do ", "local function f(a, b, ...) ", "n = function(...) "};

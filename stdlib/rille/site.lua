@@ -9,7 +9,7 @@ local function is_library(source)
   return source:sub(1, #folder) == folder or source:sub(1, #embedded) == embedded
 end
 
-    if info.what ~= "C" and not is_library(info.source) then
+---@return string? site "job.lua:12": the innermost frame outside of the library; nil when this coroutine has none
 function site.here()
   local level = 2
   while true do

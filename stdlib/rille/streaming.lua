@@ -215,8 +215,10 @@ method("getState", {}, function(self) return self.handle:state() end)
 
 -- listeners -----------------------------------------------------------------------------------------------------------
 
-local LISTENER_METHODS = { "onStreamingStarted", "onBatchSubmitted", "onBatchStarted", "onBatchCompleted",
-  "onOutputOperationStarted", "onOutputOperationCompleted", "onReceiverStarted", "onReceiverError", "onReceiverStopped" }
+local LISTENER_METHODS = {
+  "onStreamingStarted", "onBatchSubmitted", "onBatchStarted", "onBatchCompleted", "onOutputOperationStarted",
+  "onOutputOperationCompleted", "onReceiverStarted", "onReceiverError", "onReceiverStopped",
+}
 
 local handler_names = {}
 for _, name in ipairs(LISTENER_METHODS) do handler_names[name:sub(3, 3):lower() .. name:sub(4)] = name end

@@ -15,8 +15,10 @@ local StreamingContext = require "rille.streaming"
 
 local testing = {}
 
-local OPTIONS = { inputs = "list", operation = "function", batch = "duration", batches = "count", partitions = "partitions",
-  conf = "list", checkpoint = "text" }
+local OPTIONS = {
+  inputs = "list", operation = "function", batch = "duration", batches = "count", partitions = "partitions",
+  conf = "list", checkpoint = "text",
+}
 
 local function check_inputs(inputs)
   for i, batches in ipairs(inputs) do

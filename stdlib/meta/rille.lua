@@ -1,0 +1,634 @@
+---@meta rille
+--- What `require "rille"` gives to a job. Names are Spark's. Durations are seconds, fractions allowed (whole
+--- milliseconds); times handed to functions are integers, milliseconds since the epoch.
+---
+--- Functions given to operations get the fields of a record as arguments and return the fields of a new one: `return w`
+--- makes a record of one value, `return w, 1` a key-value record. They run in workers, on copies of what they capture.
+--- Functions given to transform, foreachRDD, listeners and fileStream's filter run in place, in the job's own state.
+
+---@class rille
+---@field version string                       of the engine
+---@field null userdata                        a value that stands for nothing (JSON's null, Kafka's); usable as a key
+---@field Context rille.Context
+---@field StreamingContext rille.StreamingContext
+local rille = {}
+
+--- A record of several values, made by hand. t[1], t[2], ..., t.n; compared by content; printed as (a,b).
+---@param ... any the fields; the first must not be nil in a record
+---@return rille.Tuple
+function rille.tuple(...) end
+
+--- What `make` gave when it was first called under this name in this worker (in the job's own state: in the job).
+--- For connections: made once, kept between batches.
+---@param name string
+---@param make fun(): any must not give nil
+---@return any
+function rille.once(name, make) end
+
+--- Waits; the active streaming context goes on meanwhile.
+---@param seconds number from 0
+function rille.sleep(seconds) end
+
+---@class rille.Tuple
+---@field n integer number of fields
+---@field [integer] any
+
+---@class rille.Settings: { [string]: string|number|boolean }
+---@field appName string?      a name for messages
+---@field master string?       "local[*]" (a worker a core), "local[N]" or "local"
+---@field clock "system"|"manual"|nil
+---@field properties string?   name of a file of settings, read first
+--- and any `rille.` setting: ["rille.streaming.blockInterval"] = "50ms"
+
+-- Context -------------------------------------------------------------------------------------------------------------
+
+--- Workers and settings; RDDs that do not come from streams.
+---@class rille.Context
+---@overload fun(conf: rille.Settings?): rille.Context
+local Context = {}
+
+--- An RDD out of a list, cut at floor(i * #list / n).
+---@param list any[] plain values or rille.tuple
+---@param n integer? number of partitions; rille.default.parallelism without it
+---@return rille.RDD
+function Context:parallelize(list, n) end
+
+--- The lines of a file, of the files of a directory, or of those that match a pattern.
+---@param path string
+---@param n integer? least number of partitions where the size allows
+---@return rille.RDD
+function Context:textFile(path, n) end
+
+--- Records of fixed length.
+---@param path string
+---@param length integer bytes of a record
+---@return rille.RDD
+function Context:binaryRecords(path, length) end
+
+--- What saveAsObjectFile wrote.
+---@param path string
+---@return rille.RDD
+function Context:objectFile(path) end
+
+--- An RDD without partitions.
+---@return rille.RDD
+function Context:emptyRDD() end
+
+---@param rdds rille.RDD[] at least one
+---@return rille.RDD
+function Context:union(rdds) end
+
+---@return integer n rille.default.parallelism, else the number of workers
+function Context:defaultParallelism() end
+
+---@param level "debug"|"info"|"warn"|"error"|"off"
+function Context:setLogLevel(level) end
+
+--- Ends the workers. RDDs of this context are of no more use.
+function Context:stop() end
+
+---@return boolean
+function Context:isStopped() end
+
+-- RDD -----------------------------------------------------------------------------------------------------------------
+
+--- An immutable, partitioned data set, computed when an action asks for it. `n` is always a number of partitions.
+---@class rille.RDD
+local RDD = {}
+
+---@param f fun(...: any): ... the fields of the new record
+---@return rille.RDD
+function RDD:map(f) end
+
+---@param f fun(...: any): any[]|function an array of records, or an iterator of them
+---@return rille.RDD
+function RDD:flatMap(f) end
+
+---@param f fun(...: any): boolean records for which it is true stay
+---@return rille.RDD
+function RDD:filter(f) end
+
+---@param f fun(records: fun(): ...): any[]|function gets an iterator; also called for empty partitions
+---@param preservesPartitioning boolean? keys stay what they were
+---@return rille.RDD
+function RDD:mapPartitions(f, preservesPartitioning) end
+
+---@param f fun(index: integer, records: fun(): ...): any[]|function index counts from 0
+---@param preservesPartitioning boolean?
+---@return rille.RDD
+function RDD:mapPartitionsWithIndex(f, preservesPartitioning) end
+
+--- One array per partition.
+---@return rille.RDD
+function RDD:glom() end
+
+--- All records of all, duplicates kept.
+---@param ... rille.RDD
+---@return rille.RDD
+function RDD:union(...) end
+
+--- Unique records.
+---@param n integer?
+---@return rille.RDD
+function RDD:distinct(n) end
+
+--- Exchanged round robin; order is not kept.
+---@param n integer
+---@return rille.RDD
+function RDD:repartition(n) end
+
+--- Neighbouring partitions joined; with `shuffle` as repartition.
+---@param n integer
+---@param shuffle boolean? false without it
+---@return rille.RDD
+function RDD:coalesce(n, shuffle) end
+
+---@param f fun(...: any): any what to sort by
+---@param ascending boolean? true without it
+---@param n integer?
+---@return rille.RDD
+function RDD:sortBy(f, ascending, n) end
+
+---@param ascending boolean? true without it
+---@param n integer?
+---@return rille.RDD
+function RDD:sortByKey(ascending, n) end
+
+---@param f fun(value: any): any
+---@return rille.RDD
+function RDD:mapValues(f) end
+
+---@param f fun(value: any): any[]|function
+---@return rille.RDD
+function RDD:flatMapValues(f) end
+
+--- (key, array of values), values in order of arrival.
+---@param n integer?
+---@return rille.RDD
+function RDD:groupByKey(n) end
+
+---@param f fun(a: any, b: any): any associative
+---@param n integer?
+---@return rille.RDD
+function RDD:reduceByKey(f, n) end
+
+---@param create fun(value: any): any            of the first value of a key
+---@param mergeValue fun(combined: any, value: any): any
+---@param mergeCombiners fun(a: any, b: any): any
+---@param n integer?
+---@param mapSideCombine boolean? true without it
+---@return rille.RDD
+function RDD:combineByKey(create, mergeValue, mergeCombiners, n, mapSideCombine) end
+
+--- (key, lefts, rights, ...): arrays, for every key of any side.
+---@param other rille.RDD up to three of them, then the number of partitions
+---@param ... rille.RDD|integer|nil
+---@return rille.RDD
+function RDD:cogroup(other, ...) end
+
+--- (key, left, right): all combinations.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:join(other, n) end
+
+--- As join; right is nil where there is none.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:leftOuterJoin(other, n) end
+
+--- As join; left is nil where there is none.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:rightOuterJoin(other, n) end
+
+--- As join; the side that is not there is nil.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:fullOuterJoin(other, n) end
+
+--- All records: plain values where records have one value, rille.tuple else.
+---@return any[]
+function RDD:collect() end
+
+---@return integer
+function RDD:count() end
+
+--- How often each record is there. Records of several values are keys as rille.tuple: go through them with pairs.
+---@return table<any, integer>
+function RDD:countByValue() end
+
+---@return any record an error when the RDD is empty
+function RDD:first() end
+
+---@param n integer
+---@return any[] records the first n in partition order
+function RDD:take(n) end
+
+---@param n integer
+---@param by (fun(...: any): any)? what to compare by; the records themselves without it
+---@return any[] records the n largest, largest first
+function RDD:top(n, by) end
+
+--- Also run in the job's own state, over the partitions' results. An error when the RDD is empty.
+---@param f fun(a: any, b: any): any associative and commutative
+---@return any
+function RDD:reduce(f) end
+
+---@param f fun(...: any) runs in the workers
+function RDD:foreach(f) end
+
+---@param f fun(records: fun(): ...) runs in the workers, once a partition
+function RDD:foreachPartition(f) end
+
+---@return boolean
+function RDD:isEmpty() end
+
+--- One line a record; dir/part-00000, ..., then dir/_SUCCESS. Outside of batches dir must not exist.
+---@param dir string
+function RDD:saveAsTextFile(dir) end
+
+--- For Context:objectFile.
+---@param dir string
+function RDD:saveAsObjectFile(dir) end
+
+--- Kept in memory once computed.
+---@return rille.RDD self
+function RDD:persist() end
+
+---@return rille.RDD self
+function RDD:cache() end
+
+---@return rille.RDD self
+function RDD:unpersist() end
+
+---@param name string
+---@return rille.RDD self
+function RDD:setName(name) end
+
+---@return string? name
+function RDD:name() end
+
+---@return integer
+function RDD:id() end
+
+---@return integer
+function RDD:getNumPartitions() end
+
+---@return rille.Context
+function RDD:context() end
+
+--- The lineage, one line an RDD, with uids.
+---@return string
+function RDD:toDebugString() end
+
+-- StreamingContext ----------------------------------------------------------------------------------------------------
+
+--- Inputs, streams and outputs of a job, and its life. Streams and outputs can be added until start. The second
+--- argument is the batch duration in seconds.
+---@class rille.StreamingContext
+---@overload fun(conf: rille.Settings, batchDuration: number): rille.StreamingContext
+---@overload fun(context: rille.Context, batchDuration: number): rille.StreamingContext
+local StreamingContext = {}
+
+--- The context that was started and not yet stopped.
+---@return rille.StreamingContext?
+function StreamingContext.getActive() end
+
+---@param path string checkpoint directory
+---@param make fun(): rille.StreamingContext used when there is no checkpoint
+---@return rille.StreamingContext
+function StreamingContext.getOrCreate(path, make) end
+
+---@overload fun(path: string, make: fun(): rille.StreamingContext): rille.StreamingContext
+---@param make fun(): rille.StreamingContext
+---@return rille.StreamingContext
+function StreamingContext.getActiveOrCreate(make) end
+
+--- Lines of text from a TCP server; connects again after rille.streaming.receiverRestartDelay when the peer goes.
+---@param host string
+---@param port integer
+---@param options { storageLevel: string?, ack: boolean? }?
+---@return rille.DStream
+function StreamingContext:socketTextStream(host, port, options) end
+
+--- Records that a converter makes of the bytes of a TCP connection. It runs on a thread and in a state of its own, once a
+--- connection; read(n) gives up to n bytes or nil at the end, read("l") a line without its end.
+---@param host string
+---@param port integer
+---@param converter fun(read: fun(what: integer|"l"): string?): function gives an iterator of records
+---@return rille.DStream
+function StreamingContext:socketStream(host, port, converter) end
+
+--- Blocks of encoded records, each behind its length (4 bytes, big-endian).
+---@param host string
+---@param port integer
+---@return rille.DStream
+function StreamingContext:rawSocketStream(host, port) end
+
+--- Lines of new files.
+---@param directory string a directory, a pattern of directories, or directory/pattern for the files in it
+---@return rille.DStream
+function StreamingContext:textFileStream(directory) end
+
+---@param directory string as above
+---@param options { filter: (fun(path: string): boolean)?, newFilesOnly: boolean? }?
+---@return rille.DStream
+function StreamingContext:fileStream(directory, options) end
+
+---@param directory string as above
+---@param length integer bytes of a record
+---@return rille.DStream
+function StreamingContext:binaryRecordsStream(directory, length) end
+
+--- A batch out of a queue: the job may add to the table while it runs.
+---@param queue (rille.RDD|any[])[] taken from the front
+---@param oneAtATime boolean? true without it; false: all that is there
+---@param default rille.RDD|any[]|nil for batches with an empty queue; without it an empty RDD
+---@return rille.DStream
+function StreamingContext:queueStream(queue, oneAtATime, default) end
+
+--- Records of a receiver written in Lua, which runs on a thread and in a state of its own.
+---@param receiver rille.Receiver
+---@return rille.DStream
+function StreamingContext:receiverStream(receiver) end
+
+---@param streams rille.DStream[] at least one
+---@return rille.DStream
+function StreamingContext:union(streams) end
+
+---@param streams rille.DStream[] at least one
+---@param f fun(rdds: rille.RDD[], time: integer): rille.RDD
+---@return rille.DStream
+function StreamingContext:transform(streams, f) end
+
+--- How long RDDs are kept at least; may be said once.
+---@param seconds number
+function StreamingContext:remember(seconds) end
+
+--- Has no effect yet.
+---@param directory string?
+function StreamingContext:checkpoint(directory) end
+
+---@param listener rille.StreamingListener
+function StreamingContext:addStreamingListener(listener) end
+
+---@return rille.Context
+function StreamingContext:context() end
+
+---@return rille.Clock
+function StreamingContext:clock() end
+
+---@return "INITIALIZED"|"ACTIVE"|"STOPPED"
+function StreamingContext:getState() end
+
+function StreamingContext:start() end
+
+--- Without arguments: at once, and with the Context as rille.streaming.stopContextByDefault says (true).
+---@param stopContext boolean?
+---@param gracefully boolean? what was received is worked off first
+function StreamingContext:stop(stopContext, gracefully) end
+
+--- Waits until the context is stopped. Raises what failed meanwhile.
+function StreamingContext:awaitTermination() end
+
+---@param seconds number
+---@return boolean stopped false: the time is over
+function StreamingContext:awaitTerminationOrTimeout(seconds) end
+
+---@class rille.Clock
+local Clock = {}
+
+---@return integer ms since the epoch; the manual clock begins at 0
+function Clock:now() end
+
+--- Moves the manual clock on; returns when all that this caused has finished.
+---@param seconds number
+function Clock:advance(seconds) end
+
+---@class rille.Receiver
+---@field onStart fun(self: rille.ReceiverSelf)
+---@field onStop fun(self: rille.ReceiverSelf)?
+---@field name string?          for messages
+---@field storageLevel string?
+---@field [any] any             travels with it
+
+--- What a receiver's functions see of themselves: what the job put into the table, and
+---@class rille.ReceiverSelf: rille.Receiver
+local ReceiverSelf = {}
+
+---@param ... any the fields of one record
+function ReceiverSelf:store(...) end
+
+---@param records any[]|function many at once: an array or an iterator; a block of its own
+function ReceiverSelf:storeMany(records) end
+
+--- Stops and starts again.
+---@param message string
+---@param seconds number? pause; rille.streaming.receiverRestartDelay without it
+function ReceiverSelf:restart(message, seconds) end
+
+---@param message string
+---@param err any?
+function ReceiverSelf:reportError(message, err) end
+
+---@param message string
+function ReceiverSelf:stop(message) end
+
+---@return boolean
+function ReceiverSelf:isStopped() end
+
+---@return boolean
+function ReceiverSelf:isStarted() end
+
+---@return integer
+function ReceiverSelf:streamId() end
+
+--- Any of these; each gets one event. A listener must not stop the context.
+---@class rille.StreamingListener
+---@field onStreamingStarted fun(event: table)?
+---@field onBatchSubmitted fun(event: table)?
+---@field onBatchStarted fun(event: table)?
+---@field onBatchCompleted fun(event: table)?
+---@field onOutputOperationStarted fun(event: table)?
+---@field onOutputOperationCompleted fun(event: table)?
+---@field onReceiverStarted fun(event: table)?
+---@field onReceiverError fun(event: table)?
+---@field onReceiverStopped fun(event: table)?
+
+-- DStream -------------------------------------------------------------------------------------------------------------
+
+--- For every batch an RDD. `n` is always a number of partitions; without it keyed operations have
+--- rille.default.parallelism.
+---@class rille.DStream
+local DStream = {}
+
+---@param f fun(...: any): ... the fields of the new record
+---@return rille.DStream
+function DStream:map(f) end
+
+---@param f fun(...: any): any[]|function an array of records, or an iterator of them
+---@return rille.DStream
+function DStream:flatMap(f) end
+
+---@param f fun(...: any): boolean records for which it is true stay
+---@return rille.DStream
+function DStream:filter(f) end
+
+---@param f fun(records: fun(): ...): any[]|function gets an iterator; also called for empty partitions
+---@param preservesPartitioning boolean? keys stay what they were
+---@return rille.DStream
+function DStream:mapPartitions(f, preservesPartitioning) end
+
+--- One array per partition.
+---@return rille.DStream
+function DStream:glom() end
+
+---@param n integer
+---@return rille.DStream
+function DStream:repartition(n) end
+
+---@param ... rille.DStream
+---@return rille.DStream
+function DStream:union(...) end
+
+--- One record a batch, 0 for an empty one.
+---@return rille.DStream
+function DStream:count() end
+
+--- One record a batch, none for an empty one.
+---@param f fun(a: any, b: any): any associative and commutative
+---@return rille.DStream
+function DStream:reduce(f) end
+
+--- (record, how often).
+---@param n integer?
+---@return rille.DStream
+function DStream:countByValue(n) end
+
+---@param f fun(value: any): any
+---@return rille.DStream
+function DStream:mapValues(f) end
+
+---@param f fun(value: any): any[]|function
+---@return rille.DStream
+function DStream:flatMapValues(f) end
+
+--- (key, array of values), values in order of arrival.
+---@param n integer?
+---@return rille.DStream
+function DStream:groupByKey(n) end
+
+---@param f fun(a: any, b: any): any associative
+---@param n integer?
+---@return rille.DStream
+function DStream:reduceByKey(f, n) end
+
+---@param create fun(value: any): any            of the first value of a key
+---@param mergeValue fun(combined: any, value: any): any
+---@param mergeCombiners fun(a: any, b: any): any
+---@param n integer?
+---@param mapSideCombine boolean? true without it
+---@return rille.DStream
+function DStream:combineByKey(create, mergeValue, mergeCombiners, n, mapSideCombine) end
+
+--- (key, lefts, rights, ...): arrays, for every key of any side.
+---@param other rille.DStream up to three of them, then the number of partitions
+---@param ... rille.DStream|integer|nil
+---@return rille.DStream
+function DStream:cogroup(other, ...) end
+
+--- (key, left, right): all combinations.
+---@param other rille.DStream
+---@param n integer?
+---@return rille.DStream
+function DStream:join(other, n) end
+
+--- As join; right is nil where there is none.
+---@param other rille.DStream
+---@param n integer?
+---@return rille.DStream
+function DStream:leftOuterJoin(other, n) end
+
+--- As join; left is nil where there is none.
+---@param other rille.DStream
+---@param n integer?
+---@return rille.DStream
+function DStream:rightOuterJoin(other, n) end
+
+--- As join; the side that is not there is nil.
+---@param other rille.DStream
+---@param n integer?
+---@return rille.DStream
+function DStream:fullOuterJoin(other, n) end
+
+---@param f fun(rdd: rille.RDD, time: integer): rille.RDD
+---@return rille.DStream
+function DStream:transform(f) end
+
+---@param other rille.DStream
+---@param f fun(rdd: rille.RDD, otherRdd: rille.RDD, time: integer): rille.RDD
+---@return rille.DStream
+function DStream:transformWith(other, f) end
+
+--- Once a batch, also for empty RDDs.
+---@param f fun(rdd: rille.RDD, time: integer)
+function DStream:foreachRDD(f) end
+
+--- The first records of every batch.
+---@param n integer? 10 without it
+function DStream:print(n) end
+
+--- A directory a batch: prefix-<time in ms>, and .suffix where one is given.
+---@param prefix string?
+---@param suffix string?
+function DStream:saveAsTextFiles(prefix, suffix) end
+
+--- As saveAsTextFiles, for Context:objectFile.
+---@param prefix string?
+---@param suffix string?
+function DStream:saveAsObjectFiles(prefix, suffix) end
+
+--- RDDs are kept in memory once computed. Before start.
+---@return rille.DStream self
+function DStream:persist() end
+
+---@return rille.DStream self
+function DStream:cache() end
+
+--- Names the operator that made this stream: its identity over changes of the job. Before start.
+---@param name string unique in the job
+---@return rille.DStream self
+function DStream:uid(name) end
+
+--- The RDDs of the batches from one time to another, both included. After start.
+---@param from integer ms since the epoch
+---@param to integer ms since the epoch
+---@return rille.RDD[]
+function DStream:slice(from, to) end
+
+---@return rille.StreamingContext
+function DStream:context() end
+
+---@return number seconds
+function DStream:slideDuration() end
+
+--- The stream and what it comes from, one line an operator, with uids.
+---@return string
+function DStream:toDebugString() end
+
+-- rille.testing -------------------------------------------------------------------------------------------------------
+
+---@class rille.testing.Options
+---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
+---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
+---@field batch number?             seconds; 1 without it
+---@field batches integer?          how many are run; without it as many as the longest input has
+---@field partitions integer?       of the inputs' RDDs; 2 without it
+---@field conf rille.Settings?      the clock is always the manual one
+---@field checkpoint string?        directory
+
+return rille
