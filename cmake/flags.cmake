@@ -2,7 +2,8 @@
 add_library(rille_flags INTERFACE)
 
 target_compile_definitions(rille_flags INTERFACE _GNU_SOURCE)
-target_include_directories(rille_flags INTERFACE ${PROJECT_SOURCE_DIR}/core ${PROJECT_SOURCE_DIR}/lua ${PROJECT_SOURCE_DIR})
+target_include_directories(rille_flags INTERFACE
+  ${PROJECT_SOURCE_DIR}/core ${PROJECT_SOURCE_DIR}/lua ${PROJECT_SOURCE_DIR})
 target_compile_options(rille_flags INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${RILLE_WERROR}>:-Werror>)
 
 # librille exports the core; calls inside it need not go through its symbol table all the same. (clang's default)

@@ -1,4 +1,5 @@
-# The stock Lua of this tree: what bin/busted, and under a sanitizer bin/lua5.4, run. Both come first in PATH under `with`.
+# The stock Lua of this tree: what bin/busted, and under a sanitizer bin/lua5.4, run. Both come first in PATH under
+# `with`.
 find_program(LUA_INTERPRETER NAMES lua5.4 lua54)
 if(NOT LUA_INTERPRETER)
   message(STATUS "lua5.4 not found: no busted specs, no benchmarks against plain Lua")

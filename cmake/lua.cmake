@@ -22,6 +22,7 @@ file(GLOB lua_sources CONFIGURE_DEPENDS lua/*.c)
 list(REMOVE_ITEM lua_sources ${PROJECT_SOURCE_DIR}/lua/main.c)
 
 add_library(rille_lua OBJECT ${lua_sources} ${stdlib_embed})
+target_compile_options(rille_lua PRIVATE -fvisibility=hidden)
 target_link_libraries(rille_lua PUBLIC rille_flags rille_lua_headers PkgConfig::UV PkgConfig::XXHASH Threads::Threads)
 
 # Threads of the engine run code of the module: it stays mapped until the process ends (nodelete). The map keeps all but

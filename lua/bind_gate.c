@@ -53,7 +53,7 @@ rl_bind *rl_bind_enter(lua_State *L)
 
 static bool is_library(const char *source, const char *library, size_t n)
 {
-  if (strncmp(source, RL_ENGINE_SOURCE, strlen(RL_ENGINE_SOURCE)) == 0) return true;
+  if (strncmp(source, RL_EMBED_ROOT, strlen(RL_EMBED_ROOT)) == 0) return true;
   return library && strncmp(source, library, n) == 0 && (source[n] == '/' || strcmp(source + n, ".lua") == 0);
 }
 

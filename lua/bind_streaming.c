@@ -1,5 +1,7 @@
 /* Streaming: a streaming context's life. */
-#include "base/mem.h"
+#include <errno.h>
+#include <time.h>
+
 #include "bind.h"
 #include "capture.h"
 #include "receiver.h"
@@ -190,13 +192,38 @@ static bool never(void *arg)
   return false;
 }
 
-static int sleep_ms(lua_State *L)
+static int64_t check_sleep_ns(lua_State *L, int index)
+{
+  lua_Integer ms = luaL_checkinteger(L, index);
+  luaL_argcheck(L, ms >= 0 && ms <= INT64_MAX / 1000000 / 2, index, "out of range");
+  return ms * 1000000;
+}
+
+static void sleep_serving(lua_State *L, rl_streaming *s, int64_t ns)
+{
+  rl_bind_enter(L);
+  rl_driver_serve(rl_context_driver(rl_streaming_context(s)), never, NULL, ns);
+}
+
+static int streaming_sleep(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
-  lua_Integer ms = luaL_checkinteger(L, 2);
-  luaL_argcheck(L, ms >= 0 && ms <= INT64_MAX / 1000000 / 2, 2, "out of range");
-  rl_bind_enter(L);
-  rl_driver_serve(rl_context_driver(rl_streaming_context(s)), never, NULL, ms * 1000000);
+  sleep_serving(L, s, check_sleep_ns(L, 2));
+  return 0;
+}
+
+/* core.sleep(ms): serves the active context, if it is of this state. */
+static int core_sleep(lua_State *L)
+{
+  int64_t ns = check_sleep_ns(L, 1);
+  active(L);
+  void **h = lua_touserdata(L, -1);
+  if (h && *h) {
+    sleep_serving(L, *h, ns);
+    return 0;
+  }
+  struct timespec left = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+  while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) continue;
   return 0;
 }
 
@@ -250,7 +277,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"start", start},
     {"stop", stop},
     {"await", await},
-    {"sleep", sleep_ms},
+    {"sleep", streaming_sleep},
     {"state", state},
     {"remember", remember},
     {"zeroTime", zero_time},
@@ -267,7 +294,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"socketConverter", rl_streaming_converter},
     {NULL, NULL},
   };
-  static const luaL_Reg functions[] = {{"streaming", new_streaming}, {"active", active}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"streaming", new_streaming}, {"active", active}, {"sleep", core_sleep}, {NULL, NULL}};
   rl_handle_type(L, RL_META_STREAMING, streaming_gc, methods);
   rl_handle_type(L, RL_META_SENTINEL, sentinel_gc, NULL);
   luaL_setfuncs(L, functions, 0);

@@ -79,7 +79,7 @@ const char *rl_get_bytes(const char **p, size_t *n)
   return bytes;
 }
 
-rl_coded rl_get_value(const char **p)
+rl_coded rl_get_coded(const char **p)
 {
   rl_coded v = {.tag = (rl_tag)rl_get_u8(p)};
   switch (v.tag) {
@@ -127,7 +127,7 @@ static void visit_function(const rl_image *img, const char *p, void (*visit)(voi
 {
   uint32_t path[RL_PATH_MAX];
   rl_image_fn fn = {.path = path};
-  rl_coded source = rl_get_value(&p);
+  rl_coded source = rl_get_coded(&p);
   fn.source = string_of(img, &source, &fn.source_n);
   fn.line = (int)rl_get_u32(&p);
   uint32_t text = rl_get_u32(&p);

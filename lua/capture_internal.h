@@ -101,7 +101,7 @@ uint8_t rl_get_u8(const char **p);
 uint32_t rl_get_u32(const char **p);
 uint64_t rl_get_u64(const char **p);
 const char *rl_get_bytes(const char **p, size_t *n); /* u64 length, bytes */
-rl_coded rl_get_value(const char **p);
+rl_coded rl_get_coded(const char **p);
 
 /* --- the walk ----------------------------------------------------------------------------------------------------- */
 

@@ -80,7 +80,7 @@ static bool push_value(restore *r, const rl_coded *v)
 
 static bool push_next(restore *r, const char **p)
 {
-  rl_coded v = rl_get_value(p);
+  rl_coded v = rl_get_coded(p);
   return push_value(r, &v);
 }
 
@@ -232,7 +232,7 @@ static void make_function(restore *r, uint32_t record, const char *p)
 {
   lua_State *L = r->L;
   size_t n;
-  rl_get_value(&p);
+  rl_get_coded(&p);
   rl_get_u32(&p);
   rl_get_u32(&p);
   for (uint32_t levels = rl_get_u32(&p); levels > 0; levels--) {
@@ -320,7 +320,7 @@ static void fill_table(restore *r, uint32_t record, const char *p)
   lua_State *L = r->L;
   rl_get_u32(&p);
   rl_get_u32(&p);
-  rl_get_value(&p);
+  rl_get_coded(&p);
   push_object(r, record);
   int t = lua_gettop(L);
   for (uint64_t pairs = rl_get_u64(&p); pairs > 0; pairs--) {
@@ -374,7 +374,7 @@ static void set_metatable(restore *r, uint32_t record)
   if (kind == RL_R_TABLE) {
     rl_get_u32(&p);
     rl_get_u32(&p);
-    rl_coded v = rl_get_value(&p);
+    rl_coded v = rl_get_coded(&p);
     push_object(r, record);
     if (v.tag == RL_V_RECORD && push_value(r, &v)) {
       lua_setmetatable(r->L, -2);

@@ -1,6 +1,7 @@
 #include "searcher.h"
 
 #include <lauxlib.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "embed.h"
@@ -12,6 +13,15 @@ static const rl_embedded *find(const char *name)
   return NULL;
 }
 
+/* Has the module parts of its own ("rille" has "rille.fuse")? Its file is then called init.lua. */
+static bool has_parts(const char *name)
+{
+  size_t n = strlen(name);
+  for (const rl_embedded *e = rl_embedded_stdlib; e->name; e++)
+    if (strncmp(e->name, name, n) == 0 && e->name[n] == '.') return true;
+  return false;
+}
+
 static int search(lua_State *L)
 {
   const char *name = luaL_checkstring(L, 1);
@@ -20,7 +30,8 @@ static int search(lua_State *L)
     lua_pushfstring(L, "no module '%s' in the library of rille", name);
     return 1;
   }
-  const char *chunk = lua_pushfstring(L, "=[%s]", name);
+  const char *file = luaL_gsub(L, name, ".", "/");
+  const char *chunk = lua_pushfstring(L, RL_EMBED_ROOT "%s%s.lua", file, has_parts(name) ? "/init" : "");
   if (luaL_loadbufferx(L, e->source, e->size, chunk, "t") != LUA_OK) return lua_error(L);
   lua_pushstring(L, chunk + 1);
   return 2;

@@ -4,8 +4,7 @@
 
 #include <lua.h>
 
-/* Chunk names of embedded modules are "=[rille.fuse]": all of the engine's own Lua starts so. */
-#define RL_ENGINE_SOURCE "=[rille"
+#define RL_EMBED_ROOT "@[rille]/" /* how the chunk names of embedded modules start */
 
 void rl_searcher_install(lua_State *L);
 

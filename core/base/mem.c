@@ -48,7 +48,10 @@ char *rl_strdup(const char *s)
 
 char *rl_strndup(const char *s, size_t n)
 {
-  return checked(strndup(s, n), n);
+  size_t length = strnlen(s, n); /* s may have no end of its own */
+  char *copy = rl_alloc(length + 1);
+  memcpy(copy, s, length);
+  return copy;
 }
 
 char *rl_format(const char *fmt, ...)

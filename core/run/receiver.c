@@ -22,6 +22,7 @@ struct rl_receiver {
   int64_t delay_ms;
   int64_t interval_ns; /* 0: no timer */
   int64_t max_record;
+  bool told_long_line; /* on this connection; the storing thread */
   rl_gather *gather;
   bool started; /* driver thread */
   atomic_bool stopping, abandoned;
@@ -178,14 +179,19 @@ rl_status rl_receiver_commit(rl_receiver *r, size_t n)
 {
   bool cut_line;
   rl_status st = rl_gather_commit(r->gather, n, &cut_line);
-  if (!cut_line) return st;
+  if (!cut_line || r->told_long_line) return st;
+  r->told_long_line = true;
   char *message = rl_format("a line is longer than %lld bytes and was cut; rille.streaming.receiver.maxRecordBytes is the limit", (long long)r->max_record);
   rl_receiver_error(r, message, "");
   rl_free(message);
   return st;
 }
 
-void rl_receiver_end_text(rl_receiver *r) { rl_gather_end_text(r->gather); }
+void rl_receiver_end_text(rl_receiver *r)
+{
+  rl_gather_end_text(r->gather);
+  r->told_long_line = false;
+}
 
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n)
 {

@@ -35,6 +35,14 @@ typedef struct bytes_source {
   bool held, ends;
 } bytes_source;
 
+/* With the lock held. */
+static void set_held(bytes_source *s, bool on)
+{
+  if (s->held == on) return;
+  s->held = on;
+  rl_tcp_hold(s->tcp, on);
+}
+
 /* io thread */
 
 static void push(bytes_source *s, const char *p, size_t n)
@@ -47,7 +55,7 @@ static void push(bytes_source *s, const char *p, size_t n)
   *s->last = new;
   s->last = &new->next;
   s->waiting += n;
-  if (s->waiting >= QUEUE_BYTES && !s->held) rl_tcp_hold(s->tcp, s->held = true);
+  if (s->waiting >= QUEUE_BYTES) set_held(s, true);
   pthread_cond_signal(&s->changed);
   pthread_mutex_unlock(&s->lock);
 }
@@ -78,7 +86,7 @@ static piece *pop(bytes_source *s)
     s->first = p->next;
     if (!s->first) s->last = &s->first;
     s->waiting -= p->n;
-    if (s->waiting < QUEUE_BYTES / 2 && s->held) rl_tcp_hold(s->tcp, s->held = false);
+    if (s->waiting < QUEUE_BYTES / 2) set_held(s, false);
   }
   pthread_mutex_unlock(&s->lock);
   return p;

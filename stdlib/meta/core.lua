@@ -17,7 +17,13 @@ function core.log(level, message) end      ---@param level "debug"|"info"|"warn"
 function core.setLogLevel(level) end       ---@param level "debug"|"info"|"warn"|"error"|"off"
 function core.monotonic() end              ---@return number seconds, monotonic
 function core.now() end                    ---@return integer wall clock, ms since the epoch
-function core.workerModule(name, source) end -- internal tests only: nothing to use
+function core.sleep(ms) end                ---@param ms integer serves messages of the active context meanwhile
+
+-- the command line -----------------------------------------------------------------------------------------------------
+--- Settings that win over what a script gives: `rille run --master` and `--conf` put them here. core.context applies, lowest first: the file core.properties, its own
+--- properties file, its conf, these.
+core.overrides = {} ---@type table<string, string>
+core.properties = nil ---@type string? a properties file read before all else: `rille run --properties`
 
 -- functions and operations ------------------------------------------------------------------------------------------------
 ---@class rille.core.Fn: userdata

@@ -37,7 +37,8 @@ setmetatable(Context, { __call = create })
 local function method(name, takes, body)
   Context[name] = function(self, ...)
     check.self(Context, name, self)
-    return body(self, check.arguments(name, takes, 1, ...))
+    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
+    return result
   end
 end
 

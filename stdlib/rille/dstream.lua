@@ -50,7 +50,7 @@ end
 ---@return rille.DStream
 function DStream:derive(name, parents, plan, strict)
   self.owner:check_open()
-  local where = site.here()
+  local where = site.here(steps.given(plan))
   steps.make(plan, name, where) -- functions that cannot travel are refused here, where the job hands them over
   local function make(_, handles, own)
     local made = steps.make(plan, name, where, own)
@@ -88,7 +88,8 @@ ops.install(DStream, "stream")
 local function method(name, takes, body)
   DStream[name] = function(self, ...)
     check.self(DStream, name, self)
-    return body(self, check.arguments(name, takes, 1, ...))
+    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
+    return result
   end
 end
 
@@ -111,11 +112,12 @@ end
 ---@param owner rille.StreamingContext
 ---@param name string
 ---@param parents rille.DStream[]
+---@param f function the job's
 ---@param call fun(rdds: rille.RDD[], time: integer): rille.RDD
 ---@return rille.DStream
-function DStream.transformed(owner, name, parents, call)
+function DStream.transformed(owner, name, parents, f, call)
   owner:check_open()
-  local where = site.here()
+  local where = site.here(f)
   local function compute(handles, time)
     local rdds = {}
     for i, handle in ipairs(handles) do rdds[i] = RDD.wrap(owner.sc, handle, { time = time, site = where }) end
@@ -128,7 +130,9 @@ function DStream.transformed(owner, name, parents, call)
 end
 
 method("transform", { "function" }, function(self, f)
-  return DStream.transformed(self.owner, "transform", { self }, function(rdds, time) return f(rdds[1], time) end)
+  local function call(rdds, time) return f(rdds[1], time) end
+  local result = DStream.transformed(self.owner, "transform", { self }, f, call)
+  return result
 end)
 
 function DStream:transformWith(other, f)
@@ -138,8 +142,9 @@ function DStream:transformWith(other, f)
   if other.owner ~= self.owner then
     check.fail "bad argument #1 to 'transformWith' (the DStreams are of different contexts)"
   end
-  return DStream.transformed(self.owner, "transformWith", { self, other },
-    function(rdds, time) return f(rdds[1], rdds[2], time) end)
+  local function call(rdds, time) return f(rdds[1], rdds[2], time) end
+  local result = DStream.transformed(self.owner, "transformWith", { self, other }, f, call)
+  return result
 end
 
 -- outputs -------------------------------------------------------------------------------------------------------------
@@ -147,14 +152,15 @@ end
 ---@param stream rille.DStream
 ---@param name string
 ---@param body fun(rdd: rille.RDD, time: integer)
-local function output(stream, name, body)
-  local owner, where = stream.owner, site.here()
+---@param f function? the job's
+local function output(stream, name, body, f)
+  local owner, where = stream.owner, site.here(f)
   owner:check_open()
   local function run(handle, time) body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
   owner.outputs[#owner.outputs + 1] = { stream = stream, name = name, site = where, run = run }
 end
 
-method("foreachRDD", { "function" }, function(self, f) output(self, "foreachRDD", f) end)
+method("foreachRDD", { "function" }, function(self, f) output(self, "foreachRDD", f, f) end)
 
 local DASHES = ("-"):rep(43)
 

@@ -4,7 +4,8 @@
 ---   rdd, stream   which of the two have it; stream = "strict": a batch in which the parent has no RDD is an error
 ---   others        how many RDDs (DStreams) come first in the call, { least, most }
 ---   takes         kinds of the arguments behind them (check.lua)
----   plan(self, arguments...)  the parts (steps.lua); self:defaultPartitions() is nil where the engine settles it
+---   plan(self, arguments...)  the parts (steps.lua); where there are others, their number with self comes before the
+---                 arguments. self:defaultPartitions() is nil where the engine settles the number.
 local check = require "rille.check"
 local steps = require "rille.steps"
 
@@ -105,21 +106,21 @@ operations.combineByKey = { rdd = true, stream = true,
   end }
 
 operations.cogroup = { rdd = true, stream = true, others = { 1, 3 }, takes = { "partitions?" },
-  plan = function(self, n) return { steps.by_key(step "cogroup", n or self:defaultPartitions()) } end }
+  plan = function(self, sides, n) return { steps.cogroup(sides, n or self:defaultPartitions()) } end }
 
 local joins = {
   join = "joinInner", leftOuterJoin = "joinLeft", rightOuterJoin = "joinRight", fullOuterJoin = "joinFull",
 }
 for name, kind in pairs(joins) do
   operations[name] = { rdd = true, stream = true, others = { 1, 1 }, takes = { "partitions?" },
-    plan = function(self, n)
-      return { steps.by_key(step "cogroup", n or self:defaultPartitions()), keyed_narrow(kind) }
+    plan = function(self, sides, n)
+      return { steps.cogroup(sides, n or self:defaultPartitions()), keyed_narrow(kind) }
     end }
 end
 
 -- methods -------------------------------------------------------------------------------------------------------------
 
--- self and the others a call begins with; and how many the others are.
+-- self and the others a call begins with.
 local function parents_of(class, name, entry, self, ...)
   local parents, least, most = { self }, table.unpack(entry.others or { 0, 0 })
   while #parents - 1 < most and getmetatable((select(#parents, ...))) == class do
@@ -131,7 +132,12 @@ local function parents_of(class, name, entry, self, ...)
       check.fail(("bad argument #%d to '%s' (the %ss are of different contexts)"):format(i - 1, name, class.__name))
     end
   end
-  return parents, #parents - 1
+  return parents
+end
+
+local function plan_of(name, entry, self, sides, ...)
+  if entry.others then return entry.plan(self, sides, check.arguments(name, entry.takes, sides, ...)) end
+  return entry.plan(self, check.arguments(name, entry.takes, 1, ...))
 end
 
 local ops = {}
@@ -145,9 +151,10 @@ function ops.install(class, which)
     if entry[which] then
       class[name] = function(self, ...)
         check.self(class, name, self)
-        local parents, others = parents_of(class, name, entry, self, ...)
-        local plan = entry.plan(self, check.arguments(name, entry.takes, others + 1, select(others + 1, ...)))
-        return self:derive(name, parents, plan, strict)
+        local parents = parents_of(class, name, entry, self, ...)
+        local plan = plan_of(name, entry, self, #parents, select(#parents, ...))
+        local result = self:derive(name, parents, plan, strict) -- no tail call: see site.here
+        return result
       end
     end
   end

@@ -56,7 +56,7 @@ end
 ---@param plan rille.Part[]
 ---@return rille.RDD
 function RDD:derive(name, parents, plan)
-  local where = site.here() or self.site
+  local where = site.here(steps.given(plan)) or self.site
   local made = steps.make(plan, name, where)
   local handles, time = {}, nil
   for i, parent in ipairs(parents) do
@@ -123,7 +123,8 @@ end
 local function action(name, takes, body)
   RDD[name] = function(self, ...)
     check.self(RDD, name, self)
-    return body(self, check.arguments(name, takes, 1, ...))
+    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
+    return result
   end
 end
 
@@ -180,7 +181,8 @@ end)
 ---@param format "text"|"objects"
 function RDD.save(rdd, name, dir, format)
   rdd:capture()
-  rdd.owner.handle:save(rdd.handle,
+  local handle = rdd.owner.handle
+  site.call(handle.save, handle, rdd.handle,
     { dir = dir, format = format, overwrite = rdd.time ~= nil, time = rdd.time, what = what(rdd, name) })
 end
 

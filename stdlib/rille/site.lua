@@ -9,14 +9,27 @@ local function is_library(source)
   return source:sub(1, #folder) == folder or source:sub(1, #embedded) == embedded
 end
 
+-- Where a function of the job begins; nil for those of others.
+local function definition(f)
+  local info = debug.getinfo(f, "S")
+  if info.what == "C" or is_library(info.source) then return nil end
+  return info.short_src .. ":" .. info.linedefined
+end
+
+--- `return stream:map(f)` is a tail call: the frame it stands in is gone when the library looks. Then the beginning of
+--- f, mostly on the same line, says more than a frame further out. To tell such calls, the library itself makes no tail
+--- calls on its way here with f.
+---@param f function? that the job hands over in this call
 ---@return string? site "job.lua:12": the innermost frame outside of the library; nil when this coroutine has none
-function site.here()
-  local level = 2
+function site.here(f)
+  local level, tail_called = 2, false
   while true do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return nil end
-    if info.what ~= "C" and not is_library(info.source) then
-      return info.short_src .. ":" .. info.currentline
+    local info = debug.getinfo(level, "Slt")
+    if info and (info.what == "C" or is_library(info.source)) then
+      tail_called = tail_called or info.istailcall
+    else
+      local outer = info and info.short_src .. ":" .. info.currentline
+      return (tail_called or not info) and f and definition(f) or outer
     end
     level = level + 1
   end
@@ -24,9 +37,10 @@ end
 
 ---@param where string?
 ---@param message any
----@return any message with the place in front, unless it begins with it
+---@return any message with the place in front, unless it begins with one
 function site.located(where, message)
-  if not where or type(message) ~= "string" or message:sub(1, #where + 1) == where .. ":" then return message end
+  if not where or type(message) ~= "string" then return message end
+  if message:sub(1, #where + 1) == where .. ":" or message:find("^[^\n:]+%.lua:%d+: ") then return message end
   return where .. ": " .. message
 end
 

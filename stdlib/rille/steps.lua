@@ -54,6 +54,14 @@ function steps.by_key(receive, partitions, send)
   return { kind = "shuffle", part = "hash", fn = receive, mapFn = send, partitions = partitions }
 end
 
+--- (key, values of each side).
+---@param sides integer number of parents
+---@param partitions integer?
+---@return rille.Part
+function steps.cogroup(sides, partitions)
+  return steps.by_key({ kind = "cogroup", functions = {}, param = sides }, partitions)
+end
+
 ---@param partitions integer
 ---@return rille.Part
 function steps.round_robin(partitions)
@@ -117,6 +125,17 @@ function steps.first_by_key(partitions) return steps.reduce_by_key(first, partit
 function steps.total(partitions)
   local zero = { kind = "union", with = { 0 } }
   return zero, steps.narrow("map", number_keyed), steps.sum_by_key(partitions), steps.to_value()
+end
+
+--- The first function of a plan that the job gave.
+---@param plan rille.Part[]
+---@return function?
+function steps.given(plan)
+  for _, part in ipairs(plan) do
+    for _, made in ipairs { part.mapFn or false, part.fn or false } do
+      if made and made.functions[1] then return made.functions[#made.functions] end
+    end
+  end
 end
 
 ---@class rille.Made

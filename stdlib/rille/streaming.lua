@@ -95,7 +95,8 @@ end
 local function method(name, takes, body)
   StreamingContext[name] = function(self, ...)
     check.self(StreamingContext, name, self)
-    return body(self, check.arguments(name, takes, 1, ...))
+    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
+    return result
   end
 end
 
@@ -192,7 +193,8 @@ method("union", { "list" }, function(self, streams)
 end)
 
 method("transform", { "list", "function" }, function(self, streams, f)
-  return DStream.transformed(self, "transform", streams_of(self, "transform", streams), f)
+  local result = DStream.transformed(self, "transform", streams_of(self, "transform", streams), f, f)
+  return result
 end)
 
 -- settings ------------------------------------------------------------------------------------------------------------
@@ -264,16 +266,21 @@ local function materialise(self)
   if #fns > 0 then core.capture(fns) end
 end
 
-method("start", {}, function(self)
+local function start(self)
   if self.handle:state() == "INITIALIZED" and not self.made then
-    local ok, why = pcall(materialise, self)
-    if not ok then
-      self.handle:stop(false, false)
-      error(why, 0)
-    end
+    materialise(self)
     self.made = true
   end
-  site.call(self.handle.start, self.handle)
+  self.handle:start()
+end
+
+method("start", {}, function(self)
+  local where = site.here()
+  local ok, why = pcall(start, self)
+  if ok then return end
+  -- What could not start is over, unless it was only not its turn.
+  if self.handle:state() == "INITIALIZED" and not (self.made and core.active()) then self.handle:stop(false, false) end
+  error(site.located(where, why), 0)
 end)
 
 method("stop", { "boolean?", "boolean?" }, function(self, stop_context, gracefully)

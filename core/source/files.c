@@ -1,0 +1,197 @@
+/* The file stream: every batch looks for new files (section 10.2 of the reference). */
+#include <inttypes.h>
+#include <search.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "source/parts.h"
+#include "source/sources.h"
+
+#define NS_PER_MS INT64_C(1000000)
+
+/* A file that was taken, kept until it leaves the remember window. */
+typedef struct taken {
+  struct taken *next; /* later, or at the same time */
+  int64_t time;
+  char *path;
+} taken;
+
+typedef struct file_input {
+  rl_input base;
+  rl_file_stream spec; /* path owned */
+  int64_t threshold;   /* files are newer than this */
+  void *taken;         /* tree by path (tsearch) of what the list has */
+  struct taken *first, **last;
+  char *trouble; /* why the last look failed; NULL: it did not */
+} file_input;
+
+static int by_path(const void *a, const void *b)
+{
+  return strcmp(((const struct taken *)a)->path, ((const struct taken *)b)->path);
+}
+
+static bool was_taken(const file_input *in, char *path)
+{
+  struct taken key = {.path = path};
+  return tfind(&key, &in->taken, by_path) != NULL;
+}
+
+static void take(file_input *in, const char *path, int64_t time)
+{
+  struct taken *t = RL_NEW(struct taken);
+  t->path = rl_strdup(path);
+  t->time = time;
+  tsearch(t, &in->taken, by_path);
+  *in->last = t;
+  in->last = &t->next;
+}
+
+static void forget_before(file_input *in, int64_t time)
+{
+  while (in->first && in->first->time < time) {
+    struct taken *t = in->first;
+    in->first = t->next;
+    if (!in->first) in->last = &in->first;
+    tdelete(t, &in->taken, by_path);
+    rl_free(t->path);
+    rl_free(t);
+  }
+}
+
+/* Says so when a look fails in another way than the last, and when it works again. */
+static void note_trouble(file_input *in, const char *trouble)
+{
+  if (trouble && (!in->trouble || strcmp(in->trouble, trouble) != 0)) {
+    rl_warn("file stream [%d]: %s; batches stay empty until that is mended", (int)in->base.id, trouble);
+  } else if (!trouble && in->trouble) {
+    rl_warn("file stream [%d]: %s can be read again", (int)in->base.id, in->spec.path);
+  }
+  rl_free(in->trouble);
+  in->trouble = rl_strdup(trouble);
+}
+
+static rl_status passes_filter(const file_input *in, const char *path, bool *pass)
+{
+  if (in->spec.filter) return in->spec.filter(in->spec.user, path, pass);
+  *pass = rl_path_base(path)[0] != '.';
+  return RL_OK;
+}
+
+/* Moves the files of batch `time` out of `found`. */
+static rl_status select_files(const file_input *in, int64_t time, rl_file_list *found, rl_file_list *out)
+{
+  int64_t threshold = time - in->base.remember_ms;
+  if (threshold < in->threshold) threshold = in->threshold;
+  for (size_t i = 0; i < found->n; i++) {
+    rl_file *f = &found->v[i];
+    if (f->mtime_ms <= threshold || f->mtime_ms > time || was_taken(in, f->path)) continue;
+    bool pass = false;
+    rl_status st = passes_filter(in, f->path, &pass);
+    if (st != RL_OK) return st;
+    if (!pass) continue;
+    rl_file_list_add(out, *f);
+    f->path = NULL;
+  }
+  return RL_OK;
+}
+
+static rl_status find_files(const file_input *in, rl_file_list *found)
+{
+  rl_status st = rl_files_find(in->spec.path, found);
+  if (st == RL_OK && found->n == 1 && strcmp(found->v[0].path, in->spec.path) == 0) st = rl_fail(RL_EINVAL, "%s is a file, where a directory is needed", in->spec.path);
+  return st;
+}
+
+static void look(file_input *in, rl_file_list *found)
+{
+  int64_t began = rl_mono_ns();
+  rl_status st = find_files(in, found);
+  note_trouble(in, st == RL_OK ? NULL : rl_error_message());
+  if (st != RL_OK) rl_file_list_clear(found);
+  int64_t ms = (rl_mono_ns() - began) / NS_PER_MS;
+  if (ms > rl_streaming_batch_ms(in->base.streaming))
+    rl_warn("file stream [%d]: looking through %s took %" PRId64 " ms, longer than a batch; move old files away, or make the batches longer", (int)in->base.id, in->spec.path, ms);
+}
+
+static char *describe(const rl_file_list *files)
+{
+  rl_buf text = {0};
+  for (size_t i = 0; i < files->n; i++) {
+    if (i > 0) rl_buf_putc(&text, '\n');
+    rl_buf_puts(&text, files->v[i].path);
+  }
+  char *description = text.n > 0 ? rl_strndup(text.p, text.n) : NULL;
+  rl_buf_free(&text);
+  return description;
+}
+
+static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info)
+{
+  file_input *in = (file_input *)self;
+  rl_file_list found = {0}, files = {0};
+  look(in, &found);
+  rl_status st = select_files(in, time, &found, &files);
+  rl_file_list_clear(&found);
+  if (st != RL_OK) {
+    rl_file_list_clear(&files);
+    return st;
+  }
+  for (size_t i = 0; i < files.n; i++) take(in, files.v[i].path, time);
+  info->description = describe(&files);
+  *out = rl_rdd_from_files(&files, in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY, in->spec.record_length, 1);
+  return RL_OK;
+}
+
+static void files_forget(rl_input *self, int64_t until) { forget_before((file_input *)self, until); }
+
+static void files_destroy(rl_input *self)
+{
+  file_input *in = (file_input *)self;
+  forget_before(in, INT64_MAX);
+  if (in->spec.destroy) in->spec.destroy(in->spec.user);
+  rl_free((char *)in->spec.path);
+  rl_free(in->trouble);
+  rl_free(in);
+}
+
+static const rl_input_class files_class = {
+  .name = "File stream",
+  .compute = files_compute,
+  .forget = files_forget,
+  .destroy = files_destroy,
+};
+
+/* The least duration that is to be remembered, in whole batches. */
+static int64_t remember_ms(rl_streaming *s)
+{
+  int64_t batch = rl_streaming_batch_ms(s);
+  int64_t us = rl_conf_us(rl_context_conf(rl_streaming_context(s)), "rille.streaming.fileStream.minRememberDuration");
+  int64_t batches = (us + batch * 1000 - 1) / (batch * 1000);
+  return (batches > 0 ? batches : 1) * batch;
+}
+
+static rl_status check_spec(const rl_file_stream *spec)
+{
+  if (!spec->path || !*spec->path) return rl_fail(RL_EINVAL, "the path of a file stream is empty");
+  if (spec->format == RL_FILES_BINARY && spec->record_length == 0) return rl_fail(RL_EINVAL, "the record length must be greater than 0");
+  return RL_OK;
+}
+
+rl_status rl_source_files(rl_streaming *s, const rl_file_stream *spec, const char *site, rl_dstream **out)
+{
+  rl_status st = check_spec(spec);
+  if (st != RL_OK) {
+    if (spec->destroy) spec->destroy(spec->user);
+    return st;
+  }
+  file_input *in = RL_NEW(file_input);
+  in->base.cls = &files_class;
+  in->base.remember_ms = remember_ms(s);
+  in->spec = *spec;
+  in->spec.path = rl_strdup(spec->path);
+  in->threshold = spec->new_files_only ? rl_clock_now(rl_streaming_clock(s)) : 0;
+  in->last = &in->first;
+  return rl_streaming_add_input(s, &in->base, site, out);
+}

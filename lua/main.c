@@ -1,0 +1,274 @@
+/* The program `rille`: runs jobs. A job is a Lua script in a standard Lua state that finds the library without files beside it. */
+#include <errno.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "bind.h"
+#include "rille.h"
+#include "searcher.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+int luaopen_rille_core(lua_State *L);
+
+static const char general_help[] =
+  "usage: rille COMMAND ...\n"
+  "\n"
+  "  rille run JOB.lua [ARG]...   runs a job until it ends; Ctrl-C stops it gracefully\n"
+  "  rille version                tells the version\n"
+  "  rille help [COMMAND]         this text, or a command's\n";
+
+static const char run_help[] =
+  "usage: rille run [OPTION]... JOB.lua [OPTION | ARG]... [-- ARG...]\n"
+  "\n"
+  "Runs the Lua script JOB.lua with its arguments in the table `arg` and in `...`.\n"
+  "\n"
+  "  --master local[N]      number of workers; local[*]: one a core\n"
+  "  --conf KEY=VALUE       a setting, for instance --conf rille.default.parallelism=4\n"
+  "  --properties FILE      settings from a file, one `KEY VALUE` or `KEY=VALUE` a line\n"
+  "  --help                 this text\n"
+  "\n"
+  "These options win over what the script sets; the file's settings are used where neither sets them.\n"
+  "Everything else behind JOB.lua belongs to the script, and so does all behind --.\n"
+  "Exit status: 0 done, 1 the job failed, 2 wrong usage.\n";
+
+/* --- the command line ------------------------------------------------------------------------------------------------- */
+
+typedef struct setting {
+  const char *key; /* up to key_n */
+  size_t key_n;
+  const char *value;
+} setting;
+
+typedef struct command {
+  char **argv;
+  int script; /* index in argv; 0: none */
+  const char *properties;
+  setting *settings;
+  int nsettings;
+  const char **args; /* the script's */
+  int nargs;
+} command;
+
+static int wrong_usage(const char *message, const char *what)
+{
+  fprintf(stderr, "rille: %s%s\nTry 'rille run --help'.\n", message, what);
+  return EXIT_USAGE;
+}
+
+/* The value of option `name` at argv[*at], as "--name value" or "--name=value"; NULL when argv[*at] is another. *at moves to its last word. Missing: "". */
+static const char *option_value(char **argv, int *at, const char *name)
+{
+  size_t n = strlen(name);
+  if (strncmp(argv[*at], name, n) != 0) return NULL;
+  if (argv[*at][n] == '=') return argv[*at] + n + 1;
+  if (argv[*at][n] != '\0') return NULL;
+  return argv[*at + 1] ? argv[++*at] : "";
+}
+
+static void add_setting(command *c, const char *key, size_t key_n, const char *value)
+{
+  c->settings[c->nsettings++] = (setting){key, key_n, value};
+}
+
+/* Takes the option at argv[*at] if it is one of rille's; *status becomes that of wrong usage. */
+static bool take_option(command *c, int *at, int *status)
+{
+  const char *name = c->argv[*at], *value;
+  if ((value = option_value(c->argv, at, "--master"))) {
+    add_setting(c, "master", strlen("master"), value);
+  } else if ((value = option_value(c->argv, at, "--conf"))) {
+    const char *equals = strchr(value, '=');
+    if (!equals || equals == value) *status = wrong_usage("--conf needs KEY=VALUE, not ", *value ? value : "nothing");
+    else add_setting(c, value, (size_t)(equals - value), equals + 1);
+  } else if ((value = option_value(c->argv, at, "--properties"))) {
+    c->properties = value;
+  } else {
+    return false;
+  }
+  if (*value == '\0' && *status == EXIT_DONE) *status = wrong_usage("a value is missing behind ", name);
+  return true;
+}
+
+static int parse_run(command *c, int argc)
+{
+  int status = EXIT_DONE;
+  bool ours = true;
+  for (int i = 2; i < argc && status == EXIT_DONE; i++) {
+    const char *word = c->argv[i];
+    if (ours && strcmp(word, "--") == 0) ours = false;
+    else if (ours && take_option(c, &i, &status)) continue;
+    else if (c->script) c->args[c->nargs++] = word;
+    else if (ours && word[0] == '-') return wrong_usage("unknown option ", word);
+    else c->script = i;
+  }
+  if (status == EXIT_DONE && !c->script) return wrong_usage("which job? Give a Lua script", "");
+  return status;
+}
+
+/* Settings of the command line are checked before the script runs; the script's context gets them later, and then says what it has to. */
+static int check_settings(const command *c)
+{
+  rl_conf *conf = rl_conf_new();
+  rl_log_set_level(RL_LOG_OFF);
+  rl_status st = c->properties ? rl_conf_load(conf, c->properties) : RL_OK;
+  for (int i = 0; i < c->nsettings && !st; i++) {
+    char *key = rl_strndup(c->settings[i].key, c->settings[i].key_n);
+    st = rl_conf_set(conf, key, c->settings[i].value);
+    rl_free(key);
+  }
+  rl_log_set_level(RL_LOG_WARN);
+  rl_conf_delete(conf);
+  return st ? wrong_usage(rl_error_message(), "") : EXIT_DONE;
+}
+
+/* --- the state -------------------------------------------------------------------------------------------------------- */
+
+static void open_library(lua_State *L, const command *c)
+{
+  luaL_openlibs(L);
+  rl_searcher_install(L);
+  luaL_requiref(L, "rille.core", luaopen_rille_core, 0);
+  lua_getfield(L, -1, "overrides");
+  for (int i = 0; i < c->nsettings; i++) {
+    lua_pushlstring(L, c->settings[i].key, c->settings[i].key_n);
+    lua_pushstring(L, c->settings[i].value);
+    lua_rawset(L, -3);
+  }
+  lua_pop(L, 1);
+  lua_pushstring(L, c->properties);
+  lua_setfield(L, -2, "properties");
+  lua_pop(L, 1);
+}
+
+/* A job's neighbours are found as modules. */
+static void add_folder(lua_State *L, const char *script)
+{
+  const char *slash = strrchr(script, '/');
+  lua_getglobal(L, "package");
+  if (slash)
+    lua_pushlstring(L, script, (size_t)(slash - script));
+  else
+    lua_pushliteral(L, ".");
+  const char *folder = *lua_tostring(L, -1) ? lua_tostring(L, -1) : "/";
+  lua_getfield(L, -2, "path");
+  lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
+  lua_setfield(L, -4, "path");
+  lua_pop(L, 3);
+}
+
+static void set_arg(lua_State *L, const command *c)
+{
+  lua_createtable(L, c->nargs, c->script + 1);
+  for (int i = 0; i <= c->script; i++) {
+    lua_pushstring(L, c->argv[i]);
+    lua_rawseti(L, -2, i - c->script);
+  }
+  for (int i = 0; i < c->nargs; i++) {
+    lua_pushstring(L, c->args[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setglobal(L, "arg");
+}
+
+static int run_script(lua_State *L)
+{
+  const command *c = lua_touserdata(L, 1);
+  const char *script = c->argv[c->script];
+  open_library(L, c);
+  add_folder(L, script);
+  set_arg(L, c);
+  if (luaL_loadfilex(L, script, "t") != LUA_OK) return lua_error(L);
+  luaL_checkstack(L, c->nargs + LUA_MINSTACK, "too many arguments");
+  for (int i = 0; i < c->nargs; i++) lua_pushstring(L, c->args[i]);
+  lua_call(L, c->nargs, 0);
+  return 0;
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------- */
+
+static void on_sigpipe(int sig) { (void)sig; }
+
+/* A write to a closed pipe fails with an error instead of ending the program; programs started by the job have it as usual. */
+static void keep_pipes_quiet(void)
+{
+  struct sigaction act = {.sa_handler = on_sigpipe, .sa_flags = SA_RESTART};
+  sigemptyset(&act.sa_mask);
+  if (sigaction(SIGPIPE, &act, NULL) != 0) rl_warn("cannot catch SIGPIPE: %s", strerror(errno));
+}
+
+static int end_output(int status)
+{
+  bool failed = ferror(stdout) != 0;
+  if (fflush(stdout) != 0 || failed) {
+    fprintf(stderr, "rille: cannot write to the standard output: %s\n", strerror(errno));
+    return EXIT_FAILED;
+  }
+  return status;
+}
+
+static int run_job(const command *c)
+{
+  lua_State *L = luaL_newstate();
+  if (!L) {
+    fputs("rille: no memory for a Lua state\n", stderr);
+    return EXIT_FAILED;
+  }
+  keep_pipes_quiet();
+  lua_pushcfunction(L, rl_gate_handler);
+  lua_pushcfunction(L, run_script);
+  lua_pushlightuserdata(L, (void *)c);
+  int status = EXIT_DONE;
+  if (lua_pcall(L, 1, 0, 1) != LUA_OK) {
+    const char *message = lua_tostring(L, -1);
+    fflush(stdout);
+    fprintf(stderr, "rille: %s\n", message ? message : "error in error handling");
+    status = EXIT_FAILED;
+  }
+  if (rl_streaming_signals() > 1) status = EXIT_FAILED; /* asked to stop at once: what was received is not worked off */
+  lua_close(L);
+  return end_output(status);
+}
+
+static int run(int argc, char **argv)
+{
+  command c = {
+    .argv = argv,
+    .settings = rl_calloc((size_t)argc, sizeof(setting)),
+    .args = rl_calloc((size_t)argc, sizeof(char *)),
+  };
+  int status = parse_run(&c, argc);
+  if (status == EXIT_DONE) status = check_settings(&c);
+  if (status == EXIT_DONE) status = run_job(&c);
+  rl_free(c.settings);
+  rl_free(c.args);
+  return status;
+}
+
+static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
+int main(int argc, char **argv)
+{
+  const char *name = argc > 1 ? argv[1] : "";
+  const char *second = argc > 2 ? argv[2] : "";
+  bool helps = strcmp(name, "help") == 0 || is_help(name);
+  if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
+    if (!helps && !is_help(second)) return run(argc, argv);
+    fputs(run_help, stdout);
+  } else if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
+    puts("rille " RILLE_VERSION);
+  } else if (helps) {
+    fputs(general_help, stdout);
+  } else {
+    if (*name) fprintf(stderr, "rille: unknown command %s\n", name);
+    fputs(general_help, stderr);
+    return EXIT_USAGE;
+  }
+  return end_output(EXIT_DONE);
+}

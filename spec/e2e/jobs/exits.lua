@@ -1,0 +1,1 @@
+os.exit(math.tointeger(arg[1])) -- exits.lua STATUS

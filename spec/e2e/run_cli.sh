@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# The rille program: commands and usage, exit statuses, arg, settings, and what signals do.
+. "$(dirname "$0")/_lib.sh"
+
+out=$scratch/last.out err=$scratch/last.err
+cd "$scratch"
+
+write() {
+  cat >"$scratch/$1"
+}
+
+# commands ------------------------------------------------------------------------------------------------------------
+
+expect_status 0 rille version
+version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/rille.h")
+expect_in "$out" "^rille ${version//./\\.}( |$)"
+expect_status 0 rille --help
+expect_in "$out" 'rille run'
+expect_status 0 rille run --help
+expect_in "$out" '--conf'
+expect_status 2 rille
+expect_in "$err" 'usage|--help'
+expect_status 2 rille frobnicate
+expect_in "$err" 'frobnicate'
+expect_status 2 rille run
+expect_status 2 rille run --frobnicate "$jobs/args.lua"
+expect_in "$err" 'frobnicate'
+expect_status 2 rille run "$jobs/args.lua" --master
+expect_status 2 rille run "$jobs/args.lua" --conf
+expect_status 2 rille run "$jobs/args.lua" --conf no.equals.sign
+say "commands: ok"
+
+# scripts -------------------------------------------------------------------------------------------------------------
+
+expect_status 0 rille run "$jobs/args.lua" one 'two words' ''
+printf '0\t%s\n1\tone\n2\ttwo words\n3\t\nbefore\ttrue\nvarargs\tone\ttwo words\t\n' "$jobs/args.lua" | diff - "$out" >&2 ||
+  fail "arg is not as in stock Lua"
+expect_status 0 rille run "$jobs/args.lua" -- --master -x
+expect_in "$out" '^[12].--master$'
+
+expect_status 1 rille run nowhere.lua
+expect_in "$err" 'nowhere\.lua'
+write syntax.lua <<<$'local x = 1\nlocal y = = 2'
+expect_status 1 rille run syntax.lua
+expect_in "$err" "syntax\.lua:2: .*near '='"
+write raises.lua <<<$'local function f()\n  error("broken")\nend\nf()'
+expect_status 1 rille run raises.lua
+expect_in "$err" 'raises\.lua:2: broken'
+expect_in "$err" 'raises\.lua:4:'
+
+expect_status 7 rille run "$jobs/exits.lua" 7
+say "scripts: ok"
+
+write fails.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ master = "local[1]" }, 0.05)
+ssc:queueStream({ { 1 } }):map(function(x)
+  error("no luck with " .. x)
+end):foreachRDD(function(rdd) rdd:collect() end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+expect_status 1 rille run fails.lua --conf rille.task.maxFailures=1
+expect_in "$err" 'fails\.lua:4: no luck with 1'
+say "job failure: ok"
+
+# settings ------------------------------------------------------------------------------------------------------------
+
+expect_status 0 rille run "$jobs/settings.lua" --master 'local[3]'
+expect_in "$out" '3 workers.*3$'
+expect_status 0 rille run --master 'local[3]' --conf rille.default.parallelism=5 "$jobs/settings.lua"
+expect_in "$out" '3 workers.*5$'
+expect_status 0 rille run "$jobs/settings.lua" --conf spark.default.parallelism=6 --conf=rille.master='local[1]'
+expect_in "$out" '1 workers?.*6$'
+write job.properties <<<$'# settings\nrille.default.parallelism 9\nrille.master=local[2]'
+expect_status 0 rille run "$jobs/settings.lua" --properties job.properties
+expect_in "$out" '2 workers.*9$'
+expect_status 0 rille run "$jobs/settings.lua" --properties job.properties --conf rille.default.parallelism=4
+expect_in "$out" '2 workers.*4$'
+expect_status 0 rille run "$jobs/settings.lua" --conf spark.executor.memory=1g
+expect_in "$err" 'spark\.executor\.memory'
+
+expect_status 2 rille run "$jobs/settings.lua" --conf rille.default.paralelism=4
+expect_in "$err" "rille\.default\.paralelism.*did you mean 'rille\.default\.parallelism'"
+expect_status 2 rille run "$jobs/settings.lua" --conf rille.default.parallelism=many
+expect_in "$err" 'rille\.default\.parallelism'
+expect_status 2 rille run "$jobs/settings.lua" --master 'cluster[2]'
+expect_in "$err" 'cluster\[2\]'
+expect_status 2 rille run "$jobs/settings.lua" --properties nowhere.properties
+expect_in "$err" 'nowhere\.properties'
+write bad.properties <<<$'# settings\nrille.nothing = 1'
+expect_status 2 rille run "$jobs/settings.lua" --properties bad.properties
+expect_in "$err" 'bad\.properties:2.*rille\.nothing'
+say "settings: ok"
+
+# signals -------------------------------------------------------------------------------------------------------------
+
+for signal in INT TERM; do
+  begin graceful rille run "$jobs/stop.lua" received
+  until_true 10 has graceful.out '^ready$'
+  kill -"$signal" "$begun"
+  expect_end "$begun" 0 15
+  expect_in graceful.out '^processed 1000, STOPPED$'
+  expect_clean graceful.err
+done
+say "graceful stop: ok"
+
+begin impolite rille run "$jobs/stop.lua" received --conf rille.streaming.stopGracefullyOnShutdown=false
+until_true 10 has impolite.out '^ready$'
+kill -TERM "$begun"
+expect_end "$begun" 0 5
+expect_in impolite.out '^processed 0, STOPPED$'
+
+begin second rille run "$jobs/stop.lua" stuck
+until_true 10 has second.out '^ready$'
+kill -INT "$begun"
+pause
+kill -INT "$begun"
+status=0
+until_true 5 ended "$begun"
+wait "$begun" || status=$?
+((status != 0)) || fail "a job that was cut off ended with status 0"
+expect_clean second.err
+say "a second signal: ok"
+
+begin limit rille run "$jobs/stop.lua" stuck --conf rille.streaming.gracefulStopTimeout=300ms
+until_true 10 has limit.out '^ready$'
+kill -TERM "$begun"
+until_true 10 ended "$begun"
+expect_in limit.err 'gracefulStopTimeout'
+expect_clean limit.err
+say "limit of a graceful stop: ok"

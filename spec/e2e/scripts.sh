@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Each script of scripts/ against a feed or files; what it prints or writes is checked, and that Ctrl-C ends it well.
+. "$(dirname "$0")/_lib.sh"
+
+scripts=$RILLE_SOURCE/scripts
+cd "$scratch"
+
+# The script ends with status 0 upon SIGINT, without a complaint.
+interrupt() {
+  kill -INT "$begun"
+  expect_end "$begun" 0 15
+  expect_clean "$1.err"
+  [[ ! -s $1.err ]] || fail "$1 complained"
+}
+
+# in_one_batch FILE LINE...: all lines are there between two "Time:" lines.
+in_one_batch() {
+  local file=$1
+  shift
+  LINES_WANTED=$(printf '%s\n' "$@") awk '
+    function over(  i) { if (n > 0) { for (i in wanted) if (!(i in seen)) return; found = 1 } }
+    BEGIN { n = split(ENVIRON["LINES_WANTED"], list, "\n"); for (i in list) wanted[list[i]] }
+    /^Time: / { over(); delete seen }
+    { seen[$0] }
+    END { over(); exit !found }' "$file"
+}
+
+printf 'a rose is a rose\nis a rose\n' >poem
+
+begin_feed poem_feed --file poem --rate 0 --hold
+begin network rille run "$scripts/network_wordcount.lua" 127.0.0.1 "$port" 0.2
+until_true 10 in_one_batch network.out '(a,3)' '(rose,3)' '(is,2)'
+interrupt network
+expect_in network.out '^-------------------------------------------$'
+expect_in network.out '^Time: [0-9]+ ms$'
+say "network_wordcount: ok"
+
+mkdir incoming
+begin files rille run "$scripts/file_wordcount.lua" incoming "$scratch/counts" 0.2
+until_true 10 has files.out '^Time: '
+cp poem incoming/.poem
+mv incoming/.poem incoming/poem
+until_true 10 in_one_batch files.out '(a,3)' '(rose,3)' '(is,2)'
+interrupt files
+cat counts-*.txt/part-* | sort >saved
+printf '(a,3)\n(is,2)\n(rose,3)\n' | diff - saved >&2 || fail "file_wordcount saved something else"
+for dir in counts-*.txt; do
+  [[ -f $dir/_SUCCESS ]] || fail "$dir is not complete"
+done
+say "file_wordcount: ok"
+
+expect_status 0 rille run "$scripts/queue_stream.lua" 3 0.2
+for digit in 0 1 2 3 4 5 6 7 8 9; do
+  (($(grep -c "^($digit,100)\$" last.out) == 3)) || fail "queue_stream: digit $digit"
+done
+say "queue_stream: ok"
+
+begin receiver rille run "$scripts/custom_receiver.lua" 'echo tick; echo tock; echo tick; exec tail -f /dev/null' 0.2
+until_true 10 in_one_batch receiver.out '(tick,2)' '(tock,1)'
+kill -INT "$begun"
+# onStart still reads from the command: it is left behind, and said so at most.
+expect_end "$begun" 0 30
+expect_clean receiver.err
+say "custom_receiver: ok"
+
+# The pairs of one batch meet. Both feeds begin when the job connects; should a batch end right between, the job is started again.
+printf 'ann /home\nbob /shop\nann /home\nno pair here\n' >views
+printf 'ann FI\n' >logins
+begin_feed views_feed --file views --rate 0 --hold
+views=$port
+begin_feed logins_feed --file logins --rate 0 --hold
+for attempt in 1 2 3 4 5; do
+  begin join rille run "$scripts/join_streams.lua" 127.0.0.1 "$views" "$port" 0.5
+  until_true 10 has join.out '\(\(/shop,\?\),1\)'
+  interrupt join
+  ! in_one_batch join.out '((/home,FI),2)' '((/shop,?),1)' || break
+  ((attempt < 5)) || fail "join_streams: the pairs did not meet"
+done
+say "join_streams: ok"
+
+begin_feed top_feed --file poem --rate 0 --hold
+begin top rille run "$scripts/top_k.lua" 2 127.0.0.1 "$port" 0.2
+until_true 10 has top.out '^\.\.\.$'
+interrupt top
+grep -B 2 -A 1 '^(rose,3)$' top.out | grep -A 2 '^(a,3)$' >ranked || fail "top_k: a before rose"
+expect_not_in top.out '^\(is,2\)$'
+say "top_k: ok"
+
+begin_feed pool_feed --file poem --rate 0 --hold
+mkdir pool
+begin pool rille run "$scripts/foreach_pool.lua" 127.0.0.1 "$port" "$scratch/pool" 0.2
+pool_has() { [[ $(cat pool/counts-*.tsv 2>/dev/null | cut -f 2- | sort) == $'a\t3\nis\t2\nrose\t3' ]]; }
+until_true 10 pool_has
+interrupt pool
+(($(find pool -name 'counts-*.tsv' | wc -l) <= $(nproc))) || fail "foreach_pool: more connections than workers"
+say "foreach_pool: ok"
