@@ -9,7 +9,7 @@
 #include "rille.h"
 #include "values.h"
 
-/* --- helpers of all parts --------------------------------------------------------------------------------------------- */
+/* --- helpers of all parts ----------------------------------------------------------------------------------------- */
 
 void **rl_handle_new(lua_State *L, const char *meta, int values)
 {
@@ -86,7 +86,7 @@ bool rl_bind_flag(lua_State *L, int table, const char *field)
   return flag;
 }
 
-/* --- values, messages, clocks ----------------------------------------------------------------------------------------- */
+/* --- values, messages, clocks ------------------------------------------------------------------------------------- */
 
 static int is_tuple(lua_State *L)
 {
@@ -143,7 +143,7 @@ static const luaL_Reg functions[] = {
   {"setLogLevel", set_log_level}, {"monotonic", monotonic}, {"now", now},             {NULL, NULL},
 };
 
-/* --- the module ------------------------------------------------------------------------------------------------------- */
+/* --- the module --------------------------------------------------------------------------------------------------- */
 
 static char module_key; /* its address: the module in the registry, so that a second load gives the same */
 

@@ -1,9 +1,11 @@
 /* rille.core: what lua/bind*.c share; private to them. stdlib/meta/core.lua says what the module gives.
  *
- * Handles are userdata born empty: the metatable comes first, then the resource, and __gc may come at any time. What a handle stands on is kept alive as Lua keeps
- * things alive: a stream's user value is its streaming context, whose user value is its context.
+ * Handles are userdata born empty: the metatable comes first, then the resource, and __gc may come at any time. What a
+ * handle stands on is kept alive as Lua keeps things alive: a stream's user value is its streaming context, whose user
+ * value is its context.
  *
- * Errors. A C function that may raise holds no memory, lock or reference that Lua cannot see. Entries into Lua from the engine go through rl_gate.
+ * Errors. A C function that may raise holds no memory, lock or reference that Lua cannot see. Entries into Lua from the
+ * engine go through rl_gate.
  *
  * Threads: all of this runs on the driver thread. */
 #ifndef RL_LUA_BIND_H
@@ -17,9 +19,9 @@
 
 /* One driver state. */
 typedef struct rl_bind {
-  lua_State *current;       /* whose C function stands in the engine now: callbacks run on it */
-  bool closing;             /* lua_close is under way: no callback runs any more */
-  struct rl_outrun *runs;   /* outputs that have not ended yet */
+  lua_State *current;     /* whose C function stands in the engine now: callbacks run on it */
+  bool closing;           /* lua_close is under way: no callback runs any more */
+  struct rl_outrun *runs; /* outputs that have not ended yet */
 } rl_bind;
 
 rl_bind *rl_bind_of(lua_State *L);
@@ -35,7 +37,8 @@ static inline void rl_bind_check(lua_State *L, rl_status status)
 
 /* Room for n things of `size` bytes, zeroed; pushed. */
 void *rl_bind_array(lua_State *L, size_t n, size_t size);
-/* Pushes an array of the table at `index` read as handles of type `meta`; their pointers are at *out. `what` names the parameter. */
+/* Pushes an array of the table at `index` read as handles of type `meta`; their pointers are at *out. `what` names the
+ * parameter. */
 size_t rl_bind_handles(lua_State *L, int index, const char *meta, const char *what, void ***out);
 
 /* Fields of a table of options; the text lies in the table. */
@@ -43,16 +46,18 @@ const char *rl_bind_text(lua_State *L, int table, const char *field); /* NULL wh
 lua_Integer rl_bind_int(lua_State *L, int table, const char *field, lua_Integer otherwise);
 bool rl_bind_flag(lua_State *L, int table, const char *field);
 
-/* The gate (bind_gate.c) ------------------------------------------------------------------------------------------------------------ */
+/* --- The gate (bind_gate.c) --------------------------------------------------------------------------------------- */
 
-/* Calls body(arg) in protected mode on the current state; `arg` is its only argument, a light userdata. A Lua error becomes the thread's current error (RL_EUSER, RL_ENOMEM):
- * one line, with the user's traceback. RL_ECANCELLED when the state is closing. */
+/* Calls body(arg) in protected mode on the current state; `arg` is its only argument, a light userdata. A Lua error
+ * becomes the thread's current error (RL_EUSER, RL_ENOMEM): one line, with the user's traceback. RL_ECANCELLED when the
+ * state is closing. */
 rl_status rl_gate(rl_bind *b, lua_CFunction body, void *arg);
 /* Message handler: the error as text, with a traceback of the user's frames behind a newline. */
 int rl_gate_handler(lua_State *L);
 /* The error at the top of L (popped), as rl_gate_handler leaves it, becomes the thread's current error. */
 rl_status rl_gate_fail(lua_State *L, int status);
-/* Pushes a traceback of `of`, from `level` up: the user's Lua frames only; nothing between the newlines when there are none. */
+/* Pushes a traceback of `of`, from `level` up: the user's Lua frames only; nothing between the newlines when there are
+ * none. */
 void rl_gate_trace(lua_State *L, lua_State *of, int level);
 
 /* A Lua function that the engine calls. */
@@ -65,7 +70,7 @@ rl_callback *rl_callback_new(lua_State *L, int index); /* raises before it takes
 void rl_callback_delete(void *callback);               /* as the engine's `destroy` */
 void rl_callback_push(lua_State *L, const rl_callback *cb);
 
-/* Handles --------------------------------------------------------------------------------------------------------------------------- */
+/* --- Handles ------------------------------------------------------------------------------------------------------ */
 
 #define RL_META_FN "rille.core.Fn"
 #define RL_META_OP "rille.core.Op"
@@ -92,7 +97,7 @@ void rl_push_rdd(lua_State *L, rl_rdd *rdd); /* references it */
 /* Pushes a stream of the streaming context whose handle is at `streaming`. */
 void rl_push_dstream(lua_State *L, int streaming, rl_dstream *d);
 
-/* Outputs under way (bind_output.c) ------------------------------------------------------------------------------------------------- */
+/* --- Outputs under way (bind_output.c) ---------------------------------------------------------------------------- */
 
 /* What the coroutine of an output waits for. */
 typedef struct rl_waiter {
@@ -129,7 +134,8 @@ int rl_streaming_converter(lua_State *L);
 struct rl_worker_config;
 const struct rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf);
 
-/* The definition of a receiver, to be captured at the start. keep_definition raises; keep_receiver tells whose it is and does not. */
+/* The definition of a receiver, to be captured at the start. keep_definition raises; keep_receiver tells whose it is
+ * and does not. */
 struct rl_lua_receiver;
 int rl_streaming_keep_definition(lua_State *L, int streaming, int definition);
 void rl_streaming_keep_receiver(lua_State *L, int streaming, int at, struct rl_lua_receiver *r);

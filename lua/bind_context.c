@@ -13,9 +13,10 @@
 
 #define PARTITIONS_MAX 100000
 
-/* --- what workers share ----------------------------------------------------------------------------------------------- */
+/* --- what workers share ------------------------------------------------------------------------------------------- */
 
-/* A worker stuck in C is left behind and may look at its config at any time, so configs are never freed; equal ones are one. */
+/* A worker stuck in C is left behind and may look at its config at any time, so configs are never freed; equal ones are
+ * one. */
 typedef struct kept_config {
   struct kept_config *next;
   rl_worker_config config;
@@ -59,7 +60,7 @@ const rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf)
   return config;
 }
 
-/* --- settings --------------------------------------------------------------------------------------------------------- */
+/* --- settings ----------------------------------------------------------------------------------------------------- */
 
 static int conf_gc(lua_State *L)
 {
@@ -85,7 +86,7 @@ static const char *setting_text(lua_State *L, const char *key)
 static void apply_settings(lua_State *L, rl_conf *conf, int table)
 {
   for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "a setting's name must be a string, it is a %s", luaL_typename(L, -2));
+    if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "a setting's name is a %s; give a string", luaL_typename(L, -2));
     const char *key = lua_tostring(L, -2);
     rl_bind_check(L, rl_conf_set(conf, key, setting_text(L, key)));
   }
@@ -120,7 +121,7 @@ static int new_context(lua_State *L)
   return 1;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 rl_context *rl_check_context(lua_State *L, int index)
 {
@@ -184,7 +185,7 @@ static int conf_value(lua_State *L)
   return 1;
 }
 
-/* --- RDDs ------------------------------------------------------------------------------------------------------------- */
+/* --- RDDs --------------------------------------------------------------------------------------------------------- */
 
 /* Partitions given at `index`; 0 when none were. */
 static uint32_t opt_partitions(lua_State *L, int index)
@@ -195,7 +196,8 @@ static uint32_t opt_partitions(lua_State *L, int index)
 }
 
 /* Entries (from, to] of the list at `list` as records. Raises nothing. */
-static rl_status cut_records(lua_State *L, int list, uint64_t from, uint64_t to, rl_builder *b, rl_buf *scratch, rl_chunks *out)
+static rl_status cut_records(lua_State *L, int list, uint64_t from, uint64_t to, rl_builder *b, rl_buf *scratch,
+                             rl_chunks *out)
 {
   rl_value fields[RL_MAX_FIELDS];
   for (uint64_t i = from + 1; i <= to; i++) {

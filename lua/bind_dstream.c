@@ -50,7 +50,7 @@ static int apply(lua_State *L)
   return 1;
 }
 
-/* --- transform -------------------------------------------------------------------------------------------------------- */
+/* --- transform ---------------------------------------------------------------------------------------------------- */
 
 typedef struct transform {
   const rl_callback *fn;
@@ -71,7 +71,8 @@ static int call_transform(lua_State *L)
   }
   lua_pushinteger(L, t->time);
   lua_call(L, 2, 1);
-  if (!luaL_testudata(L, -1, RL_META_RDD)) return luaL_error(L, "the function must return an RDD; it returned a %s", luaL_typename(L, -1));
+  if (!luaL_testudata(L, -1, RL_META_RDD))
+    return luaL_error(L, "the function must return an RDD; it returned a %s", luaL_typename(L, -1));
   t->result = rl_rdd_ref(rl_check_rdd(L, -1));
   return 0;
 }
@@ -104,7 +105,7 @@ static int new_transform(lua_State *L)
   return 1;
 }
 
-/* --- methods ---------------------------------------------------------------------------------------------------------- */
+/* --- methods ------------------------------------------------------------------------------------------------------ */
 
 static int persist(lua_State *L)
 {

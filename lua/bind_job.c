@@ -1,4 +1,5 @@
-/* Context:run and Context:save: jobs. In an output's coroutine they yield until the job has ended, elsewhere they serve messages meanwhile. */
+/* Context:run and Context:save: jobs. In an output's coroutine they yield until the job has ended, elsewhere they serve
+ * messages meanwhile. */
 #include <stddef.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ typedef struct job_handle {
   const char *dir; /* RESULT_SAVED: in the options */
 } job_handle;
 
-/* --- the handle ------------------------------------------------------------------------------------------------------- */
+/* --- the handle --------------------------------------------------------------------------------------------------- */
 
 static void on_ended(rl_message *m) { rl_outrun_resume(&((job_handle *)m)->waiter); }
 
@@ -47,7 +48,7 @@ static job_handle *new_handle(lua_State *L, rl_context *c, result_kind result)
   return h;
 }
 
-/* --- results ---------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 static lua_Integer push_records(lua_State *L, const rl_chunks *list, int table, lua_Integer n)
 {
@@ -110,7 +111,7 @@ static int finish(lua_State *L, const job_handle *h)
   return 0;
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 static int finish_resumed(lua_State *L, int status, lua_KContext handle)
 {

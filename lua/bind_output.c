@@ -1,4 +1,5 @@
-/* Outputs: the bodies of foreachRDD and the like, each run in a coroutine of its own once a batch, so that several can wait for their jobs at the same time. */
+/* Outputs: the bodies of foreachRDD and the like, each run in a coroutine of its own once a batch, so that several can
+ * wait for their jobs at the same time. */
 #include "base/mem.h"
 #include "bind.h"
 
@@ -21,7 +22,7 @@ typedef struct step {
   rl_status status; /* out: else how it ended */
 } step;
 
-/* --- life of a run ---------------------------------------------------------------------------------------------------- */
+/* --- life of a run ------------------------------------------------------------------------------------------------ */
 
 static rl_outrun *new_run(rl_callback *body, rl_output_run *handle)
 {
@@ -53,7 +54,7 @@ static void delete_output(void *user)
   rl_callback_delete(body);
 }
 
-/* --- steps ------------------------------------------------------------------------------------------------------------ */
+/* --- steps -------------------------------------------------------------------------------------------------------- */
 
 /* The error of a dead coroutine; on the way the variables it was to close are closed. */
 static rl_status failed(lua_State *L, lua_State *co, int status)
@@ -125,7 +126,7 @@ static void on_output(void *user, rl_rdd *rdd, int64_t time, rl_output_run *hand
   drive(run, begin, &(step){.run = run, .rdd = rdd, .time = time});
 }
 
-/* --- waiting ---------------------------------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------------------------------ */
 
 bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w)
 {
@@ -151,7 +152,7 @@ void rl_outrun_forget(rl_waiter *w)
   w->run = NULL;
 }
 
-/* --- the end ---------------------------------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 
 typedef struct abortion {
   rl_message message; /* first */

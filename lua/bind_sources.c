@@ -36,7 +36,7 @@ int rl_streaming_raw_socket(lua_State *L)
   return 1;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------ */
+/* --- files -------------------------------------------------------------------------------------------------------- */
 
 typedef struct choice {
   const rl_callback *filter;
@@ -89,7 +89,7 @@ int rl_streaming_files(lua_State *L)
   return 1;
 }
 
-/* --- inputs computed by the driver ------------------------------------------------------------------------------------ */
+/* --- inputs computed by the driver -------------------------------------------------------------------------------- */
 
 typedef struct driver_input {
   rl_input base;
@@ -111,7 +111,8 @@ static int call_compute(lua_State *L)
   lua_pushinteger(L, c->time);
   lua_call(L, 1, 1);
   if (lua_isnil(L, -1)) return 0;
-  if (!luaL_testudata(L, -1, RL_META_RDD)) return luaL_error(L, "an input must give an RDD or nil; it gave a %s", luaL_typename(L, -1));
+  if (!luaL_testudata(L, -1, RL_META_RDD))
+    return luaL_error(L, "an input must give an RDD or nil; it gave a %s", luaL_typename(L, -1));
   c->result = rl_rdd_ref(rl_check_rdd(L, -1));
   return 0;
 }
@@ -152,7 +153,7 @@ int rl_streaming_driver_input(lua_State *L)
   return 1;
 }
 
-/* --- receivers in Lua ------------------------------------------------------------------------------------------------- */
+/* --- receivers in Lua --------------------------------------------------------------------------------------------- */
 
 static int add_receiver(lua_State *L, int definition, const rl_lua_receiver_spec *spec)
 {
@@ -172,7 +173,8 @@ int rl_streaming_receiver(lua_State *L)
 {
   rl_check_streaming(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
-  return add_receiver(L, 2, &(rl_lua_receiver_spec){.name = luaL_checkstring(L, 3), .site = luaL_optstring(L, 4, NULL)});
+  const rl_lua_receiver_spec spec = {.name = luaL_checkstring(L, 3), .site = luaL_optstring(L, 4, NULL)};
+  return add_receiver(L, 2, &spec);
 }
 
 /* Streaming:socketConverter(host, port, converter, site) */
@@ -180,6 +182,11 @@ int rl_streaming_converter(lua_State *L)
 {
   rl_check_streaming(L, 1);
   luaL_checktype(L, 4, LUA_TFUNCTION);
-  return add_receiver(L, 4, &(rl_lua_receiver_spec){
-    .name = "socketStream", .host = luaL_checkstring(L, 2), .port = check_port(L, 3), .site = luaL_optstring(L, 5, NULL)});
+  const rl_lua_receiver_spec spec = {
+    .name = "SocketReceiver",
+    .site = luaL_optstring(L, 5, NULL),
+    .host = luaL_checkstring(L, 2),
+    .port = check_port(L, 3),
+  };
+  return add_receiver(L, 4, &spec);
 }

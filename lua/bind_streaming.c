@@ -19,7 +19,7 @@ rl_streaming *rl_check_streaming(lua_State *L, int index)
   return *h;
 }
 
-/* --- handles ---------------------------------------------------------------------------------------------------------- */
+/* --- handles ------------------------------------------------------------------------------------------------------ */
 
 static void push_handles(lua_State *L)
 {
@@ -80,9 +80,10 @@ static int context(lua_State *L)
   return 1;
 }
 
-/* --- the sentinel ----------------------------------------------------------------------------------------------------- */
+/* --- the sentinel ------------------------------------------------------------------------------------------------- */
 
-/* The last thing made before a start, so lua_close finalises it before anything the context stands on, whatever the script did. Until then it keeps the context alive. */
+/* The last thing made before a start, so lua_close finalises it before anything the context stands on, whatever the
+ * script did. Until then it keeps the context alive. */
 static void set_sentinel(lua_State *L, int streaming)
 {
   rl_handle_new(L, RL_META_SENTINEL, 1);
@@ -103,9 +104,10 @@ static int sentinel_gc(lua_State *L)
   return 0;
 }
 
-/* --- start ------------------------------------------------------------------------------------------------------------ */
+/* --- start -------------------------------------------------------------------------------------------------------- */
 
-/* Entries of the table of receivers: what is to be captured, and the receiver (light), by turns. False where adding it failed. */
+/* Entries of the table of receivers: what is to be captured, and the receiver (light), by turns. False where adding it
+ * failed. */
 int rl_streaming_keep_definition(lua_State *L, int streaming, int definition)
 {
   lua_getiuservalue(L, streaming, RECEIVERS);
@@ -141,7 +143,8 @@ static void capture_receivers(lua_State *L)
     if (!r) continue;
     lua_rawgeti(L, list, (lua_Integer)2 * i - 1);
     receivers[n] = r;
-    roots[n++] = (rl_capture_root){.index = lua_gettop(L), .role = rl_lua_receiver_role(r), .site = rl_lua_receiver_site(r)};
+    const char *role = rl_lua_receiver_role(r), *site = rl_lua_receiver_site(r);
+    roots[n++] = (rl_capture_root){.index = lua_gettop(L), .role = role, .site = site};
   }
   if (n > 0) {
     rl_image *image = NULL;
@@ -165,7 +168,7 @@ static int start(lua_State *L)
   return 0;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static int stop(lua_State *L)
 {
@@ -238,7 +241,8 @@ static int advance(lua_State *L)
 
 static int state(lua_State *L)
 {
-  static const char *const names[] = {[RL_INITIALIZED] = "INITIALIZED", [RL_ACTIVE] = "ACTIVE", [RL_STOPPED] = "STOPPED"};
+  static const char *const names[] = {
+    [RL_INITIALIZED] = "INITIALIZED", [RL_ACTIVE] = "ACTIVE", [RL_STOPPED] = "STOPPED"};
   lua_pushstring(L, names[rl_streaming_state(rl_check_streaming(L, 1))]);
   return 1;
 }
@@ -294,7 +298,8 @@ void rl_bind_add_streaming(lua_State *L)
     {"socketConverter", rl_streaming_converter},
     {NULL, NULL},
   };
-  static const luaL_Reg functions[] = {{"streaming", new_streaming}, {"active", active}, {"sleep", core_sleep}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+    {"streaming", new_streaming}, {"active", active}, {"sleep", core_sleep}, {NULL, NULL}};
   rl_handle_type(L, RL_META_STREAMING, streaming_gc, methods);
   rl_handle_type(L, RL_META_SENTINEL, sentinel_gc, NULL);
   luaL_setfuncs(L, functions, 0);

@@ -295,6 +295,20 @@ static int lib_elements(lua_State *L)
                        rl_luaop_name(op, step), lua_isnoneornil(L, 3) || lua_istable(L, 3) ? "" : "a ", got);
 }
 
+/* plain(array, n): is no element nil or a table? Then each is a record of one value as it is. */
+static int lib_plain(lua_State *L)
+{
+  lua_Integer n = lua_tointeger(L, 2);
+  bool plain = true;
+  for (lua_Integer i = 1; plain && i <= n; i++) {
+    int type = lua_rawgeti(L, 1, i);
+    plain = type != LUA_TNIL && type != LUA_TTABLE;
+    lua_pop(L, 1);
+  }
+  lua_pushboolean(L, plain);
+  return 1;
+}
+
 /* hole(op, step, i): the array has nil at i. */
 static int lib_hole(lua_State *L)
 {
@@ -359,6 +373,12 @@ static int lib_key(lua_State *L)
   }
 }
 
+static int lib_max(lua_State *L)
+{
+  lua_pushvalue(L, lua_compare(L, 1, 2, LUA_OPLT) ? 2 : 1);
+  return 1;
+}
+
 /* absent(op, step, k): the value of k is nil where values are gathered in arrays. */
 static int lib_absent(lua_State *L)
 {
@@ -378,7 +398,7 @@ void rl_luaop_push_library(lua_State *L)
       {"fieldsRow", lib_fields_row}, {"words", lib_words},    {"input", lib_input},   {"iterator", lib_iterator}, {"emit", lib_emit},
       {"emitRow", lib_emit_row},  {"fields", lib_fields},     {"pack", lib_pack},     {"value", lib_value},      {"pair", lib_pair},
       {"elements", lib_elements}, {"hole", lib_hole},         {"key", lib_key},       {"absent", lib_absent},    {"tuple", rl_lua_tuple},
-      {"tokens", rl_lua_tokens},     {"inspect", rl_recognise},  {NULL, NULL},
+      {"plain", lib_plain}, {"max", lib_max}, {"tokens", rl_lua_tokens},     {"inspect", rl_recognise},  {NULL, NULL},
   };
   luaL_newlib(L, functions);
 }

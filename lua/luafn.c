@@ -277,12 +277,25 @@ static const rl_embedded *find_source(const char *name)
   return NULL;
 }
 
+/* Pushes the chunk of a part of the code generator. */
+static void load_part(lua_State *L, const char *name)
+{
+  const rl_embedded *source = find_source(name);
+  if (!source) luaL_error(L, "%s is not in this build", name);
+  lua_pushfstring(L, "=[%s]", name);
+  if (luaL_loadbufferx(L, source->source, source->size, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+  lua_remove(L, -2);
+}
+
 void rl_luafn_prepare(lua_State *L)
 {
-  const rl_embedded *source = find_source("rille.fuse");
-  if (!source || luaL_loadbufferx(L, source->source, source->size, "=[rille.fuse]", "t") != LUA_OK)
-    luaL_error(L, "the code generator cannot be loaded: %s", source ? lua_tostring(L, -1) : "it is not in this build");
+  load_part(L, "rille.fuse");
   rl_luaop_push_library(L);
+  load_part(L, "rille.codegen");
+  lua_call(L, 0, 1);
+  load_part(L, "rille.kinds");
+  lua_pushvalue(L, -2);
   lua_call(L, 1, 1);
+  lua_call(L, 3, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &fuse_key);
 }

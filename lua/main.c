@@ -1,4 +1,5 @@
-/* The program `rille`: runs jobs. A job is a Lua script in a standard Lua state that finds the library without files beside it. */
+/* The program `rille`: runs jobs. A job is a Lua script in a standard Lua state that finds the library without files
+ * beside it. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -38,7 +39,7 @@ static const char run_help[] =
   "Everything else behind JOB.lua belongs to the script, and so does all behind --.\n"
   "Exit status: 0 done, 1 the job failed, 2 wrong usage.\n";
 
-/* --- the command line ------------------------------------------------------------------------------------------------- */
+/* --- the command line --------------------------------------------------------------------------------------------- */
 
 typedef struct setting {
   const char *key; /* up to key_n */
@@ -62,7 +63,8 @@ static int wrong_usage(const char *message, const char *what)
   return EXIT_USAGE;
 }
 
-/* The value of option `name` at argv[*at], as "--name value" or "--name=value"; NULL when argv[*at] is another. *at moves to its last word. Missing: "". */
+/* The value of option `name` at argv[*at], as "--name value" or "--name=value"; NULL when argv[*at] is another. *at
+ * moves to its last word. Missing: "". */
 static const char *option_value(char **argv, int *at, const char *name)
 {
   size_t n = strlen(name);
@@ -112,7 +114,8 @@ static int parse_run(command *c, int argc)
   return status;
 }
 
-/* Settings of the command line are checked before the script runs; the script's context gets them later, and then says what it has to. */
+/* Settings of the command line are checked before the script runs; the script's context gets them later, and then says
+ * what it has to. */
 static int check_settings(const command *c)
 {
   rl_conf *conf = rl_conf_new();
@@ -128,7 +131,7 @@ static int check_settings(const command *c)
   return st ? wrong_usage(rl_error_message(), "") : EXIT_DONE;
 }
 
-/* --- the state -------------------------------------------------------------------------------------------------------- */
+/* --- the state ---------------------------------------------------------------------------------------------------- */
 
 static void open_library(lua_State *L, const command *c)
 {
@@ -191,11 +194,12 @@ static int run_script(lua_State *L)
   return 0;
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 static void on_sigpipe(int sig) { (void)sig; }
 
-/* A write to a closed pipe fails with an error instead of ending the program; programs started by the job have it as usual. */
+/* A write to a closed pipe fails with an error instead of ending the program; programs started by the job have it as
+ * usual. */
 static void keep_pipes_quiet(void)
 {
   struct sigaction act = {.sa_handler = on_sigpipe, .sa_flags = SA_RESTART};

@@ -1,9 +1,11 @@
 /* Receivers written in Lua, each on a thread and in a Lua state of its own (section 11 of the reference).
  *
- * A definition (receiverStream) has the functions onStart(self) and onStop(self); a converter (socketStream) reads one TCP connection after another. One life
- * of the thread is a row of runs; between runs there is a pause, which a stop ends at once.
+ * A definition (receiverStream) has the functions onStart(self) and onStop(self); a converter (socketStream) reads one
+ * TCP connection after another. One life of the thread is a row of runs; between runs there is a pause, which a stop
+ * ends at once.
  *
- * Threads: the driver makes, binds, starts, stops and deletes it. The rest happens on its own thread; `lock` guards what both see. */
+ * Threads: the driver makes, binds, starts, stops and deletes it. The rest happens on its own thread; `lock` guards
+ * what both see. */
 #ifndef RL_LUA_RECEIVER_H
 #define RL_LUA_RECEIVER_H
 
@@ -20,7 +22,8 @@ typedef struct rl_lua_receiver_spec {
   int port;
 } rl_lua_receiver_spec;
 
-rl_lua_receiver *rl_lua_receiver_new(const rl_worker_config *config, const rl_lua_receiver_spec *spec); /* copies the strings */
+/* Copies the strings. */
+rl_lua_receiver *rl_lua_receiver_new(const rl_worker_config *config, const rl_lua_receiver_spec *spec);
 /* Takes over r, also on failure. */
 rl_status rl_lua_receiver_add(rl_lua_receiver *r, rl_streaming *s, rl_dstream **out);
 const char *rl_lua_receiver_role(const rl_lua_receiver *r); /* "the receiver given to receiverStream" */

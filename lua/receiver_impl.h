@@ -1,4 +1,4 @@
-/* Shared by the files of receiver.h; private to them. All on the receiver's own thread, but for the fields under the lock.
+/* Shared by the files of receiver.h; private to them. All on the receiver's own thread, but for the fields under lock.
  *
  *   receiver_state.c   the thread's life, runs and pauses
  *   receiver_self.c    what a definition's functions see: self:store() and the like
@@ -60,7 +60,8 @@ void rl_lua_receiver_store(rl_lua_receiver *r, lua_State *L, int first, int n);
 /* Puts the methods into the table at `index`. */
 void rl_lua_receiver_add_methods(rl_lua_receiver *r, lua_State *L, int index);
 
-/* lua_CFunction with the receiver as its argument (light): a connection's life, to its end. Raises what ended it otherwise. */
+/* lua_CFunction with the receiver as its argument (light): a connection's life, to its end. Raises what ended it
+ * otherwise. */
 int rl_lua_receiver_convert(lua_State *L);
 
 #endif

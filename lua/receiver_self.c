@@ -1,6 +1,6 @@
 #include <lauxlib.h>
 
-#include "base/mem.h"
+#include "base/log.h"
 #include "receiver_impl.h"
 #include "values.h"
 
@@ -18,7 +18,7 @@ static int raise(lua_State *L)
   return lua_error(L);
 }
 
-/* --- storing ---------------------------------------------------------------------------------------------------------- */
+/* --- storing ------------------------------------------------------------------------------------------------------ */
 
 void rl_lua_receiver_store(rl_lua_receiver *r, lua_State *L, int first, int n)
 {
@@ -103,7 +103,7 @@ static int store_many(lua_State *L)
   return 0;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static int restart(lua_State *L)
 {
@@ -112,6 +112,7 @@ static int restart(lua_State *L)
   lua_Number seconds = luaL_optnumber(L, 3, -1);
   luaL_argcheck(L, seconds <= 1e9, 3, "seconds out of range");
   int64_t delay_ms = seconds < 0 ? rl_receiver_restart_delay_ms(r->receiver) : (int64_t)(seconds * 1000);
+  rl_warn("%s: restart in %g s: %s", rl_receiver_name(r->receiver), (double)delay_ms / 1000, message);
   rl_lua_receiver_end_run(r, RL_RUN_RESTART, message, delay_ms);
   return 0;
 }

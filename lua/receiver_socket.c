@@ -25,7 +25,7 @@ typedef struct connection {
   bool after_cr;   /* a line ended with \r; a \n that follows belongs to it */
 } connection;
 
-/* --- the socket: nothing here raises ---------------------------------------------------------------------------------- */
+/* --- the socket: nothing here raises ------------------------------------------------------------------------------ */
 
 /* Waits until the socket is ready; RL_ECANCELLED when the receiver is being stopped. */
 static rl_status wait_ready(const connection *c, short events, int timeout_ms)
@@ -34,9 +34,10 @@ static rl_status wait_ready(const connection *c, short events, int timeout_ms)
   int n;
   do n = poll(fds, 2, timeout_ms);
   while (n < 0 && errno == EINTR && !atomic_load(&c->receiver->stopping));
-  if (fds[1].revents || atomic_load(&c->receiver->stopping)) return rl_fail(RL_ECANCELLED, "the receiver is being stopped");
-  if (n < 0) return rl_fail_errno("cannot wait for %s:%d", c->receiver->host, c->receiver->port);
-  if (n == 0) return rl_fail(RL_ETIMEOUT, "%s:%d does not answer", c->receiver->host, c->receiver->port);
+  const rl_lua_receiver *r = c->receiver;
+  if (fds[1].revents || atomic_load(&r->stopping)) return rl_fail(RL_ECANCELLED, "the receiver is being stopped");
+  if (n < 0) return rl_fail_errno("cannot wait for %s:%d", r->host, r->port);
+  if (n == 0) return rl_fail(RL_ETIMEOUT, "%s:%d does not answer", r->host, r->port);
   return RL_OK;
 }
 
@@ -82,6 +83,7 @@ static rl_status connect_any(connection *c)
 /* Reads what there is; a stop looks like the end of the connection. */
 static rl_status fill(connection *c)
 {
+  const rl_lua_receiver *r = c->receiver;
   if (c->at > 0) {
     memmove(c->data.p, c->data.p + c->at, c->data.n - c->at);
     c->data.n -= c->at;
@@ -95,7 +97,7 @@ static rl_status fill(connection *c)
       c->end = n == 0;
       return RL_OK;
     }
-    if (errno != EAGAIN && errno != EINTR) return rl_fail_errno("cannot read from %s:%d", c->receiver->host, c->receiver->port);
+    if (errno != EAGAIN && errno != EINTR) return rl_fail_errno("cannot read from %s:%d", r->host, r->port);
     rl_status st = wait_ready(c, POLLIN, -1);
     c->end = st == RL_ECANCELLED;
     if (st) return c->end ? RL_OK : st;
@@ -112,6 +114,7 @@ static void skip_lf(connection *c)
 /* The next line in data, which is filled as need be: false at the end. Its length without the line end, and with it. */
 static rl_status next_line(connection *c, bool *found, size_t *n, size_t *whole)
 {
+  const rl_lua_receiver *r = c->receiver;
   size_t looked = 0;
   for (;;) {
     skip_lf(c);
@@ -122,13 +125,14 @@ static rl_status next_line(connection *c, bool *found, size_t *n, size_t *whole)
     if (*found) c->after_cr = looked < have && c->data.p[c->at + looked] == '\r';
     *whole = looked < have ? looked + 1 : looked;
     if (*found || c->end) return RL_OK;
-    if (have > c->max_line) return rl_fail(RL_ELIMIT, "a line from %s:%d is longer than %zu bytes", c->receiver->host, c->receiver->port, c->max_line);
+    if (have > c->max_line)
+      return rl_fail(RL_ELIMIT, "a line from %s:%d is longer than %zu bytes", r->host, r->port, c->max_line);
     rl_status st = fill(c);
     if (st) return st;
   }
 }
 
-/* --- what the converter sees ------------------------------------------------------------------------------------------ */
+/* --- what the converter sees -------------------------------------------------------------------------------------- */
 
 static int raise(lua_State *L)
 {
@@ -216,11 +220,13 @@ int rl_lua_receiver_convert(lua_State *L)
   connection *c = new_connection(L, r);
   lua_toclose(L, 2);
   if (connect_any(c) != RL_OK) return raise(L);
+  rl_receiver_started(r->receiver);
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->self);
   lua_pushvalue(L, 2);
   lua_pushcclosure(L, read_some, 1);
   lua_call(L, 1, 3);
-  if (!lua_isfunction(L, 3)) return luaL_error(L, "the converter must return an iterator; it returned a %s", luaL_typename(L, 3));
+  if (!lua_isfunction(L, 3))
+    return luaL_error(L, "the converter must return an iterator; it returned a %s", luaL_typename(L, 3));
   store_all(L, r);
   return 0;
 }

@@ -15,7 +15,7 @@
 #define STOP_MS 10000     /* what a stop waits before it interrupts */
 #define INTERRUPT_MS 2000 /* and then, before it leaves the thread behind */
 
-/* --- making and deleting ---------------------------------------------------------------------------------------------- */
+/* --- making and deleting ------------------------------------------------------------------------------------------ */
 
 static void init_lock(rl_lua_receiver *r)
 {
@@ -67,7 +67,7 @@ void rl_lua_receiver_bind(rl_lua_receiver *r, rl_image *image, uint32_t root)
   r->root = root;
 }
 
-/* --- waiting ---------------------------------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------------------------------ */
 
 static struct timespec after_ms(int64_t ms)
 {
@@ -100,7 +100,7 @@ static bool wait_for_end(rl_lua_receiver *r, int64_t ms)
   return ended;
 }
 
-/* --- the Lua state ---------------------------------------------------------------------------------------------------- */
+/* --- the Lua state ------------------------------------------------------------------------------------------------ */
 
 static void on_interrupt(void *self)
 {
@@ -168,7 +168,7 @@ static int call_method(lua_State *L, const char *name)
 static int call_on_start(lua_State *L) { return call_method(L, "onStart"); }
 static int call_on_stop(lua_State *L) { return call_method(L, "onStop"); }
 
-/* --- runs ------------------------------------------------------------------------------------------------------------- */
+/* --- runs --------------------------------------------------------------------------------------------------------- */
 
 void rl_lua_receiver_end_run(rl_lua_receiver *r, rl_run_end end, const char *message, int64_t delay_ms)
 {
@@ -194,7 +194,7 @@ static void report(rl_lua_receiver *r, const char *what, const char *then)
 static void restart_after(rl_lua_receiver *r, rl_status st)
 {
   int64_t delay_ms = rl_receiver_restart_delay_ms(r->receiver);
-  if (!st) st = rl_fail(RL_ECLOSED, "the connection to %s:%d ended", r->host, r->port);
+  if (!st) rl_fail(RL_ECLOSED, "the connection to %s:%d ended", r->host, r->port);
   rl_lua_receiver_end_run(r, RL_RUN_RESTART, rl_error_message(), delay_ms);
   char *then = rl_format("; trying again in %g s", (double)delay_ms / 1000);
   report(r, r->host ? "" : "onStart: ", then);
@@ -222,11 +222,9 @@ static void end_run(rl_lua_receiver *r, bool interrupted)
 static void one_run(rl_lua_receiver *r)
 {
   r->end = RL_RUN_ON;
-  rl_receiver_started(r->receiver);
+  if (!r->host) rl_receiver_started(r->receiver); /* a converter is when it is connected */
   rl_status st = start_run(r);
   if (r->end == RL_RUN_ON) pause_for(r, -1);
-  if (r->end == RL_RUN_RESTART && !atomic_load(&r->stopping))
-    rl_info("%s restarts in %lld ms: %s", rl_receiver_name(r->receiver), (long long)r->delay_ms, r->message);
   end_run(r, st == RL_ECANCELLED);
   if (st == RL_ENOMEM)
     drop_worker(r);
@@ -258,7 +256,7 @@ static void *live(void *self)
   return NULL;
 }
 
-/* --- the engine's side ------------------------------------------------------------------------------------------------ */
+/* --- the engine's side -------------------------------------------------------------------------------------------- */
 
 static rl_status start(void *self, rl_receiver *receiver)
 {
@@ -277,7 +275,8 @@ static void ask_to_stop(rl_lua_receiver *r)
   atomic_store(&r->stopping, true);
   pthread_cond_broadcast(&r->changed);
   pthread_mutex_unlock(&r->lock);
-  if (eventfd_write(r->wake, 1) != 0) rl_warn("%s: cannot wake its connection: %s", rl_receiver_name(r->receiver), strerror(errno));
+  if (eventfd_write(r->wake, 1) != 0)
+    rl_warn("%s: cannot wake its connection: %s", rl_receiver_name(r->receiver), strerror(errno));
 }
 
 static void stop(void *self)

@@ -218,19 +218,16 @@ static void a_long_line_is_reported(void **state)
   rl_log_set_level(RL_LOG_WARN);
 }
 
-/* A source that never pauses, on the real clock: held back by its budget, cut by the block timer, nothing lost. */
-static bool has_blocks(void *user) { return ((streams *)user)->partitions_max > 1 && ((streams *)user)->batches > 2; }
-
-static void blocks_are_cut_by_time_and_bounded_by_bytes(void **state)
+/* A source that never pauses, on the real clock: nothing is lost. */
+static void with_a_source_that_never_pauses(const char *buffered, bool (*done)(void *))
 {
-  (void)state;
-  static const char *const settings[] = {"rille.streaming.blockInterval", "5ms", "rille.streaming.receiver.maxBufferedBytes", "10k", NULL};
+  const char *settings[] = {"rille.streaming.blockInterval", "5ms", "rille.streaming.receiver.maxBufferedBytes", buffered, NULL};
   streams f;
   probe p = {.threaded = true};
   streams_begin(&f, 50, settings);
   add(&f, &p);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
-  streams_until(&f, has_blocks);
+  streams_until(&f, done);
   assert_int_equal(rl_streaming_stop(f.s, true, true), RL_OK);
   assert_int_equal(f.counted, f.seen);
   const char *line = rl_buf_cstr(&f.records);
@@ -241,6 +238,22 @@ static void blocks_are_cut_by_time_and_bounded_by_bytes(void **state)
     line = end + 1;
   }
   streams_end(&f);
+}
+
+static bool some_batch_has_several_blocks(void *user) { return ((streams *)user)->partitions_max > 1; }
+
+static void blocks_are_cut_by_time(void **state)
+{
+  (void)state;
+  with_a_source_that_never_pauses("2m", some_batch_has_several_blocks);
+}
+
+static bool was_let_go_again(void *user) { return ((streams *)user)->seen > 1000; }
+
+static void a_source_held_back_is_let_go_when_batches_are_done(void **state)
+{
+  (void)state;
+  with_a_source_that_never_pauses("10k", was_let_go_again);
 }
 
 /* A thread that its source could not end goes on using the receiver. */
@@ -279,7 +292,8 @@ int main(void)
     cmocka_unit_test(a_source_is_owned_also_when_it_comes_too_late),
     cmocka_unit_test(errors_are_logged_stamped_and_passed_on),
     cmocka_unit_test(a_long_line_is_reported),
-    cmocka_unit_test(blocks_are_cut_by_time_and_bounded_by_bytes),
+    cmocka_unit_test(blocks_are_cut_by_time),
+    cmocka_unit_test(a_source_held_back_is_let_go_when_batches_are_done),
     cmocka_unit_test(a_receiver_left_behind_stays_usable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,8 @@ end
 function child.serve(...)
   local words = {}
   for i, word in ipairs { ... } do words[i] = quoted(word) end
-  local pipe = assert(io.popen(("exec %s/spec/serve %s </dev/null"):format(os.getenv "RILLE_BUILD", table.concat(words, " "))))
+  local command = ("exec '%s/spec/serve' %s </dev/null"):format(os.getenv "RILLE_BUILD", table.concat(words, " "))
+  local pipe = assert(io.popen(command))
   local port = math.tointeger(tonumber(pipe:read "l"))
   return { port = port, client = function() return pipe:read "l" end, close = function() pipe:close() end }
 end

@@ -123,9 +123,10 @@ describe("saving a stream", function()
 
   it("says where it cannot write", function()
     support.write(dir .. "/file", "")
-    assert.matches("saveAsTextFiles at .*/file", support.failure(testing.run, { inputs = { { { 1 } } }, operation = function(_, s)
+    local message = support.failure(testing.run, { inputs = { { { 1 } } }, operation = function(_, s)
       s:saveAsTextFiles(dir .. "/file/out")
       return s
-    end }))
+    end })
+    assert.matches("saveAsTextFiles at .*/file", message)
   end)
 end)

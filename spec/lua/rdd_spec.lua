@@ -193,6 +193,15 @@ describe("an RDD", function()
       assert.same({ "(1,2)", "(3,4)" }, texts(grouped[2]))
     end)
 
+    it("refuses nil and NaN for keys", function()
+      assert.matches("^spec/lua/rdd_spec.lua:%d+: .*NaN", support.failure(function()
+        local _ = sc:parallelize({ 1 }, 1):map(function() return 0 / 0, 1 end):groupByKey():collect()
+      end))
+      assert.matches("^spec/lua/rdd_spec.lua:%d+: .*nil", support.failure(function()
+        local _ = sc:parallelize({ 1 }, 1):map(function() return nil, 1 end):groupByKey():collect()
+      end))
+    end)
+
     it("refuses records without a value", function()
       assert.matches("one value where %(key, value%) is needed",
         support.failure(function() sc:parallelize({ 1 }, 1):groupByKey():collect() end))

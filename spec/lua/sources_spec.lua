@@ -318,7 +318,8 @@ describe("from files", function()
     it("tells listeners which files", function()
       local descriptions = {}
       ssc:addStreamingListener { onBatchCompleted = function(event)
-        for _, info in pairs(event.streamIdToInputInfo) do descriptions[#descriptions + 1] = info.metadata.Description end
+        local _, info = next(event.streamIdToInputInfo)
+        descriptions[#descriptions + 1] = info.metadata.Description
       end }
       batches_of(ssc:textFileStream(dir))
       put("a", 0.5, "a")

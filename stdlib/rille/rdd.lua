@@ -67,7 +67,7 @@ function RDD:derive(name, parents, plan)
 end
 
 --- Where the parents and the context are to settle it, nothing is said.
-function RDD:defaultPartitions() return nil end -- luacheck: no unused args
+function RDD:defaultPartitions() return nil end
 
 ops.install(RDD, "rdd")
 
@@ -99,7 +99,8 @@ local function run(rdd, name, kind, options)
   options = options or {}
   options.time, options.what = rdd.time, what(rdd, name)
   rdd:capture()
-  return rdd.owner.handle:run(rdd.handle, kind, options)
+  local handle = rdd.owner.handle
+  return site.call(handle.run, handle, rdd.handle, kind, options)
 end
 
 --- The first n records: one partition is looked at, then four times as many at each turn.

@@ -37,10 +37,11 @@ end
 
 ---@param where string?
 ---@param message any
----@return any message with the place in front, unless it begins with one
+---@return any message with the place in front, unless its first line names it or begins with another
 function site.located(where, message)
   if not where or type(message) ~= "string" then return message end
-  if message:sub(1, #where + 1) == where .. ":" or message:find("^[^\n:]+%.lua:%d+: ") then return message end
+  local line = message:match("^[^\n]*")
+  if line:find(where .. ":", 1, true) or line:find("^[^:]+%.lua:%d+: ") then return message end
   return where .. ": " .. message
 end
 

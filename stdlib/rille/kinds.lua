@@ -1,0 +1,352 @@
+--- The code of each kind of step, for the code generator of workers (rille.fuse).
+--
+-- A kind has:
+--   takes     what it takes of a record: "fields" (its function's arguments), "pair" (key and value), "packed" (one value)
+--   generate  function(code, i, step, record): the code for one record at step i, and for what follows
+--   begin     instead: function(code, i, step) for a step that reads the input itself, and so comes first in its segment
+--   shape     function(step): what else its code depends on
+
+local codegen = ...
+
+local concat = table.concat
+local call, fixed, inlined, names, raw = codegen.call, codegen.fixed, codegen.inlined, codegen.names, codegen.raw
+
+local MAX_KEYS = 262144 -- that a combining step holds before it passes on what it has
+
+local kinds = {}
+
+-- Steps over records ---------------------------------------------------------------------------------------------------
+
+local function arguments_of(code, i, step, record)
+  code:prepare(i, record)
+  return code:arguments(record, step.parameters)
+end
+
+kinds.filter = {
+  takes = "fields",
+  generate = function(code, i, step, record)
+    local arguments = arguments_of(code, i, step, record)
+    local f = step.functions[1]
+    code:line(i, "if %s then", f.expressions and inlined(f.expressions[1], arguments) or call(i, 1, arguments))
+    code:continue(i + 1, record)
+    code:line(i, "end")
+  end,
+}
+
+kinds.map = {
+  takes = "fields",
+  generate = function(code, i, step, record)
+    local arguments = arguments_of(code, i, step, record)
+    local f = step.functions[1]
+    if f.expressions then
+      code:computed(i, f, arguments)
+    elseif f.returns == 1 then
+      code:line(i, "local v%d = %s", i, call(i, 1, arguments))
+      code:continue(i + 1, raw("v" .. i, i))
+    elseif f.returns > 1 and f.returns <= codegen.MAX_LOCALS then
+      local list = names("v", i, f.returns)
+      code:line(i, "local %s = %s", concat(list, ", "), call(i, 1, arguments))
+      code:continue(i + 1, fixed(list, i, false))
+    else
+      code:line(i, "%s", code:rest(i)(call(i, 1, arguments)))
+    end
+  end,
+}
+
+kinds.keyed = {
+  takes = "fields",
+  generate = function(code, i, step, record)
+    local arguments = arguments_of(code, i, step, record)
+    code:line(i, "local k%d, w%d = %s, %s", i, i, code:value(i, 1, arguments), code:packed(record))
+    code:continue(i + 1, fixed({ "k" .. i, "w" .. i }, i, false))
+  end,
+}
+
+kinds.foreach = {
+  takes = "fields",
+  generate = function(code, i, step, record)
+    code:line(i, "%s", call(i, 1, arguments_of(code, i, step, record)))
+  end,
+}
+
+--- Code over what a function returned, an array or an iterator. `rest` gives the code for one element; `key` is what `each` takes before its values, with a comma.
+local function over_results(code, i, results, rest, differs, key)
+  key = key or ""
+  code:define(i, "e" .. i, key .. "...", function()
+    code:line(i, "if (...) == nil then return nil end")
+    code:line(i, "%s", rest("..."))
+    code:line(i, "return (...)")
+  end)
+  local x = "x" .. i
+  code:line(i, "do")
+  code:line(i, "local it, s, c, z = %s", results)
+  code:line(i, "local n = elements(op, %d, it)", i)
+  if differs then
+    code:line(i, "if n and plain(it, n) then")
+    code:line(i, "for j = 1, n do %s end", rest("it[j]", true))
+    code:line(i, "elseif n then")
+  else
+    code:line(i, "if n then")
+  end
+  code:line(i, "for j = 1, n do")
+  code:line(i, "local %s = it[j]", x)
+  code:line(i, "if %s == nil then hole(op, %d, j) end", x, i)
+  code:line(i, "%s", rest(x))
+  code:line(i, "end")
+  code:line(i, "else")
+  code:line(i, "local close <close> = z")
+  code:line(i, "repeat c = e%d(%sit(s, c)) until c == nil", i, key)
+  code:line(i, "end")
+  code:line(i, "end")
+end
+
+--- The loop over the words of a text where the function was recognised as text:gmatch(pattern); nil where it may be something else.
+local function word_loop(i, f, record, arguments)
+  if f.class then
+    return ("tokens(%s, class%d)"):format(arguments[1], i)
+  elseif f.pattern and record.form == "source" then
+    return call(i, 1, arguments) -- no value of a record but a string has such a method
+  end
+end
+
+kinds.flatMap = {
+  takes = "fields",
+  generate = function(code, i, step, record)
+    local arguments = arguments_of(code, i, step, record)
+    local loop = word_loop(i, step.functions[1], record, arguments)
+    if loop then
+      code:line(i, "for x%d in %s do", i, loop)
+      code:continue(i + 1, fixed({ "x" .. i }, i, true))
+      code:line(i, "end")
+    else
+      over_results(code, i, call(i, 1, arguments), code:rest(i))
+    end
+  end,
+}
+
+kinds.mapValues = {
+  takes = "pair",
+  generate = function(code, i, _, record)
+    local k, v = code:pair(i, record)
+    code:line(i, "local v%d = %s", i, code:value(i, 1, { v }))
+    code:continue(i + 1, fixed({ k, "v" .. i }, i, true))
+  end,
+}
+
+kinds.flatMapValues = {
+  takes = "pair",
+  generate = function(code, i, _, record)
+    local k, v = code:pair(i, record)
+    code:define(i, "s" .. i, ("k%d, w%d"):format(i, i), function()
+      code:continue(i + 1, fixed({ "k" .. i, "w" .. i }, i, true))
+    end)
+    code:line(i, "local key = %s", k)
+    over_results(code, i, call(i, 1, { v }), function(values)
+      return ("s%d(key, value(%s))"):format(i, values)
+    end, false, "key, ")
+  end,
+}
+
+--- (key, lefts, rights) to a record for each combination. `left` and `right` tell whether an empty side counts as one absent value.
+local function join(left, right)
+  local function loop(code, i, side, absent)
+    code:line(i, absent and "for j%s = 1, max(#%s, 1) do" or "for j%s = 1, #%s do", side, side)
+    code:line(i, "local %s%d = %s[j%s]", side, i, side, side)
+  end
+  return {
+    takes = "fields",
+    parameters = 3,
+    generate = function(code, i, step, record)
+      local arguments = arguments_of(code, i, step, record)
+      code:line(i, "local k%d, lefts, rights = %s", i, concat(arguments, ", "))
+      loop(code, i, "lefts", left)
+      loop(code, i, "rights", right)
+      code:continue(i + 1, fixed({ "k" .. i, "lefts" .. i, "rights" .. i }, i, true))
+      code:line(i, "end")
+      code:line(i, "end")
+    end,
+  }
+end
+
+kinds.joinInner = join(false, false)
+kinds.joinLeft = join(false, true)
+kinds.joinRight = join(true, false)
+kinds.joinFull = join(true, true)
+
+-- Steps over a whole partition -------------------------------------------------------------------------------------------
+
+kinds.reduce = {
+  takes = "packed",
+  generate = function(code, i, _, record)
+    local acc, any, p = "acc" .. i, "any" .. i, "p" .. i
+    code:declare(i, "local %s, %s", acc, any)
+    code:line(i, "local %s = %s", p, code:packed(record))
+    code:line(i, "if %s then", any)
+    code:line(i, "%s = %s", acc, code:value(i, 1, { acc, p }))
+    code:line(i, "else")
+    code:line(i, "%s, %s = %s, true", acc, any, p)
+    code:line(i, "end")
+    code:afterwards(i, "if %s then r%d() end", any, i)
+    code:define(i, "r" .. i, "", function()
+      code:continue(i + 1, raw(acc, i))
+    end)
+  end,
+}
+
+kinds.glom = {
+  takes = "packed",
+  generate = function(code, i, _, record)
+    code:declare(i, "local list%d, n%d = {}, 0", i, i)
+    code:line(i, "n%d = n%d + 1", i, i)
+    code:line(i, "list%d[n%d] = %s", i, i, code:packed(record))
+    code:afterwards(i, "r%d()", i)
+    code:define(i, "r" .. i, "", function()
+      code:continue(i + 1, fixed({ "list" .. i }, i, true))
+    end)
+  end,
+}
+
+-- Aggregation by key -------------------------------------------------------------------------------------------------------
+--
+-- slot: key -> index; keys and vals by index, in the order of first sight. So a record costs one look-up, and nil is a value as any other. A key that is not
+-- in slot goes through `key`, which refuses nil and NaN and gives tables of equal content one object (kept in `interned`).
+
+--- Declares the tables of step i, and the function that gives what they hold to what follows: the key and, of each list, the value.
+local function declare_groups(code, i, lists)
+  local reset = ("slot%d, keys%d, vals%d, interned%d, n%d = {}, {}, {}, {}, 0"):format(i, i, i, i, i)
+  code:declare(i, "local %s", reset)
+  code:afterwards(i, "flush%d()", i)
+  code:define(i, "flush" .. i, "", function()
+    local fields = { "k" .. i }
+    code:line(i, "for i = 1, n%d do", i)
+    code:line(i, "local k%d = keys%d[i]", i, i)
+    for j, list in ipairs(lists) do
+      fields[j + 1] = ("g%d_%d"):format(i, j)
+      code:line(i, "local %s = %s[i]", fields[j + 1], list)
+    end
+    code:continue(i + 1, fixed(fields, i, true))
+    code:line(i, "end")
+    code:line(i, reset)
+  end)
+end
+
+--- Defines add(k, v) for a key that was not found: `first` gives the expression of a new key's value, `merge` the code for one that is known after all.
+local function define_add(code, i, first, merge, limit)
+  code:define(i, "add" .. i, "k, v", function()
+    code:line(i, "k = key(op, %d, k, interned%d)", i, i)
+    code:line(i, "local i = slot%d[k]", i)
+    code:line(i, "if i then")
+    code:line(i, merge("i", "v"))
+    code:line(i, "return")
+    code:line(i, "end")
+    if limit then
+      code:line(i, "if n%d >= %d then flush%d() end", i, limit, i)
+    end
+    code:line(i, "local x = %s", first("v"))
+    code:line(i, "n%d = n%d + 1", i, i)
+    code:line(i, "slot%d[k], keys%d[n%d], vals%d[n%d] = n%d, k, x", i, i, i, i, i, i)
+  end)
+end
+
+local function gather(code, i, record, first, merge, limit)
+  declare_groups(code, i, { "vals" .. i })
+  define_add(code, i, first, merge, limit)
+  local k, v = code:pair(i, record)
+  code:line(i, "local i%d = slot%d[%s]", i, i, k)
+  code:line(i, "if i%d then", i)
+  code:line(i, merge("i" .. i, v))
+  code:line(i, "else")
+  code:line(i, "add%d(%s, %s)", i, k, v)
+  code:line(i, "end")
+end
+
+--- Aggregation with functions { create, merge } or { merge }.
+local function aggregation(code, i, step, record, limit)
+  local last = #step.functions
+  gather(code, i, record, function(v)
+    return last == 2 and code:value(i, 1, { v }) or v
+  end, function(index, v)
+    local place = ("vals%d[%s]"):format(i, index)
+    return place .. " = " .. code:value(i, last, { place, v })
+  end, limit)
+end
+
+local function param_of(step)
+  return step.param
+end
+
+kinds.combine = {
+  takes = "pair",
+  shape = param_of,
+  generate = function(code, i, step, record)
+    aggregation(code, i, step, record, step.param > 0 and step.param or MAX_KEYS)
+  end,
+}
+
+kinds.aggregate = { takes = "pair", generate = aggregation }
+kinds.merge = { takes = "pair", generate = aggregation }
+
+kinds.group = {
+  takes = "pair",
+  generate = function(code, i, _, record)
+    gather(code, i, record, function(v)
+      return ("{ %s == nil and absent(op, %d, k) or %s }"):format(v, i, v)
+    end, function(index, v)
+      return ("if %s == nil then absent(op, %d, keys%d[%s]) end local t = vals%d[%s] t[#t + 1] = %s"):format(v, i, i, index, i, index, v)
+    end)
+  end,
+}
+
+-- Steps that read the input themselves -----------------------------------------------------------------------------------
+
+kinds.cogroup = {
+  shape = param_of,
+  begin = function(code, i, step)
+    local sides = math.max(step.param, 2)
+    local lists = {}
+    for side = 1, sides do
+      lists[side] = ("vals%d[%d]"):format(i, side)
+    end
+    declare_groups(code, i, lists)
+    code:define(i, "add" .. i, "k", function()
+      code:line(i, "k = key(op, %d, k, interned%d)", i, i)
+      code:line(i, "local i = slot%d[k]", i)
+      code:line(i, "if i then return i end")
+      code:line(i, "n%d = n%d + 1", i, i)
+      code:line(i, "slot%d[k], keys%d[n%d] = n%d, k", i, i, i, i)
+      code:line(i, "for side = 1, %d do vals%d[side][n%d] = {} end", sides, i, i)
+      code:line(i, "return n%d", i)
+    end)
+    code.consumer = i
+    code:line(i, "for side = 1, %d do vals%d[side] = {} end", sides, i)
+    code:line(i, "for side = 1, %d do", sides)
+    code:line(i, "input(op, side)")
+    code:line(i, "local lists = vals%d[side]", i)
+    code:line(i, "for k, v in pairs, op do")
+    code:line(i, "local t = lists[slot%d[k] or add%d(k)]", i, i)
+    code:line(i, "if v == nil then absent(op, %d, k) end", i)
+    code:line(i, "t[#t + 1] = v")
+    code:line(i, "end")
+    code:line(i, "end")
+  end,
+}
+
+local function over_partition(...)
+  local arguments = { ... }
+  return {
+    begin = function(code, i)
+      over_results(code, i, call(i, 1, arguments), code:rest(i))
+    end,
+  }
+end
+
+kinds.mapPartitions = over_partition("iterator(op)")
+kinds.mapPartitionsWithIndex = over_partition("index", "iterator(op)")
+
+kinds.foreachPartition = {
+  begin = function(code, i)
+    code:line(i, "%s", call(i, 1, { "iterator(op)" }))
+  end,
+}
+
+return kinds
