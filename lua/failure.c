@@ -17,12 +17,20 @@ static bool is_fused_source(const char *source)
   return strcmp(source, "=[rille.fused]") == 0;
 }
 
+/* The generated code calls the user's functions by names of its own (f1_1), which say nothing to him. */
+static bool is_named(const lua_Debug *ar)
+{
+  int step, which;
+  char rest;
+  return *ar->namewhat && !(strcmp(ar->namewhat, "upvalue") == 0 && sscanf(ar->name, "f%d_%d%c", &step, &which, &rest) == 2);
+}
+
 static void add_frame(rl_buf *trace, const lua_Debug *ar)
 {
   rl_buf_printf(trace, "%s  %s:%d: in ", trace->n ? "\n" : "", ar->short_src, ar->currentline);
   if (*ar->what == 'm')
     rl_buf_puts(trace, "main chunk");
-  else if (*ar->namewhat)
+  else if (is_named(ar))
     rl_buf_printf(trace, "%s '%s'", ar->namewhat, ar->name);
   else
     rl_buf_printf(trace, "function <%s:%d>", ar->short_src, ar->linedefined);

@@ -373,12 +373,6 @@ static int lib_key(lua_State *L)
   }
 }
 
-static int lib_max(lua_State *L)
-{
-  lua_pushvalue(L, lua_compare(L, 1, 2, LUA_OPLT) ? 2 : 1);
-  return 1;
-}
-
 /* absent(op, step, k): the value of k is nil where values are gathered in arrays. */
 static int lib_absent(lua_State *L)
 {
@@ -398,7 +392,7 @@ void rl_luaop_push_library(lua_State *L)
       {"fieldsRow", lib_fields_row}, {"words", lib_words},    {"input", lib_input},   {"iterator", lib_iterator}, {"emit", lib_emit},
       {"emitRow", lib_emit_row},  {"fields", lib_fields},     {"pack", lib_pack},     {"value", lib_value},      {"pair", lib_pair},
       {"elements", lib_elements}, {"hole", lib_hole},         {"key", lib_key},       {"absent", lib_absent},    {"tuple", rl_lua_tuple},
-      {"plain", lib_plain}, {"max", lib_max}, {"tokens", rl_lua_tokens},     {"inspect", rl_recognise},  {NULL, NULL},
+      {"plain", lib_plain}, {"tokens", rl_lua_tokens},     {"inspect", rl_recognise},  {NULL, NULL},
   };
   luaL_newlib(L, functions);
 }

@@ -21,6 +21,7 @@ packages_test=(
   lua5.4          # stock Lua: loads the module, runs busted and the benchmarks' baseline
   lua-busted      # specs in Lua
   libcmocka-dev   # tests in C
+  procps          # pgrep, in end-to-end drivers
 )
 packages_ci=(
   clang           # second compiler: its warnings, and libFuzzer

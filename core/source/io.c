@@ -1,22 +1,19 @@
 #include "source/io.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "run/interrupt.h"
+#include "run/side_thread.h"
 
-#define END_SECONDS 10
+#define END_NS INT64_C(10000000000)
 
 struct rl_io {
   uv_loop_t loop;
   uv_async_t wake;
-  pthread_t thread;
+  rl_side_thread *thread;
   atomic_bool parted;   /* set by the first of thread and releaser that is done with a loop left behind; the second frees it */
   pthread_mutex_t lock; /* guards all below */
   rl_io_call *first, **last;
@@ -52,14 +49,12 @@ static void io_free(rl_io *io)
   rl_free(io);
 }
 
-static void *io_main(void *arg)
+static void io_main(void *arg)
 {
   rl_io *io = arg;
-  rl_thread_signals();
   uv_run(&io->loop, UV_RUN_DEFAULT);
   if (uv_loop_close(&io->loop) != 0) rl_err("the io loop ended with open handles");
   if (atomic_exchange(&io->parted, true)) io_free(io);
-  return NULL;
 }
 
 static rl_status fail_uv(const char *what, int err)
@@ -92,15 +87,14 @@ static rl_status io_new(rl_io **out)
   rl_status st = init_loop(io);
   if (st == RL_OK) {
     io->wake.data = io;
-    int err = pthread_create(&io->thread, NULL, io_main, io);
-    if (err == 0) {
-      *out = io;
-      return RL_OK;
-    }
-    close_loop(io);
-    st = rl_fail(RL_ENOMEM, "cannot start the io thread: %s", strerror(err));
+    st = rl_side_thread_start(io_main, io, "the io thread", &io->thread);
+    if (st != RL_OK) close_loop(io);
   }
-  io_free(io);
+  if (st == RL_OK) {
+    *out = io;
+  } else {
+    io_free(io);
+  }
   return st;
 }
 
@@ -120,16 +114,11 @@ static void end(rl_io *io)
   io->ends = true;
   uv_async_send(&io->wake); /* with the lock, here and below: the loop then cannot end in between */
   pthread_mutex_unlock(&io->lock);
-
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += END_SECONDS;
-  if (pthread_clockjoin_np(io->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
+  if (rl_side_thread_end(io->thread, END_NS)) {
     io_free(io);
     return;
   }
   rl_warn("the io thread does not end (a name look-up hangs?); it is left behind");
-  pthread_detach(io->thread);
   if (atomic_exchange(&io->parted, true)) io_free(io);
 }
 

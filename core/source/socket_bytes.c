@@ -3,15 +3,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
-#include "run/interrupt.h"
+#include "run/side_thread.h"
 #include "source/sources.h"
 #include "source/tcp.h"
 
 #define QUEUE_BYTES ((size_t)1 << 20)
-#define STOP_SECONDS 10
+#define STOP_NS INT64_C(10000000000)
 
 typedef struct piece {
   struct piece *next;
@@ -26,7 +25,7 @@ typedef struct bytes_source {
   void *user;
   void (*destroy)(void *);
   rl_receiver *receiver;
-  pthread_t thread;
+  rl_side_thread *thread;
   uint64_t failed; /* its own: the connection whose bytes were refused */
   pthread_mutex_t lock; /* guards all below */
   pthread_cond_t changed;
@@ -103,15 +102,13 @@ static void convert(bytes_source *s, const piece *p)
   if (st != RL_ECANCELLED || !rl_receiver_is_stopping(s->receiver)) rl_tcp_break(s->tcp, p->connection);
 }
 
-static void *bytes_main(void *arg)
+static void bytes_main(void *arg)
 {
   bytes_source *s = arg;
-  rl_thread_signals();
   for (piece *p = pop(s); p; p = pop(s)) {
     convert(s, p);
     rl_free(p);
   }
-  return NULL;
 }
 
 /* Driver. */
@@ -122,22 +119,17 @@ static bool end_thread(bytes_source *s)
   s->ends = true;
   pthread_cond_signal(&s->changed);
   pthread_mutex_unlock(&s->lock);
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += STOP_SECONDS;
-  if (pthread_clockjoin_np(s->thread, NULL, CLOCK_MONOTONIC, &until) == 0) return true;
-  pthread_detach(s->thread);
-  return false;
+  return rl_side_thread_end(s->thread, STOP_NS);
 }
 
 static rl_status bytes_start(void *self, rl_receiver *r)
 {
   bytes_source *s = self;
   s->receiver = r;
-  int err = pthread_create(&s->thread, NULL, bytes_main, s);
-  if (err != 0) return rl_fail(RL_ENOMEM, "cannot start the thread of %s: %s", rl_receiver_name(r), strerror(err));
-  rl_status st = rl_tcp_start(s->tcp, r);
-  if (st != RL_OK) end_thread(s);
+  rl_status st = rl_side_thread_start(bytes_main, s, "a converter's thread", &s->thread);
+  if (st != RL_OK) return st;
+  st = rl_tcp_start(s->tcp, r);
+  if (st != RL_OK) end_thread(s); /* nothing was given to it */
   return st;
 }
 

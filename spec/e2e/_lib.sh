@@ -15,7 +15,10 @@ exec {never}<> <(:)
 
 finish() {
   local status=$?
-  ((${#children[@]} == 0)) || kill -KILL "${children[@]}" 2>/dev/null || true
+  if ((${#children[@]})); then
+    kill -KILL "${children[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+  fi
   rm -rf "$scratch"
   exit "$status"
 }
@@ -83,6 +86,7 @@ expect_clean() {
 begin() {
   local name=$1
   shift
+  : >"$scratch/$name.out" # another one's of this name is not to be seen
   env --default-signal=INT,TERM "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null &
   begun=$!
   children+=("$begun")

@@ -95,21 +95,36 @@ say "settings: ok"
 
 # signals -------------------------------------------------------------------------------------------------------------
 
+mkfifo gate gate.done
+
+# Until a thousand records were received, with more than a second to the next tick.
+begin_receiving() {
+  begin receiving rille run "$jobs/stop.lua" received gate "$@"
+  until_true 10 has receiving.out '^ready$'
+  echo go >gate
+  read -r _ <gate.done
+}
+
 for signal in INT TERM; do
-  begin graceful rille run "$jobs/stop.lua" received
-  until_true 10 has graceful.out '^ready$'
+  begin_receiving
   kill -"$signal" "$begun"
   expect_end "$begun" 0 15
-  expect_in graceful.out '^processed 1000, STOPPED$'
-  expect_clean graceful.err
+  expect_in receiving.out '^processed 1000, STOPPED$'
+  expect_clean receiving.err
 done
 say "graceful stop: ok"
 
-begin impolite rille run "$jobs/stop.lua" received --conf rille.streaming.stopGracefullyOnShutdown=false
-until_true 10 has impolite.out '^ready$'
+begin_receiving --conf rille.streaming.stopGracefullyOnShutdown=false
 kill -TERM "$begun"
 expect_end "$begun" 0 5
-expect_in impolite.out '^processed 0, STOPPED$'
+expect_in receiving.out '^processed 0, STOPPED$'
+
+begin slow rille run "$jobs/stop.lua" slow
+until_true 10 has slow.out '^ready$'
+kill -TERM "$begun"
+expect_end "$begun" 0 15
+expect_in slow.out '^processed 1, STOPPED$'
+say "a batch under way is worked off: ok"
 
 begin second rille run "$jobs/stop.lua" stuck
 until_true 10 has second.out '^ready$'

@@ -15,9 +15,9 @@ function child.run(job, options)
   support.write(dir .. "/job.lua", job)
   local words = {}
   for i, word in ipairs(options.args or {}) do words[i] = quoted(word) end
-  local _, _, status = os.execute(("cd %s && { %s\ntimeout -k 5 60 %s job.lua %s; } >out 2>err </dev/null")
+  local _, _, status = os.execute(("cd %s && { %s\ntimeout -k 5 60 %s job.lua %s; } >stdout 2>stderr </dev/null")
     :format(dir, options.before or "", options.command or "rille run", table.concat(words, " ")))
-  local result = { status = status, out = support.read(dir .. "/out"), err = support.read(dir .. "/err") }
+  local result = { status = status, out = support.read(dir .. "/stdout"), err = support.read(dir .. "/stderr") }
   support.remove(dir)
   return result
 end

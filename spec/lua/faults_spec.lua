@@ -105,7 +105,7 @@ describe("a script", function()
     assert.equal(1, child.run("", { command = "rille run no", args = {} }).status)
     local result = child.run("\27Lua")
     assert.equal(1, result.status)
-    assert.matches("job.lua", result.err, 1, true)
+    assert.matches("binary chunk", result.err, 1, true)
   end)
 end)
 
@@ -153,7 +153,8 @@ describe("a function that", function()
 
   it("raises something that is no text", function()
     fails_once("42", { { 1 }, { 2 } }, function(stream)
-      return stream:map(function(x) return x == 1 and error(setmetatable({}, { __tostring = function() return "42" end })) or x end)
+      local speaking = setmetatable({}, { __tostring = function() return "42" end })
+      return stream:map(function(x) return x == 1 and error(speaking) or x end)
     end)
     fails_once("table", { { 1 }, { 2 } }, function(stream)
       return stream:map(function(x) return x == 1 and error {} or x end)
@@ -161,10 +162,10 @@ describe("a function that", function()
   end)
 
   it("raises in the middle of an aggregation", function()
-    fails_once("faults_spec.lua:%d+: attempt to", { { rille.tuple("a", 1), rille.tuple("a", {}) }, { rille.tuple("a", 2) } },
-      function(stream)
-        return stream:reduceByKey(function(a, b) return a + b end):map(function(_, n) return n end)
-      end)
+    local first, second = { rille.tuple("a", 1), rille.tuple("a", {}) }, { rille.tuple("a", 2) }
+    fails_once("faults_spec.lua:%d+: attempt to", { first, second }, function(stream)
+      return stream:reduceByKey(function(a, b) return a + b end):map(function(_, n) return n end)
+    end)
   end)
 
   it("raises in transform, on the driver", function()
@@ -181,18 +182,17 @@ describe("a function that", function()
   it("shows where it was called from", function()
     local function inner(x) return x.field.field end
     local _, errors = run_batches({ { {} } }, function(stream) return stream:map(function(x) return (inner(x)) end) end)
-    assert.matches("stack traceback:", errors[1], 1, true)
-    assert.is_true(count_of(errors[1], "faults_spec.lua:%d+") >= 3)
+    assert.matches("\n  spec/lua/faults_spec.lua:%d+: in upvalue 'inner'\n  spec/lua/faults_spec.lua:%d+: in", errors[1])
   end)
 
   it("returns nothing", function()
-    fails_once("map.*nothing", { { 1 }, { 2 } }, function(stream)
+    fails_once("the function given to map returned n", { { 1 }, { 2 } }, function(stream)
       return stream:map(function(x) if x == 2 then return x end end)
     end)
-    fails_once("flatMap.*nothing", { { 1 }, { 2 } }, function(stream)
+    fails_once("the function given to flatMap returned n", { { 1 }, { 2 } }, function(stream)
       return stream:flatMap(function(x) if x == 2 then return { x } end end)
     end)
-    fails_once("mapPartitions.*nothing", { { 1 }, { 2 } }, function(stream)
+    fails_once("the function given to mapPartitions returned n", { { 1 }, { 2 } }, function(stream)
       return stream:mapPartitions(function(records) if records() ~= 1 then return { 2 } end end)
     end, { ["rille.default.parallelism"] = 1 })
   end)
@@ -204,17 +204,18 @@ describe("a function that", function()
     fails_once("number", { { 1 }, { 2 } }, function(stream)
       return stream:flatMap(function(x) return x == 2 and { x } or 7 end)
     end)
-    fails_once("value where %(key, value%)", { { 1 }, { rille.tuple("a", 2) } }, function(stream)
+    fails_once("reduceByKey needs %(key, value%) records", { { 1 }, { rille.tuple("a", 2) } }, function(stream)
       return stream:reduceByKey(function(a) return a end):map(function(_, n) return n end)
     end)
   end)
 
   it("gives nil or NaN for a key", function()
     fails_once("nil", { { 1 }, { 2 } }, function(stream)
-      return stream:map(function(x) return x == 2 and x or nil, 1 end)
+      return stream:map(function(x) return x == 2 and x or nil, 1 end):map(function(k) return k end)
     end)
     fails_once("NaN", { { 1 }, { 2 } }, function(stream)
-      return stream:map(function(x) return x == 2 and x or 0 / 0, 1 end):reduceByKey(math.max):map(function(k) return k end)
+      local counted = stream:map(function(x) return x == 2 and x or 0 / 0, 1 end):reduceByKey(math.max)
+      return counted:map(function(k) return k end)
     end)
     fails_once("NaN", { { 1 }, { 2 } }, function(stream)
       return stream:transform(function(rdd) return rdd:sortBy(function(x) return x == 2 and x or 0 / 0 end) end)
@@ -253,7 +254,7 @@ describe("a function that", function()
     end)
 
     it("in pcall, in a coroutine, with a handler", function()
-      fails_once("maxSeconds", { { 1 }, { 2 } }, function(stream)
+      fails_once("took longer than rille.task.maxSeconds allows", { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           local function again() while true do xpcall(again, function() while true do end end) end end
           while x == 1 do coroutine.resume(coroutine.create(again)) end
@@ -263,7 +264,7 @@ describe("a function that", function()
     end)
 
     it("in a pattern that tries without end", function()
-      fails_once("maxSeconds", { { 1 }, { 2 } }, function(stream)
+      fails_once("stuck for .* in a C function", { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           if x == 1 then return (("a"):rep(40):find(("a-"):rep(20) .. "b")) end
           return x
@@ -287,7 +288,7 @@ describe("a function that", function()
         return stream:map(function(x)
           local list = {}
           while x == 1 do list[#list + 1] = { x } end
-          return x
+          return list[1] or x
         end)
       end, conf)
     end)
@@ -314,7 +315,7 @@ describe("a function that", function()
 
     it("in an iterator that does not end", function()
       fails_once("max%u%l+", { { 1 }, { 2 } }, function(stream)
-        return stream:mapValues(function(x) return x end):flatMapValues(function(x)
+        return stream:flatMap(function(x)
           local n = 0
           return function()
             n = n + 1
@@ -333,14 +334,17 @@ describe("a function that", function()
   end)
 
   it("closes the process, reads stdin or changes the locale, is refused", function()
-    for _, f in ipairs { function(x) return x == 2 and x or os.exit(1) end, function(x) return x == 2 and x or io.read() end,
-      function(x) return x == 2 and x or os.setlocale "C" end } do
+    for _, f in ipairs {
+      function(x) return x == 2 and x or os.exit(1) end,
+      function(x) return x == 2 and x or io.read() end,
+      function(x) return x == 2 and x or os.setlocale "C" end,
+    } do
       fails_once("closed", { { 1 }, { 2 } }, function(stream) return stream:map(f) end)
     end
   end)
 
   it("gives a table that contains itself, or is too deep", function()
-    fails_once("cycle", { { 1 }, { 2 } }, function(stream)
+    fails_once("a table that contains itself", { { 1 }, { 2 } }, function(stream)
       return stream:map(function(x)
         local t = {}
         t.t = t
@@ -461,7 +465,8 @@ describe("a source", function()
     local server = child.serve("--times", "3000", "0123456789", "\\nnext\\n", "--hold")
     local result = child.run([[
       local rille = require "rille"
-      local ssc = rille.StreamingContext({ master = "local[2]", ["rille.streaming.receiver.maxRecordBytes"] = "10k" }, 0.05)
+      local conf = { master = "local[2]", ["rille.streaming.receiver.maxRecordBytes"] = "10k" }
+      local ssc = rille.StreamingContext(conf, 0.05)
       local sizes, last = {}, nil
       ssc:socketTextStream("127.0.0.1", tonumber(arg[1])):foreachRDD(function(rdd)
         for _, line in ipairs(rdd:collect()) do sizes[#sizes + 1], last = #line, line end

@@ -88,9 +88,33 @@ describe("from a socket", function()
   end)
 
   describe("rawSocketStream", function()
-    it("gives blocks of bytes behind their length", function()
-      local port = serve("\\0\\0", "\\0\\x03ab", "c\\0\\0\\0\\0", "\\0\\0\\0\\x02\\xff\\n", "--hold")
-      assert.same({ "abc", "", "\xff\n" }, received(ssc:rawSocketStream("127.0.0.1", port), 3))
+    -- What saveAsObjectFile wrote, behind its header: chunks behind their lengths. Its bytes, escaped for serve.
+    local function encoded(records)
+      local dir = support.directory()
+      ssc:context():parallelize(records, 1):saveAsObjectFile(dir .. "/objects")
+      local bytes = support.read(dir .. "/objects/part-00000"):match "^RLOBJ1\n(.*)$"
+      support.remove(dir)
+      local escaped = {}
+      for i = 1, #bytes do escaped[i] = ("\\x%02x"):format(bytes:byte(i)) end
+      return escaped
+    end
+
+    it("gives records of every type, however the pieces come", function()
+      local bytes = encoded { "abc", 1, 2.5, rille.tuple("k", true), { 1, a = { "b" } }, rille.null, "\0\xff" }
+      local pieces = { "\\0\\0\\0\\0" } -- an empty frame
+      for i = 1, #bytes, 7 do pieces[#pieces + 1] = table.concat(bytes, "", i, math.min(i + 6, #bytes)) end
+      pieces[#pieces + 1] = "--hold"
+      local records = received(ssc:rawSocketStream("127.0.0.1", serve(table.unpack(pieces))), 7)
+      assert.same({ "abc", 1, 2.5, rille.tuple("k", true), { 1, a = { "b" } }, rille.null, "\0\xff" }, records)
+    end)
+
+    it("reports what is no frame, drops the connection, and reads the next one", function()
+      local errors = {}
+      ssc:addStreamingListener { onReceiverError = function(event) errors[#errors + 1] = event end }
+      local good = table.concat(encoded { "good" })
+      local port = serve("\\0\\0\\0\\x03abc", good, "--next", good:sub(1, -5), "--next", good, "--hold")
+      assert.same({ "good" }, received(ssc:rawSocketStream("127.0.0.1", port), 1))
+      assert.is_true(#errors >= 2)
     end)
   end)
 
@@ -98,9 +122,14 @@ describe("from a socket", function()
     it("gives what the converter makes of the bytes", function()
       local port = serve("3:a", "bc2:xy", "--next", "1:z", "--hold")
       local stream = ssc:socketStream("127.0.0.1", port, function(read)
+        local function exactly(n)
+          local text = read(n)
+          while text and #text < n do text = text .. assert(read(n - #text)) end
+          return text
+        end
         return function()
-          local digit = read(1)
-          if digit then return read(tonumber(digit .. (read(1) and ""))), #digit end
+          local digit = exactly(1)
+          if digit and exactly(1) then return exactly(tonumber(digit)), 1 end
         end
       end)
       assert.same({ "(abc,1)", "(xy,1)", "(z,1)" }, support.texts(received(stream, 3)))
@@ -203,7 +232,7 @@ describe("receiverStream", function()
   end)
 
   it("is refused when it cannot travel, naming the way", function()
-    local file = io.stdout
+    local file <close> = io.tmpfile()
     ssc:receiverStream { log = file, onStart = function() end }:foreachRDD(function() end)
     assert.matches("sources_spec.lua:%d+: .*receiver.*log.*userdata", support.failure(ssc.start, ssc))
   end)

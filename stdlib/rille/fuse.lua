@@ -11,6 +11,8 @@ local library, codegen, kinds = ...
 
 local concat, unpack = table.concat, table.unpack
 
+library.max = math.max
+
 local MAX_STEPS = 24 -- in one segment: about 200 nested blocks are allowed
 local MAX_WEIGHT = 140 -- and 200 local variables
 local MAKERS_KEPT = 128

@@ -1,17 +1,23 @@
--- stop.lua HOW: waits for a signal. HOW is
---   received  a receiver stores 1000 records, far ahead of the next batch
+-- stop.lua HOW [GATE]: waits for a signal. HOW is
+--   received  at a line from the fifo GATE, a receiver stores 1000 records, right behind a tick; says so on the fifo GATE.done
 --   slow      every batch takes 1 s
 --   stuck     the first batch never ends (but by rille.task.maxSeconds)
--- Prints "ready" when the signal may come, and when awaitTermination has returned how many records were processed.
+-- Prints "ready" when it waits, and how many records were processed when awaitTermination has returned.
 local rille = require "rille"
 
-local how = arg[1]
-local ssc = rille.StreamingContext({ appName = "Stop", master = "local[2]" }, how == "received" and 2 or 0.1)
-local processed = 0
+local how, gate = arg[1], arg[2]
+local ssc = rille.StreamingContext({ appName = "Stop", master = "local[2]" }, how == "received" and 1.5 or 0.1)
+local processed, told = 0, false
 
 local function tell(text)
   print(text)
   io.stdout:flush()
+end
+
+-- Inside awaitTermination.
+local function tell_ready()
+  if not told then tell "ready" end
+  told = true
 end
 
 local function busy(seconds)
@@ -20,32 +26,23 @@ local function busy(seconds)
 end
 
 if how == "received" then
-  local done = os.tmpname()
   ssc:receiverStream { onStart = function(self)
+    io.open(gate):read "l"
     for i = 1, 1000 do self:store(i) end
-    io.open(done, "w"):write("done"):close()
-  end }:foreachRDD(function(rdd) processed = processed + rdd:count() end)
-  ssc:start()
-  repeat
-    ssc:awaitTerminationOrTimeout(0.01)
-    local file = assert(io.open(done))
-    local text = file:read("a")
-    file:close()
-  until text == "done"
-  os.remove(done)
-  tell "ready"
+    io.open(gate .. ".done", "w"):write("done\n"):close()
+  end }:foreachRDD(function(rdd)
+    processed = processed + rdd:count()
+    tell_ready()
+  end)
 else
   local queue = { { 1 } }
   ssc:queueStream(queue):map(function(x)
     busy(how == "slow" and 1 or 1000)
     return x
-  end):foreachRDD(function(rdd, time)
-    if rdd:isEmpty() then return end
-    processed = processed + rdd:count()
-  end)
-  ssc:addStreamingListener { onBatchStarted = function() if processed == 0 then tell "ready" end end }
-  ssc:start()
+  end):foreachRDD(function(rdd) processed = processed + rdd:count() end)
+  ssc:addStreamingListener { onBatchStarted = tell_ready }
 end
 
+ssc:start()
 ssc:awaitTermination()
 tell(("processed %d, %s"):format(processed, ssc:getState()))
