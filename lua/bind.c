@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "capture.h"
+#include "ordering.h"
 #include "rille.h"
 #include "values.h"
 
@@ -140,7 +141,9 @@ static int now(lua_State *L)
 
 static const luaL_Reg functions[] = {
   {"tuple", rl_lua_tuple}, {"isTuple", is_tuple},           {"format", format},       {"log", write_log},
-  {"setLogLevel", set_log_level}, {"monotonic", monotonic}, {"now", now},             {NULL, NULL},
+  {"setLogLevel", set_log_level}, {"monotonic", monotonic}, {"now", now},
+  {"compare", rl_lua_compare},  {"keyText", rl_lua_key_text},   {"keyPartition", rl_lua_key_partition},
+  {"fields", rl_lua_fields},    {NULL, NULL},
 };
 
 /* --- the module --------------------------------------------------------------------------------------------------- */
@@ -162,8 +165,10 @@ static void make_module(lua_State *L)
   rl_bind_add_contexts(L);
   rl_bind_add_jobs(L);
   rl_bind_add_rdds(L);
+  rl_bind_add_pipe(L);
   rl_bind_add_streaming(L);
   rl_bind_add_dstreams(L);
+  rl_bind_add_tools(L);
 }
 
 __attribute__((visibility("default"))) int luaopen_rille_core(lua_State *L);

@@ -115,8 +115,10 @@ void rl_bind_add_fns(lua_State *L);       /* bind_fn.c: Fn, Op */
 void rl_bind_add_contexts(lua_State *L);  /* bind_context.c */
 void rl_bind_add_jobs(lua_State *L);      /* bind_job.c */
 void rl_bind_add_rdds(lua_State *L);      /* bind_rdd.c */
+void rl_bind_add_pipe(lua_State *L);      /* bind_pipe.c */
 void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
 void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c */
+void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the program's commands */
 
 /* Methods that live apart from their type's file. */
 int rl_context_run(lua_State *L);          /* bind_job.c */

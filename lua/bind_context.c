@@ -7,6 +7,7 @@
 #include "bind.h"
 #include "data/block.h"
 #include "run/conf.h"
+#include "source/parts.h"
 #include "source/sources.h"
 #include "values.h"
 #include "worker.h"
@@ -284,6 +285,38 @@ static int object_file(lua_State *L)
   return 1;
 }
 
+static int files_gc(lua_State *L)
+{
+  rl_file_list_clear(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* A list of files that the collector frees; pushed. */
+static rl_file_list *push_files(lua_State *L)
+{
+  rl_file_list *list = lua_newuserdatauv(L, sizeof *list, 0);
+  *list = (rl_file_list){0};
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, files_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return list;
+}
+
+static int files(lua_State *L)
+{
+  rl_check_context(L, 1);
+  const char *path = luaL_checkstring(L, 2);
+  rl_file_list *list = push_files(L);
+  rl_bind_check(L, rl_files_find_data(path, list));
+  lua_createtable(L, (int)list->n, 0);
+  for (size_t i = 0; i < list->n; i++) {
+    lua_pushstring(L, list->v[i].path);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
 /* A block of the string on top (popped); NULL when it is none. Raises nothing. */
 static rl_block *text_block(lua_State *L)
 {
@@ -336,6 +369,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"textFile", text_file},
     {"binaryRecords", binary_records},
     {"objectFile", object_file},
+    {"files", files},
     {"blocks", blocks},
     {"empty", empty},
     {"run", rl_context_run},

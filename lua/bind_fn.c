@@ -173,8 +173,8 @@ static rl_fn *field_fn(lua_State *L, const char *field)
 
 static int new_op(lua_State *L)
 {
-  static const char *const kinds[] = {"narrow", "shuffle", "union", "coalesce", NULL};
-  static const rl_opkind kind_of[] = {RL_OP_NARROW, RL_OP_SHUFFLE, RL_OP_UNION, RL_OP_COALESCE};
+  static const char *const kinds[] = {"narrow", "shuffle", "union", "coalesce", "zip", "cartesian", NULL};
+  static const rl_opkind kind_of[] = {RL_OP_NARROW, RL_OP_SHUFFLE, RL_OP_UNION, RL_OP_COALESCE, RL_OP_ZIP, RL_OP_CARTESIAN};
   static const char *const parts[] = {"hash", "roundRobin", "range", NULL};
   static const rl_partkind part_of[] = {RL_PART_HASH, RL_PART_ROUND_ROBIN, RL_PART_RANGE, RL_PART_NONE};
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -191,6 +191,7 @@ static int new_op(lua_State *L)
     .part = part_of[choose(L, "part", parts, 3)],
     .partitions = (uint32_t)partitions,
     .descending = rl_bind_flag(L, 1, "descending"),
+    .uneven = rl_bind_flag(L, 1, "uneven"),
     .keeps_keys = rl_bind_flag(L, 1, "keepsKeys"),
   };
   if (!like.name) luaL_argerror(L, 1, "field 'name' is needed");

@@ -50,6 +50,24 @@ static int partitions(lua_State *L)
   return 1;
 }
 
+/* { { rdd, exchanged }, ... } */
+static int parents(lua_State *L)
+{
+  const rl_rdd *rdd = rl_check_rdd(L, 1);
+  rl_rdd *const *list;
+  uint32_t n = rl_rdd_parents(rdd, &list);
+  lua_createtable(L, (int)n, 0);
+  for (uint32_t i = 0; i < n; i++) {
+    lua_createtable(L, 2, 0);
+    rl_push_rdd(L, list[i]);
+    lua_rawseti(L, -2, 1);
+    lua_pushboolean(L, rl_rdd_is_exchanged(rdd, i));
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
 static int is_hashed(lua_State *L)
 {
   lua_pushboolean(L, rl_rdd_partitioner(rl_check_rdd(L, 1)) == RL_PART_HASH);
@@ -106,6 +124,7 @@ void rl_bind_add_rdds(lua_State *L)
   static const luaL_Reg methods[] = {
     {"id", id},
     {"partitions", partitions},
+    {"parents", parents},
     {"isHashed", is_hashed},
     {"persist", persist},
     {"unpersist", unpersist},

@@ -14,6 +14,7 @@
 #define RL_LUA_CAPTURE_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,6 +55,13 @@ void rl_capture_prepare(lua_State *L);
 /* Lets the object at `index` (table, function, userdata or light userdata) travel by name: each state registers its own under the same name, as a rule
  * right behind rl_capture_prepare. May raise a Lua error (out of memory). */
 void rl_capture_register(lua_State *L, int index, const char *name);
+
+/* Is the value on top what workers have anyway under this global name? */
+bool rl_capture_is_standard(lua_State *L, const char *name);
+
+/* core.captured(value, role[, site]) -> array of a Lua function's variables from outside, in their order, each { name =, kind = "upvalue" or "global", type =,
+ * assigned =, bytes = (nil: it cannot travel) }; the bytes of the whole image, or nil and why it cannot travel. Standard globals are left out. */
+int rl_capture_list(lua_State *L);
 
 /* What an image knows of one Lua function in it, for the durable form. All pointers are valid while the image is. */
 typedef struct rl_image_fn {

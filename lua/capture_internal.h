@@ -9,6 +9,7 @@
  *   capture_globals.c  the globals a function names
  *   capture_source.c   modules, and the texts functions were compiled from
  *   capture_report.c   refusals and warnings: the way to a value in words
+ *   capture_list.c     what a function would take along, as a list
  *   capture_names.c    what travels by a registered name
  *   capture_image.c    the image itself
  *   capture_restore.c  the way back, in a worker's state

@@ -36,6 +36,15 @@ void rl_capture_register(lua_State *L, int index, const char *name)
   lua_pop(L, 1);
 }
 
+bool rl_capture_is_standard(lua_State *L, const char *name)
+{
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_NAMED_TABLE);
+  lua_pushvalue(L, -2);
+  bool same = lua_rawget(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -1), name) == 0;
+  lua_pop(L, 2);
+  return same;
+}
+
 /* Registers field `name` of the library on top, when it is what the standard library put there. */
 static void register_member(lua_State *L, const char *library, const char *name, size_t n)
 {

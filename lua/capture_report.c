@@ -1,5 +1,6 @@
 /* What users read: why a value cannot travel and how it was reached; which functions assign what they cannot share. */
 #include <ctype.h>
+#include <lauxlib.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -7,17 +8,30 @@
 #include "base/mem.h"
 #include "capture_internal.h"
 
+/* Names of the library's own userdata start so. */
+#define OWN "rille."
+
 /* A longer way is shown by its two ends. */
 #define SHOWN_HEAD 12
 #define SHOWN_TAIL 8
 #define SHOWN_KEY 40
+
+static bool is_own(lua_State *L, int index)
+{
+  if (luaL_getmetafield(L, index, "__name") == LUA_TNIL) return false;
+  const char *name = lua_tostring(L, -1);
+  bool own = name && strncmp(name, OWN, strlen(OWN)) == 0;
+  lua_pop(L, 1);
+  return own;
+}
 
 const char *rl_obstacle(lua_State *L, int index, const char **hint)
 {
   switch (lua_type(L, index)) {
     case LUA_TUSERDATA:
     case LUA_TLIGHTUSERDATA:
-      *hint = "open it inside foreachPartition, or see rille.once";
+      *hint = is_own(L, index) ? "contexts, RDDs and streams are the driver's: use them in foreachRDD or transform"
+                               : "open it inside foreachPartition, or see rille.once";
       return lua_type(L, index) == LUA_TUSERDATA ? "userdata" : "light userdata";
     case LUA_TTHREAD:
       *hint = "create it inside the function";

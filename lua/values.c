@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "capture.h"
 #include "data/codec.h"
+#include "ordering.h"
 
 /* Addresses as keys of the registry. */
 static char tuple_key, null_key, count_key;
@@ -643,6 +644,7 @@ void rl_values_prepare(lua_State *L)
   rl_capture_register(L, lua_gettop(L), "rille.tuple");
   lua_pop(L, 1);
   prepare_null(L);
+  rl_lua_ordering_prepare(L);
 }
 
 rl_status rl_lua_format(lua_State *L, int index, rl_buf *out)

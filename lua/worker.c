@@ -2,7 +2,6 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
-#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -15,19 +14,24 @@ static char images_key, once_key, seed_key;
 
 /* Memory ---------------------------------------------------------------------------------------------------------------- */
 
+/* When it is refused memory, Lua collects its garbage and asks again. A second refusal is final: no pcall of the user's may go on after it. */
+static void *refuse(rl_worker *w)
+{
+  if (w->refused && w->task) rl_worker_interrupt(w, RL_ENOMEM);
+  w->refused = true;
+  return NULL;
+}
+
 static void *allocate(void *user, void *p, size_t old_size, size_t size)
 {
   rl_worker *w = user;
-  size_t old = p ? old_size : 0;
-  if (size == 0) {
-    free(p);
-    w->used -= old;
-    return NULL;
-  }
+  size_t old = p ? old_size : 0; /* for a new object Lua tells its type there */
   size_t limit = (size_t)w->config->max_memory;
-  if (size > old && limit > 0 && w->used - old + size > limit) return NULL;
-  void *moved = realloc(p, size);
-  if (moved) w->used += size - old;
+  if (size > old && limit > 0 && w->used - old + size > limit) return refuse(w);
+  void *moved = rl_pool_realloc(&w->pool, p, old, size);
+  if (!moved && size > 0) return refuse(w);
+  w->used += size - old;
+  if (size > old) w->refused = false;
   return moved;
 }
 
@@ -207,7 +211,7 @@ static int not_in_workers(lua_State *L)
                     luaL_tolstring(L, 2, NULL));
 }
 
-/* The part of `require "rille"` that makes sense in a worker. */
+/* The part of `require "rille"` that makes sense in a worker. The primitives under it are not to be opened here: they are the driver's. */
 static void open_module(lua_State *L)
 {
   lua_createtable(L, 0, 3);
@@ -223,9 +227,11 @@ static void open_module(lua_State *L)
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_insert(L, -2);
+  lua_pushvalue(L, -2);
   lua_setfield(L, -2, "rille");
-  lua_pop(L, 1);
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, "rille.core");
+  lua_pop(L, 2);
 }
 
 static void set_paths(lua_State *L, const rl_worker_config *config)
@@ -272,9 +278,18 @@ static int panic(lua_State *L)
   return 0;
 }
 
+static void close_state(rl_worker *w)
+{
+  w->interrupted = 0;
+  w->running = NULL; /* finalisers run now; an interrupt has nothing to stop any more */
+  lua_close(w->L);
+  rl_pool_clear(&w->pool);
+  w->L = NULL;
+}
+
 static rl_status make_state(rl_worker *w)
 {
-  w->exhausted = false;
+  w->exhausted = w->refused = false;
   w->L = lua_newstate(allocate, w);
   if (!w->L) return rl_fail(RL_ENOMEM, "no memory for a worker's Lua state");
   lua_atpanic(w->L, panic);
@@ -284,18 +299,8 @@ static rl_status make_state(rl_worker *w)
   lua_pushlightuserdata(w->L, w);
   if (lua_pcall(w->L, 1, 0, 0) == LUA_OK) return RL_OK;
   rl_status st = rl_fail(RL_ENOMEM, "cannot make a worker's Lua state: %s; give it more with rille.task.maxMemory", lua_tostring(w->L, -1));
-  w->running = NULL;
-  lua_close(w->L);
-  w->L = NULL;
+  close_state(w);
   return st;
-}
-
-static void discard_state(rl_worker *w)
-{
-  if (!w->L) return;
-  w->interrupted = 0;
-  lua_close(w->L);
-  w->running = w->L = NULL;
 }
 
 rl_worker *rl_worker_new(const rl_worker_config *config)
@@ -310,7 +315,7 @@ rl_worker *rl_worker_new(const rl_worker_config *config)
 void rl_worker_delete(rl_worker *w)
 {
   if (!w) return;
-  discard_state(w);
+  if (w->L) close_state(w);
   rl_buf_free(&w->trace);
   rl_buf_free(&w->where);
   rl_free(w);
@@ -364,7 +369,7 @@ static void hook_end(void *user, void *local, const rl_task *task, rl_status sta
   rl_worker *w = local;
   w->task = NULL;
   w->interrupted = 0;
-  if (status == RL_ENOMEM || w->exhausted) discard_state(w);
+  if (w->L && (status == RL_ENOMEM || w->exhausted)) close_state(w);
 }
 
 static void hook_interrupt(void *user, void *local, rl_status why)

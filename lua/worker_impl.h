@@ -1,10 +1,13 @@
 /* Shared by the files of worker.h and luafn.h; private to them.
  *
+ *   pool.c       its small blocks of memory
  *   worker.c     the state's life: allocator, hooks of the context, interrupts, the cache of images
  *   sandbox.c    what the state offers
  *   failure.c    from Lua errors to rl_error
  *   luafn.c      rl_fn over Lua functions; opening a chain of them
- *   operator.c   one fused segment as an rl_pull; what generated code calls
+ *   operator.c   one fused segment as an rl_pull
+ *   library.c    what generated code calls
+ *   recognise.c  what a function's bytecode tells; tokens.c: words of a text
  *   records.c    steps that need no Lua */
 #ifndef RL_LUA_WORKER_IMPL_H
 #define RL_LUA_WORKER_IMPL_H
@@ -12,12 +15,15 @@
 #include <lua.h>
 #include <signal.h>
 
+#include "pool.h"
 #include "worker.h"
 
 struct rl_worker {
   const rl_worker_config *config;
   lua_State *L;        /* NULL when it could not be made */
+  rl_pool pool;
   size_t used;         /* bytes the state holds */
+  bool refused;        /* memory was asked for and refused, and none was given since */
   bool exhausted;      /* ran out of memory: to be discarded */
   const rl_task *task; /* NULL between tasks */
   lua_State *engine;   /* the coroutine of the operator that runs; it is not the user's to yield from */

@@ -71,7 +71,8 @@ static void text_close(rl_pull *self)
 
 static const rl_pull_class text_class = {text_next, text_close};
 
-/* The chunks of a block of records. The block is held, not only its chunks: as long as it is worked on it counts for its source. */
+/* The chunks of a block of records. The block is held, not only its chunks: as long as it is worked on it counts for
+ * its source. */
 
 typedef struct chunk_pull {
   rl_pull base;

@@ -1,6 +1,8 @@
-/* Blocks: what a receiver cut out of its stream; one block is one partition of a batch. Immutable, counted, usable from any thread.
+/* Blocks: what a receiver cut out of its stream; one block is one partition of a batch. Immutable, counted, usable from
+ * any thread.
  *
- * A text block is a stretch of whole lines in a buffer that may still be filled further on; workers cut the lines where they lie. */
+ * A text block is a stretch of whole lines in a buffer that may still be filled further on; workers cut the lines where
+ * they lie. */
 #ifndef RL_DATA_BLOCK_H
 #define RL_DATA_BLOCK_H
 
@@ -10,6 +12,8 @@
 #include "base/buf.h"
 #include "data/chunk.h"
 #include "data/fn.h"
+
+#define RL_BLOCK_BYTES (UINT64_C(4) << 20) /* a receiver cuts a block at this size at the latest */
 
 /* Called when a block's memory is given back (any thread), so that a source held back may go on. */
 typedef struct rl_block_owner {
@@ -26,7 +30,8 @@ typedef struct rl_block {
   rl_block_owner *owner; /* NULL, or told at the last unref; it outlives the block */
 } rl_block;
 
-rl_block *rl_block_text(rl_bytes *data, size_t at, size_t end, rl_block_owner *owner); /* references data; counts the lines */
+/* References data; counts the lines. */
+rl_block *rl_block_text(rl_bytes *data, size_t at, size_t end, rl_block_owner *owner);
 rl_block *rl_block_chunks(rl_chunks *chunks, rl_block_owner *owner);                   /* moves the list */
 rl_block *rl_block_ref(rl_block *b);
 void rl_block_unref(rl_block *b);

@@ -7,6 +7,10 @@
 #include "base/status.h"
 #include "data/chunk.h"
 
+/* A record as one value: the value itself, or one tuple of the fields where there are several. A view, valid while the
+ * chunk is held and until `scratch` changes. RL_ELIMIT for a tuple nested too deep. */
+rl_status rl_record_pack(const rl_chunk *c, uint32_t row, rl_buf *scratch, rl_value *out);
+
 /* What a pair may point into besides its chunk; {0} is valid. */
 typedef struct rl_pair_scratch {
   rl_buf key, rest;

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "plan/lineage.h"
+#include "plan/pairing.h"
 
 /* A partition opened only when it is reached, so that a union or coalesce of many does not hold them all open. */
 typedef struct part_ref {
@@ -78,6 +79,39 @@ static rl_pull *open_coalesced(rl_rdd *r, uint32_t p, const rl_task *task)
   lazy_concat *c = new_concat(task, to - from);
   for (uint32_t i = from; i < to; i++) c->parts[c->n++] = (part_ref){r->parents[0], i};
   return &c->base;
+}
+
+/* Parents of which one partition each is read at the same time. */
+static rl_status open_together(const part_ref *parts, uint32_t n, const rl_task *task, rl_pull **inputs) /* NOLINT(misc-no-recursion) */
+{
+  for (uint32_t i = 0; i < n; i++) {
+    rl_status st = rl_rdd_open(parts[i].rdd, parts[i].partition, task, NULL, 0, &inputs[i]);
+    if (st) {
+      while (i--) rl_pull_close(inputs[i]);
+      return st;
+    }
+  }
+  return RL_OK;
+}
+
+static rl_status open_zip(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **out) /* NOLINT(misc-no-recursion) */
+{
+  part_ref parts[RL_MAX_FIELDS];
+  rl_pull *inputs[RL_MAX_FIELDS];
+  for (uint32_t i = 0; i < r->nparents; i++) parts[i] = (part_ref){r->parents[i], p};
+  rl_status st = open_together(parts, r->nparents, task, inputs);
+  if (!st) *out = rl_pull_zip(inputs, r->nparents, r->op->uneven, r->label, p);
+  return st;
+}
+
+static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **out) /* NOLINT(misc-no-recursion) */
+{
+  uint32_t m = r->parents[1]->partitions;
+  const part_ref parts[2] = {{r->parents[0], p / m}, {r->parents[1], p % m}};
+  rl_pull *inputs[2];
+  rl_status st = open_together(parts, 2, task, inputs);
+  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->label);
+  return st;
 }
 
 /* What the map tasks left for partition p, in map order. */
@@ -196,11 +230,13 @@ static rl_status open_chain(const chain *c, const rl_task *task, rl_pull **input
   return RL_OK;
 }
 
-static rl_status open_leaf(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **out)
+static rl_status open_leaf(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   switch (r->op->kind) {
   case RL_OP_UNION: *out = open_union(r, p, task); return RL_OK;
   case RL_OP_COALESCE: *out = open_coalesced(r, p, task); return RL_OK;
+  case RL_OP_ZIP: return open_zip(r, p, task, out);
+  case RL_OP_CARTESIAN: return open_cartesian(r, p, task, out);
   default: return r->source->cls->open(r->source, p, task, out);
   }
 }

@@ -16,6 +16,8 @@ typedef enum rl_opkind {
   RL_OP_SHUFFLE,  /* one or more parents, exchanged by key, round robin or order; fn (optional) on the receiving side */
   RL_OP_UNION,    /* any number of parents, one after another */
   RL_OP_COALESCE, /* one parent, neighbouring partitions joined to `partitions` (never more than there are) */
+  RL_OP_ZIP,      /* several parents with as many partitions each: their i-th records as one (plan/pairing.h) */
+  RL_OP_CARTESIAN, /* two parents: every record of the one with every one of the other; n * m partitions */
 } rl_opkind;
 
 typedef struct rl_op {
@@ -29,6 +31,7 @@ typedef struct rl_op {
   rl_partkind part;    /* SHUFFLE */
   uint32_t partitions; /* SHUFFLE, COALESCE: 0 = default */
   bool descending;     /* SHUFFLE by RL_PART_RANGE */
+  bool uneven;         /* ZIP: partitions may differ in length */
   bool keeps_keys;     /* NARROW: keys stay what they are, so the parent's partitioner holds */
 } rl_op;
 

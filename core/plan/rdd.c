@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "plan/lineage.h"
 
+#define PARTITIONS_MAX 1000000
+
 static _Atomic uint64_t next_id;
 
 static rl_rdd *new_rdd(rl_op *op, uint32_t partitions)
@@ -153,6 +155,24 @@ static uint32_t plan_union(rl_rdd *r)
   return r->zipped ? same : (uint32_t)sum;
 }
 
+static rl_status check_zip(const rl_op *op, rl_rdd *const *parents, uint32_t n)
+{
+  if (n < 2 || n >= RL_MAX_FIELDS) return rl_fail(RL_EINVAL, "%s takes 2 to %d RDDs, not %" PRIu32, op->name, RL_MAX_FIELDS - 1, n);
+  for (uint32_t i = 1; i < n; i++)
+    if (parents[i]->partitions != parents[0]->partitions)
+      return rl_fail(RL_EINVAL, "%s: the RDDs have %" PRIu32 " and %" PRIu32 " partitions, and need as many each; repartition changes the number", op->name,
+                     parents[0]->partitions, parents[i]->partitions);
+  return RL_OK;
+}
+
+static rl_status check_cartesian(const rl_op *op, rl_rdd *const *parents, uint32_t n)
+{
+  if (n != 2) return rl_fail(RL_EINVAL, "%s takes two RDDs, not %" PRIu32, op->name, n);
+  if ((uint64_t)parents[0]->partitions * parents[1]->partitions <= PARTITIONS_MAX) return RL_OK;
+  return rl_fail(RL_ELIMIT, "%s: %" PRIu32 " times %" PRIu32 " partitions are more than %d; coalesce gives fewer", op->name, parents[0]->partitions,
+                 parents[1]->partitions, PARTITIONS_MAX);
+}
+
 static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t n)
 {
   if (n == 0 || op->kind == RL_OP_SOURCE) return rl_fail(RL_EINVAL, "%s needs a parent", op->name);
@@ -162,7 +182,8 @@ static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t
   for (uint32_t i = 0; i < n; i++)
     if (parents[i]->depth >= RL_LINEAGE_MAX_DEPTH)
       return rl_fail(RL_ELIMIT, "%s: the lineage is over %d operations deep; collect it, or persist and parallelize it anew", op->name, RL_LINEAGE_MAX_DEPTH);
-  return RL_OK;
+  if (op->kind == RL_OP_ZIP) return check_zip(op, parents, n);
+  return op->kind == RL_OP_CARTESIAN ? check_cartesian(op, parents, n) : RL_OK;
 }
 
 rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out)
@@ -191,6 +212,8 @@ rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t p
     if (op->partitions && op->partitions < r->partitions) r->partitions = op->partitions;
     else r->part = parents[0]->part;
     break;
+  case RL_OP_ZIP: r->partitions = parents[0]->partitions; break;
+  case RL_OP_CARTESIAN: r->partitions = parents[0]->partitions * parents[1]->partitions; break;
   case RL_OP_SOURCE: break;
   }
   *out = r;
@@ -259,6 +282,8 @@ uint32_t rl_rdd_parents(const rl_rdd *r, rl_rdd *const **parents)
   return r->nparents;
 }
 
+bool rl_rdd_is_exchanged(const rl_rdd *r, uint32_t parent) { return r->op->kind == RL_OP_SHUFFLE && !r->exchanges[parent].narrow; }
+
 void rl_rdd_set_name(rl_rdd *r, const char *name)
 {
   pthread_mutex_lock(&r->lock);
@@ -312,9 +337,8 @@ static void debug_level(const rl_rdd *r, rl_buf *out, unsigned indent) /* NOLINT
     if (r->op->uid) rl_buf_printf(out, " [uid %s]", r->op->uid);
     if (r->persisted) rl_buf_puts(out, " [persisted]");
     rl_buf_putc(out, '\n');
-    bool shuffle = r->op->kind == RL_OP_SHUFFLE;
-    for (uint32_t i = 0; shuffle && i < r->nparents; i++)
-      if (!r->exchanges[i].narrow) rl_buf_printf(out, "%*s +-(%" PRIu32 " to %" PRIu32 " partitions)\n", (int)indent, "", r->exchanges[i].maps, r->partitions);
+    for (uint32_t i = 0; i < r->nparents; i++)
+      if (rl_rdd_is_exchanged(r, i)) rl_buf_printf(out, "%*s +-(%" PRIu32 " to %" PRIu32 " partitions)\n", (int)indent, "", r->exchanges[i].maps, r->partitions);
     for (uint32_t i = 0; r->nparents > 1 && i < r->nparents; i++) debug_level(r->parents[i], out, indent + 2);
     r = r->nparents == 1 ? r->parents[0] : NULL;
   }

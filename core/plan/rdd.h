@@ -36,7 +36,7 @@ rl_rdd *rl_rdd_from_blocks(rl_block *const *blocks, uint32_t n);
 
 /* Applies op (referenced) to parents (referenced). `parallelism` is used where the op leaves the number of partitions open and no parent settles it:
  * a parent's partitioner of the same kind first, then `parallelism` if not 0, then the largest parent's count (3.7 of the reference). Fails with RL_EINVAL when the number of
- * parents does not fit the kind. */
+ * parents, or for ZIP that of their partitions, does not fit the kind; with RL_ELIMIT when the lineage gets too deep or the partitions too many. */
 rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out);
 
 rl_rdd *rl_rdd_ref(rl_rdd *r);
@@ -50,7 +50,7 @@ const char *rl_rdd_label(const rl_rdd *r);       /* "reduceByKey at job.lua:12" 
 void rl_rdd_set_name(rl_rdd *r, const char *name);
 const char *rl_rdd_name(const rl_rdd *r);        /* NULL when none was set */
 uint32_t rl_rdd_parents(const rl_rdd *r, rl_rdd *const **parents);
-
+bool rl_rdd_is_exchanged(const rl_rdd *r, uint32_t parent); /* do records of this parent change partitions on their way here? */
 
 /* Keeps partitions in memory once computed. Unpersist drops them. */
 void rl_rdd_persist(rl_rdd *r);

@@ -48,7 +48,7 @@ typedef struct rl_thread {
   rl_attempt *running;
   int64_t since_ns;
   int64_t interrupted_ns; /* when it was last told to stop; 0: not */
-  rl_status why;
+  _Atomic rl_status why; /* read by the signal handler, without the lock */
   bool abandoned; /* replaced, stuck in C: whatever it still says is ignored */
   bool ended;
   /* its own */

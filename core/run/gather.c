@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "data/text.h"
 
-/* Sizes of text buffers: begun small, doubled while they fill up within a block interval, halved when they last long. */
+/* Sizes of text buffers: begun small, doubled while they fill up within a block interval, halved when they last long.
+ */
 #define BUFFER_MIN ((size_t)64 << 10)
 #define BUFFER_MAX ((size_t)4 << 20)
 #define CUTS_LONG 16
@@ -46,7 +47,8 @@ static bool should_hold(budget *b)
   return atomic_load(&b->held) ? used > b->limit / 2 : used >= b->limit;
 }
 
-/* After each change of `used`. The loop looks again after `held` was set: a release that came in between saw the old value and left. */
+/* After each change of `used`. The loop looks again after `held` was set: a release that came in between saw the old
+ * value and left. */
 static void budget_changed(budget *b)
 {
   if (should_hold(b) == atomic_load(&b->held)) return;
@@ -208,8 +210,8 @@ rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room)
   return st;
 }
 
-/* How many bytes can be looked at before a line that is too long must have shown: one more than a record may have, and behind a \r
- * there the byte that tells what it is. */
+/* How many bytes can be looked at before a line that is too long must have shown: one more than a record may have, and
+ * behind a \r there the byte that tells what it is. */
 static size_t next_step(const rl_gather *g)
 {
   size_t partial = g->fill - g->whole;
@@ -245,7 +247,7 @@ rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
     n -= step;
     if (cut_long_line(g)) *cut_line = true;
   }
-  if (g->whole - g->at >= RL_GATHER_BLOCK) cut_text(g);
+  if (g->whole - g->at >= RL_BLOCK_BYTES) cut_text(g);
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
   return st;
@@ -279,7 +281,7 @@ static rl_status add_record(rl_gather *g, const rl_value *fields, uint32_t n)
   size_t bytes = g->chunk_bytes + rl_builder_bytes(g->builder);
   atomic_fetch_add(&g->budget->used, bytes - g->counted);
   g->counted = bytes;
-  if (bytes >= RL_GATHER_BLOCK) cut_records(g);
+  if (bytes >= RL_BLOCK_BYTES) cut_records(g);
   return RL_OK;
 }
 

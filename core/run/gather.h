@@ -1,16 +1,19 @@
 /* Gathering: what one source stores becomes blocks. The part of a receiver that knows nothing of streaming contexts.
  *
- * Text. The source reads into the open buffer (reserve, commit). A cut takes what is between the last cut and the end of the last whole line
- * as a block over that same buffer, and filling goes on behind it: bytes once cut never change, so workers read them while the source writes further on. Only
- * when a buffer has no room left is anything copied: the partial last line, into the next buffer.
+ * Text. The source reads into the open buffer (reserve, commit). A cut takes what is between the last cut and the end
+ * of the last whole line as a block over that same buffer, and filling goes on behind it: bytes once cut never change,
+ * so workers read them while the source writes further on. Only when a buffer has no room left is anything copied: the
+ * partial last line, into the next buffer.
  *
  *     data:  | cut into blocks | whole lines | partial line | room |
  *                              at            whole          fill    cap
  *
- * Budget. Whole lines, records and blocks not yet released count; a partial line does not (it is bounded by max_record, and
- * holding the source back for it would be for ever). At max_buffered the source is held back, below half of it let go.
+ * Budget. Whole lines, records and blocks not yet released count; a partial line does not (it is bounded by max_record,
+ * and holding the source back for it would be for ever). At max_buffered the source is held back, below half of it let
+ * go.
  *
- * Store, reserve, commit and end_text are called by one thread at a time, cut, take and the rest by any. One lock, held for appends and cuts only. */
+ * Store, reserve, commit and end_text are called by one thread at a time, cut, take and the rest by any. One lock, held
+ * for appends and cuts only. */
 #ifndef RL_RUN_GATHER_H
 #define RL_RUN_GATHER_H
 
@@ -18,8 +21,6 @@
 #include <stddef.h>
 
 #include "data/block.h"
-
-#define RL_GATHER_BLOCK (UINT64_C(4) << 20) /* a block is cut at this size at the latest */
 
 /* A list of blocks, in order; {0} is empty. Each entry holds a reference. */
 typedef struct rl_blocks {
@@ -33,7 +34,8 @@ void rl_blocks_clear(rl_blocks *l);
 typedef struct rl_gather_spec {
   size_t max_record;   /* a longer line is cut; > 0 */
   size_t max_buffered; /* > 0 */
-  /* Any thread, one call at a time, without the gatherer's lock; must neither wait nor call the gatherer. NULL: store calls wait instead. */
+  /* Any thread, one call at a time, without the gatherer's lock; must neither wait nor call the gatherer. NULL: store
+   * calls wait instead. */
   void (*hold)(void *user, bool on);
   void *user;
 } rl_gather_spec;

@@ -1,5 +1,6 @@
 #include "run/interrupt.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -22,8 +23,10 @@ int rl_interrupt_signal(void) { return SIGRTMIN + 6; }
 static void handler(int sig)
 {
   (void)sig;
+  int saved = errno;
   void (*fn)(void *) = registered.fn;
   if (fn) fn(registered.arg);
+  errno = saved;
 }
 
 void rl_interrupt_register(void (*fn)(void *), void *arg)

@@ -158,6 +158,7 @@ static void abandon(rl_context *c, rl_thread *t)
   *report = *a;
   report->stage->refs++;
   rl_dag_task_ended(c, report, NULL, 0, &error);
+  rl_error_clear(&error);
   add_thread(c, t->index);
 }
 

@@ -38,7 +38,8 @@ static int64_t block_interval_ns(rl_streaming *s)
 {
   if (rl_clock_is_manual(rl_streaming_clock(s))) return 0;
   const rl_conf *conf = rl_context_conf(rl_streaming_context(s));
-  if (rl_conf_is_set(conf, "rille.streaming.blockInterval")) return rl_conf_us(conf, "rille.streaming.blockInterval") * 1000;
+  const char *key = "rille.streaming.blockInterval";
+  if (rl_conf_is_set(conf, key)) return rl_conf_us(conf, key) * 1000;
   int64_t half = rl_streaming_batch_ms(s) * NS_PER_MS / 2;
   return half < DEFAULT_INTERVAL_MS * NS_PER_MS ? half : DEFAULT_INTERVAL_MS * NS_PER_MS;
 }
@@ -109,7 +110,8 @@ void rl_receiver_delete(rl_receiver *r)
   rl_free(r);
 }
 
-/* The block timer. Sched thread; late ones are left out, as an interval without a cut only makes the next block larger. */
+/* The block timer. Sched thread; late ones are left out, as an interval without a cut only makes the next block larger.
+ */
 static void fire(rl_timer *t)
 {
   rl_receiver *r = (rl_receiver *)t;
@@ -163,7 +165,8 @@ void rl_receiver_stop(rl_receiver *r)
 void rl_receiver_abandon(rl_receiver *r)
 {
   atomic_store(&r->abandoned, true);
-  rl_warn("%s: its thread does not end; it is left behind. Functions of a receiver should return when isStopped() says so", r->label);
+  rl_warn("%s: its thread does not end; it is left behind. Functions of a receiver should return when it is stopped",
+          r->label);
 }
 
 rl_gather *rl_receiver_gather(rl_receiver *r) { return r->gather; }
@@ -181,7 +184,9 @@ rl_status rl_receiver_commit(rl_receiver *r, size_t n)
   rl_status st = rl_gather_commit(r->gather, n, &cut_line);
   if (!cut_line || r->told_long_line) return st;
   r->told_long_line = true;
-  char *message = rl_format("a line is longer than %lld bytes and was cut; rille.streaming.receiver.maxRecordBytes is the limit", (long long)r->max_record);
+  char *message = rl_format("a line is longer than %lld bytes and was cut; "
+                            "rille.streaming.receiver.maxRecordBytes is the limit",
+                            (long long)r->max_record);
   rl_receiver_error(r, message, "");
   rl_free(message);
   return st;

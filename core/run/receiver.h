@@ -1,19 +1,19 @@
-/* Receivers: sources that push. A receiver stores records or text; its supervisor (here) gathers them into blocks, cuts blocks, holds the source back when too
- * much waits, and tells listeners (sections 11 to 13 of the reference).
+/* Receivers: sources that push. A receiver stores records or text; its supervisor (here) gathers them into blocks, cuts
+ * blocks, holds the source back when too much waits, and tells listeners (sections 11 to 13 of the reference).
  *
- * A block is cut every rille.streaming.blockInterval (unset: min(200 ms, batch / 2)), at every tick, at RL_BLOCK_BYTES, and at stop. It belongs to the first batch generated after it was cut. When blocks not yet
- * worked off (open one included) pass rille.streaming.receiver.maxBufferedBytes, the source is held back: store calls wait, and sources that must not wait are told by their `hold` callback to stop
- * reading until `release`. Nothing is dropped.
+ * A block is cut every rille.streaming.blockInterval (unset: min(200 ms, batch / 2)), at every tick, at RL_BLOCK_BYTES,
+ * and at stop. It belongs to the first batch generated after it was cut. When blocks not yet worked off (open one
+ * included) pass rille.streaming.receiver.maxBufferedBytes, the source is held back: store calls wait, and sources that
+ * must not wait are told by their `hold` callback to stop reading for a while. Nothing is dropped.
  *
- * Which thread: a receiver's own (io loop, Lua receiver thread) calls the store functions, one thread at a time; the sched thread cuts; the driver starts and stops. The open block is behind one lock
- * per receiver, held for appends and cuts only. */
+ * Which thread: a receiver's own (io loop, Lua receiver thread) calls the store functions, one thread at a time; the
+ * sched thread cuts; the driver starts and stops. The open block is behind one lock per receiver, held for appends and
+ * cuts only. */
 #ifndef RL_RUN_RECEIVER_H
 #define RL_RUN_RECEIVER_H
 
 #include "data/block.h"
 #include "run/streaming.h"
-
-#define RL_BLOCK_BYTES (UINT64_C(4) << 20)
 
 typedef struct rl_receiver rl_receiver;
 
@@ -22,24 +22,31 @@ typedef struct rl_receiver_class {
   const char *name;   /* "SocketReceiver" */
   const char *stream; /* "Socket stream" */
   rl_status (*start)(void *self, rl_receiver *r); /* driver thread; must not block */
-  void (*stop)(void *self);                       /* driver thread; when it returns nothing more is stored. Bounded: what does not end within 10 s is left behind with a warning */
-  void (*hold)(void *self, bool on);              /* any thread, one call at a time: stop reading / go on. Must neither wait nor call the receiver. NULL: store calls wait instead */
+  /* Driver thread; when it returns nothing more is stored. Bounded: what does not end within 10 s is left behind with a
+   * warning (rl_receiver_abandon). */
+  void (*stop)(void *self);
+  /* Stop reading / go on. Any thread, one call at a time; must neither wait nor call the receiver. NULL: store calls
+   * wait instead. */
+  void (*hold)(void *self, bool on);
   void (*destroy)(void *self);
 } rl_receiver_class;
 
 /* Adds a receiver input. Takes over `self`, also on failure. */
-rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site, rl_dstream **out);
+rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site,
+                                    rl_dstream **out);
 
-/* Text: room in the open buffer to read into (at least `least` bytes at *p, *room of them), then how many were filled. A partial last line stays open until its end comes or `rl_receiver_end_text`.
- * A line longer than rille.streaming.receiver.maxRecordBytes is cut there, and reported once a connection. */
+/* Text: room in the open buffer to read into (at least `least` bytes at *p, *room of them), then how many were filled.
+ * A partial last line stays open until its end comes or `rl_receiver_end_text`. A line longer than
+ * rille.streaming.receiver.maxRecordBytes is cut there, and reported once a connection. */
 rl_status rl_receiver_reserve(rl_receiver *r, size_t least, char **p, size_t *room);
 rl_status rl_receiver_commit(rl_receiver *r, size_t n);
 void rl_receiver_end_text(rl_receiver *r); /* end of a connection: what is left without a line end is a line */
 
-/* One record into the open block. Waits while the source is held back (classes without `hold`), until it is being stopped: RL_ECANCELLED. What is stored while `stop` runs and there is
- * room still counts; behind it all is RL_ECANCELLED. */
+/* One record into the open block. Waits while the source is held back (classes without `hold`), until it is being
+ * stopped: RL_ECANCELLED. What is stored while `stop` runs and there is room still counts; behind it all is
+ * RL_ECANCELLED. */
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n);
-/* A whole block of its own, in one piece (moves the list). Not rate limited; waits likewise. */
+/* A whole block of its own, in one piece (moves the list, also on failure). Not rate limited; waits likewise. */
 rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks);
 
 bool rl_receiver_is_stopping(const rl_receiver *r);
@@ -48,28 +55,34 @@ const char *rl_receiver_name(const rl_receiver *r); /* "SocketReceiver-0" */
 rl_streaming *rl_receiver_streaming(rl_receiver *r);
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r); /* rille.streaming.receiverRestartDelay */
 
-/* Events, any thread: started, stopped (message or NULL), and an error that does not end it. Errors are logged, stamped and passed to listeners. */
+/* Events, any thread: started, stopped (message or NULL), and an error that does not end it. Errors are logged, stamped
+ * and passed to listeners. */
 void rl_receiver_started(rl_receiver *r);
 void rl_receiver_stopped(rl_receiver *r, const char *message);
 void rl_receiver_error(rl_receiver *r, const char *message, const char *error);
 
-/* For a stop that could not end a source's thread: neither the receiver nor its source is freed, ever; what the thread still calls here fails or does nothing. Warns. */
+/* For a stop that could not end a source's thread: neither the receiver nor its source is freed, ever; what the thread
+ * still calls here fails or does nothing. Warns. */
 void rl_receiver_abandon(rl_receiver *r);
 
-/* For the batch timer (run/streaming.c) ------------------------------------------------------------------------------------------------------ */
+/* For the batch timer (run/streaming.c) ---------------------------------------------------------------------------- */
 
-typedef struct rl_tracker rl_tracker; /* all receivers of a streaming context: their blocks and which batch they belong to */
+/* All receivers of a streaming context: their blocks and which batch they belong to. */
+typedef struct rl_tracker rl_tracker;
 
 rl_tracker *rl_tracker_new(rl_streaming *s);
 void rl_tracker_delete(rl_tracker *t);
-rl_status rl_tracker_start(rl_tracker *t);          /* starts all receivers; RL error of the first that fails, the others stopped */
-void rl_tracker_allocate(rl_tracker *t, int64_t time); /* sched: cuts all open blocks and allocates what waits to batch `time` */
+/* Starts all receivers; the error of the first that fails, the others stopped. */
+rl_status rl_tracker_start(rl_tracker *t);
+/* Sched: cuts all open blocks and allocates what waits to batch `time`. */
+void rl_tracker_allocate(rl_tracker *t, int64_t time);
 bool rl_tracker_has_unallocated(rl_tracker *t);     /* blocks, or stored data not yet cut */
 void rl_tracker_stop(rl_tracker *t);                /* stops all receivers and cuts what is open; blocks stay */
 void rl_tracker_forget(rl_tracker *t, int64_t until); /* drops the allocations of batches <= until */
 
 /* What run/streaming.c gives in turn. */
 rl_tracker *rl_streaming_tracker(rl_streaming *s);
-void rl_streaming_post_receiver_event(rl_streaming *s, rl_event_kind kind, const rl_receiver_info *info); /* any thread; copies what it keeps */
+/* Any thread; copies what it keeps. */
+void rl_streaming_post_receiver_event(rl_streaming *s, rl_event_kind kind, const rl_receiver_info *info);
 
 #endif

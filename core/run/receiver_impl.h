@@ -5,11 +5,12 @@
 #include "run/gather.h"
 #include "run/receiver.h"
 
-rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const rl_receiver_class *cls, void *self); /* takes over self */
+/* Takes over self. */
+rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const rl_receiver_class *cls, void *self);
 void rl_receiver_delete(rl_receiver *r); /* stops it if need be */
 
 rl_status rl_receiver_start(rl_receiver *r);
-void rl_receiver_prepare_stop(rl_receiver *r); /* says so to the source's threads; rl_receiver_stop then waits for them */
+void rl_receiver_prepare_stop(rl_receiver *r); /* tells the source's threads; rl_receiver_stop then waits for them */
 void rl_receiver_stop(rl_receiver *r);         /* only a started one is */
 rl_gather *rl_receiver_gather(rl_receiver *r);
 

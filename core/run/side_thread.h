@@ -11,7 +11,8 @@ typedef struct rl_side_thread rl_side_thread;
 
 /* Runs main(arg) with signals blocked (run/interrupt.h). `what` is for the message: "the io thread". */
 rl_status rl_side_thread_start(void (*main)(void *arg), void *arg, const char *what, rl_side_thread **out);
-/* Waits until main has returned and joins the thread: true. After limit_ns it is detached instead: false, and what main uses must never be freed (or by main itself). Frees `t`. */
+/* Waits until main has returned and joins the thread: true. After limit_ns it is detached instead: false, and what main
+ * uses must never be freed (or by main itself). Frees `t`. */
 bool rl_side_thread_end(rl_side_thread *t, int64_t limit_ns);
 
 #endif

@@ -291,7 +291,7 @@ static void cut_off(rl_streaming *s)
   set_next_tick(s, RL_NO_TIME);
   rl_timer_cancel(s->c, &s->timer);
   rl_batch_drop_queued(s);
-  if (s->running && !rl_driver_serve(d, idle_or_hurried, s, 2 * SECOND_NS)) {
+  if (s->running && !(rl_driver_serve(d, idle_or_hurried, s, 2 * SECOND_NS) && idle(s))) {
     rl_context_cancel_jobs(s->c);
     if (!rl_driver_serve(d, idle, s, 5 * SECOND_NS)) rl_warn("outputs still run and are left behind");
   }

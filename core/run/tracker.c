@@ -1,4 +1,5 @@
-/* All receivers of a context: which blocks belong to which batch (section 13 of the reference), and the input that gives a receiver's blocks as RDDs. */
+/* All receivers of a context: which blocks belong to which batch (section 13 of the reference), and the input that
+ * gives a receiver's blocks as RDDs. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -127,7 +128,8 @@ void rl_tracker_forget(rl_tracker *t, int64_t until)
   }
 }
 
-/* The RDD of a receiver's blocks. An allocation lives until it is forgotten, which the driver does, the thread that computes. */
+/* The RDD of a receiver's blocks. An allocation lives until it is forgotten, which the driver does, the thread that
+ * computes. */
 static const rl_blocks *blocks_of(rl_tracker *t, int64_t time, const rl_receiver *r)
 {
   pthread_mutex_lock(&t->lock);
@@ -176,7 +178,8 @@ static void add_receiver(rl_tracker *t, rl_receiver *r)
   t->receivers[t->n++] = r;
 }
 
-rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site, rl_dstream **out)
+rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site,
+                                    rl_dstream **out)
 {
   receiver_input *in = RL_NEW(receiver_input);
   in->cls = (rl_input_class){.name = cls->stream, .compute = input_compute, .destroy = input_destroy};

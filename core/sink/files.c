@@ -58,8 +58,8 @@ rl_status rl_sink_prepare(const char *dir, bool overwrite, uint32_t partitions)
   struct stat info;
   bool exists = rl_fs_get()->stat(dir, &info) == 0;
   if (!exists) return rl_dir_make(dir);
-  if (!S_ISDIR(info.st_mode)) return rl_fail(RL_EINVAL, "cannot write to %s: it is a file, where a directory is needed", dir);
-  if (!overwrite) return rl_fail(RL_EINVAL, "output directory %s exists already; choose another, or remove it first", dir);
+  if (!S_ISDIR(info.st_mode)) return rl_fail(RL_EINVAL, "cannot write to %s: a directory is needed, not a file", dir);
+  if (!overwrite) return rl_fail(RL_EINVAL, "output directory %s exists already; choose another, or remove it", dir);
   rl_status st = remove_file(dir, SUCCESS);
   return st == RL_OK ? remove_leftovers(dir, partitions) : st;
 }
@@ -111,7 +111,9 @@ static rl_status flush(writer *w)
 {
   errno = 0;
   rl_status st = rl_file_write(w->fd, w->path, w->out.p, w->out.n);
-  if (st != RL_OK && (errno == ENOSPC || errno == EDQUOT)) st = rl_fail(RL_EIO, "%s; make room there, or write elsewhere", rl_error_message());
+  if (st != RL_OK && (errno == ENOSPC || errno == EDQUOT)) {
+    st = rl_fail(RL_EIO, "%s; make room there, or write elsewhere", rl_error_message());
+  }
   rl_buf_clear(&w->out);
   return st;
 }
@@ -133,7 +135,7 @@ static rl_status write_object(writer *w, const rl_chunk *c)
   rl_buf_add(&w->out, "\0\0\0\0", 4);
   rl_chunk_encode(c, &w->out);
   size_t n = w->out.n - head - 4;
-  if (n > UINT32_MAX) return rl_fail(RL_ELIMIT, "%s: %zu bytes of records are too much for one piece of an object file", w->path, n);
+  if (n > UINT32_MAX) return rl_fail(RL_ELIMIT, "%s: %zu bytes are too much for one piece of the file", w->path, n);
   for (int i = 0; i < 4; i++) w->out.p[head + (size_t)i] = (char)(n >> (24 - 8 * i) & 0xff);
   return w->out.n >= FLUSH_BYTES ? flush(w) : RL_OK;
 }
@@ -225,7 +227,8 @@ static rl_pull *open_one(const sink_fn *fn, const rl_task *task, rl_pull *input)
   return &p->base;
 }
 
-static rl_status sink_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs, rl_pull **out)
+static rl_status sink_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
+                           rl_pull **out)
 {
   rl_pull *p = ninputs == 1 ? inputs[0] : rl_pull_concat(inputs, ninputs);
   for (size_t i = 0; i < n; i++) p = open_one((const sink_fn *)fns[i], task, p);

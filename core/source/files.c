@@ -100,7 +100,9 @@ static rl_status select_files(const file_input *in, int64_t time, rl_file_list *
 static rl_status find_files(const file_input *in, rl_file_list *found)
 {
   rl_status st = rl_files_find(in->spec.path, found);
-  if (st == RL_OK && found->n == 1 && strcmp(found->v[0].path, in->spec.path) == 0) st = rl_fail(RL_EINVAL, "%s is a file, where a directory is needed", in->spec.path);
+  if (st == RL_OK && found->n == 1 && strcmp(found->v[0].path, in->spec.path) == 0) {
+    return rl_fail(RL_EINVAL, "%s is a file, where a directory is needed", in->spec.path);
+  }
   return st;
 }
 
@@ -111,8 +113,11 @@ static void look(file_input *in, rl_file_list *found)
   note_trouble(in, st == RL_OK ? NULL : rl_error_message());
   if (st != RL_OK) rl_file_list_clear(found);
   int64_t ms = (rl_mono_ns() - began) / NS_PER_MS;
-  if (ms > rl_streaming_batch_ms(in->base.streaming))
-    rl_warn("file stream [%d]: looking through %s took %" PRId64 " ms, longer than a batch; move old files away, or make the batches longer", (int)in->base.id, in->spec.path, ms);
+  if (ms > rl_streaming_batch_ms(in->base.streaming)) {
+    rl_warn("file stream [%d]: looking through %s took %" PRId64 " ms, longer than a batch; "
+            "move old files away, or make the batches longer",
+            (int)in->base.id, in->spec.path, ms);
+  }
 }
 
 static char *describe(const rl_file_list *files)
@@ -140,7 +145,8 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   }
   for (size_t i = 0; i < files.n; i++) take(in, files.v[i].path, time);
   info->description = describe(&files);
-  *out = rl_rdd_from_files(&files, in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY, in->spec.record_length, 1);
+  rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
+  *out = rl_rdd_from_files(&files, format, in->spec.record_length, 1);
   return RL_OK;
 }
 
@@ -175,7 +181,9 @@ static int64_t remember_ms(rl_streaming *s)
 static rl_status check_spec(const rl_file_stream *spec)
 {
   if (!spec->path || !*spec->path) return rl_fail(RL_EINVAL, "the path of a file stream is empty");
-  if (spec->format == RL_FILES_BINARY && spec->record_length == 0) return rl_fail(RL_EINVAL, "the record length must be greater than 0");
+  if (spec->format == RL_FILES_BINARY && spec->record_length == 0) {
+    return rl_fail(RL_EINVAL, "the record length must be greater than 0");
+  }
   return RL_OK;
 }
 

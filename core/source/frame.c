@@ -23,7 +23,8 @@ static rl_status decode_body(const rl_frames *f, rl_chunks *out)
     rl_chunk *c;
     rl_status st = rl_chunk_decode(&r, &c);
     if (st != RL_OK) {
-      rl_error_prefix("frame %" PRIu64 " is malformed at byte %zu of %zu: ", f->count + 1, (size_t)(r.p - f->body.p), f->body.n);
+      rl_error_prefix("frame %" PRIu64 " is malformed at byte %zu of %zu: ", f->count + 1, (size_t)(r.p - f->body.p),
+                      f->body.n);
       return st;
     }
     rl_chunks_add(out, c);
@@ -55,7 +56,8 @@ static rl_status read_head(rl_frames *f)
 {
   f->length = (size_t)f->head[0] << 24 | (size_t)f->head[1] << 16 | (size_t)f->head[2] << 8 | f->head[3];
   if (f->length <= f->limit) return RL_OK;
-  return rl_fail(RL_ELIMIT, "frame %" PRIu64 " is %zu bytes long, more than the %zu allowed", f->count + 1, f->length, f->limit);
+  return rl_fail(RL_ELIMIT, "frame %" PRIu64 " is %zu bytes long, more than the %zu allowed", f->count + 1, f->length,
+                 f->limit);
 }
 
 rl_status rl_frames_feed(rl_frames *f, const char *p, size_t n, rl_frame_fn *fn, void *user)

@@ -1,4 +1,5 @@
-/* Frames of the raw socket: 4 bytes big-endian length, then that many bytes holding chunks as rl_chunk_encode writes them. A parser that takes the bytes as they come.
+/* Frames of the raw socket: 4 bytes big-endian length, then that many bytes holding chunks as rl_chunk_encode writes
+ * them. A parser that takes the bytes as they come.
  *
  * Nothing in a frame is trusted: memory grows with what has come, not with what is announced. */
 #ifndef RL_SOURCE_FRAME_H
@@ -22,7 +23,8 @@ typedef struct rl_frames {
 /* Called for each whole frame with at least one record; takes the chunks, also on failure. */
 typedef rl_status rl_frame_fn(void *user, rl_chunks *chunks);
 
-/* RL_EDATA for a malformed frame, RL_ELIMIT for one that is too long, or what `fn` returned. The parser must then be reset. */
+/* RL_EDATA for a malformed frame, RL_ELIMIT for one that is too long, or what `fn` returned. The parser must then be
+ * reset. */
 rl_status rl_frames_feed(rl_frames *f, const char *p, size_t n, rl_frame_fn *fn, void *user);
 bool rl_frames_is_open(const rl_frames *f); /* in the middle of a frame */
 void rl_frames_reset(rl_frames *f);         /* to the start of a frame; frees what was gathered */

@@ -14,7 +14,7 @@ struct rl_io {
   uv_loop_t loop;
   uv_async_t wake;
   rl_side_thread *thread;
-  atomic_bool parted;   /* set by the first of thread and releaser that is done with a loop left behind; the second frees it */
+  atomic_bool parted;   /* the second of thread and releaser to set it frees a loop that was left behind */
   pthread_mutex_t lock; /* guards all below */
   rl_io_call *first, **last;
   bool ends;

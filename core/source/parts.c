@@ -43,8 +43,10 @@ static rl_status shrank(const reader *r)
 {
   struct stat now;
   if (fstat(r->fd, &now) != 0) return rl_fail_errno("cannot look at %s", r->file->path);
-  rl_fail(RL_EIO, "%s shrank while it was read: %" PRId64 " bytes when it was listed, %" PRId64 " now; write files elsewhere and rename them in", r->file->path, r->file->size,
-          (int64_t)now.st_size);
+  rl_fail(RL_EIO,
+          "%s shrank while it was read: %" PRId64 " bytes when it was listed, %" PRId64 " now; "
+          "write files elsewhere and rename them in",
+          r->file->path, r->file->size, (int64_t)now.st_size);
   rl_error_set_retriable(false);
   return RL_EIO;
 }
@@ -71,7 +73,8 @@ static rl_status reader_open(reader *r, parts_source *source, const part *p)
 
 static void source_unref(parts_source *source)
 {
-  if (atomic_fetch_sub_explicit(&source->base.refs, 1, memory_order_acq_rel) == 1) source->base.cls->destroy(&source->base);
+  if (atomic_fetch_sub_explicit(&source->base.refs, 1, memory_order_acq_rel) != 1) return;
+  source->base.cls->destroy(&source->base);
 }
 
 static void reader_close(reader *r)
@@ -91,7 +94,8 @@ typedef struct text_pull {
 
 static rl_status too_long(const reader *r, int64_t at)
 {
-  return rl_fail(RL_ELIMIT, "%s: the line at byte %" PRId64 " is longer than %" PRId64 " bytes", r->file->path, at, LINE_MAX_BYTES);
+  return rl_fail(RL_ELIMIT, "%s: the line at byte %" PRId64 " is longer than %" PRId64 " bytes", r->file->path, at,
+                 LINE_MAX_BYTES);
 }
 
 static size_t first_end(const char *p, size_t n)
@@ -101,7 +105,8 @@ static size_t first_end(const char *p, size_t n)
   return i;
 }
 
-/* The first line start at or behind `at`: looked for from the byte before, which may be a line end. A \r as the last byte of a read is read again with what follows it. */
+/* The first line start at or behind `at`: looked for from the byte before, which may be a line end. A \r as the last
+ * byte of a read is read again with what follows it. */
 static rl_status line_start(const reader *r, int64_t at, int64_t *start)
 {
   *start = at;
@@ -243,8 +248,10 @@ static rl_status binary_open(rl_source *self, uint32_t partition, const rl_task 
   (void)task;
   parts_source *source = (parts_source *)self;
   const rl_file *file = &source->files.v[source->parts[partition].file];
-  if (file->size % source->record_length != 0)
-    return rl_fail(RL_EDATA, "%s has %" PRId64 " bytes, which is no multiple of the record length %" PRIu32, file->path, file->size, source->record_length);
+  if (file->size % source->record_length != 0) {
+    return rl_fail(RL_EDATA, "%s has %" PRId64 " bytes, which is no multiple of the record length %" PRIu32, file->path,
+                   file->size, source->record_length);
+  }
   binary_pull *p = RL_NEW(binary_pull);
   p->base.cls = &binary_class;
   rl_status st = reader_open(&p->r, source, &source->parts[partition]);
@@ -407,7 +414,9 @@ static void make_parts(parts_source *source, uint32_t least)
     int64_t size = source->files.v[f].size;
     uint32_t count = split_count(size, goal);
     source->parts = rl_grow(source->parts, &cap, n + count, sizeof *source->parts);
-    for (uint32_t i = 0; i < count; i++) source->parts[n++] = (part){(uint32_t)f, split_at(size, count, i), split_at(size, count, i + 1)};
+    for (uint32_t i = 0; i < count; i++) {
+      source->parts[n++] = (part){(uint32_t)f, split_at(size, count, i), split_at(size, count, i + 1)};
+    }
   }
   source->base.partitions = (uint32_t)n;
 }

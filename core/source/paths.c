@@ -113,7 +113,8 @@ static rl_status add_matches(const char *pattern, rl_file_list *out)
   if (rc == GLOB_NOMATCH) {
     st = check_front(pattern);
   } else if (rc != 0) {
-    st = rl_fail(RL_EIO, "cannot look for %s: %s", pattern, rc == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
+    const char *why = rc == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read";
+    st = rl_fail(RL_EIO, "cannot look for %s: %s", pattern, why);
   }
   for (size_t i = 0; rc == 0 && st == RL_OK && i < found.gl_pathc; i++) st = add_match(found.gl_pathv[i], out);
   globfree(&found);

@@ -7,14 +7,13 @@
 
 #define DEFAULT_PARTITIONS 2
 
-/* Names that begin with . or _ are not data: _SUCCESS, files being written. A file that is named itself is taken whatever its name. */
 static bool is_hidden(const char *path, const char *asked)
 {
   const char *base = rl_path_base(path);
   return (base[0] == '.' || base[0] == '_') && strcmp(path, asked) != 0;
 }
 
-static rl_status find_data(const char *path, rl_file_list *out)
+rl_status rl_files_find_data(const char *path, rl_file_list *out)
 {
   rl_file_list found = {0};
   rl_status st = rl_files_find(path, &found);
@@ -28,10 +27,11 @@ static rl_status find_data(const char *path, rl_file_list *out)
   return st;
 }
 
-static rl_status rdd_of(const char *path, rl_part_format format, uint32_t record_length, uint32_t partitions, rl_rdd **out)
+static rl_status rdd_of(const char *path, rl_part_format format, uint32_t record_length, uint32_t partitions,
+                        rl_rdd **out)
 {
   rl_file_list files = {0};
-  rl_status st = find_data(path, &files);
+  rl_status st = rl_files_find_data(path, &files);
   if (st == RL_OK) *out = rl_rdd_from_files(&files, format, record_length, partitions);
   return st;
 }

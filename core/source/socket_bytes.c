@@ -1,5 +1,6 @@
-/* Bytes of a TCP connection for a converter, which runs on a thread of its own: it may take its time and wait in store calls. Between the io thread and it lies a queue of
- * pieces; when QUEUE_BYTES wait there, the socket is not read any more. */
+/* Bytes of a TCP connection for a converter, which runs on a thread of its own: it may take its time and wait in store
+ * calls. Between the io thread and it lies a queue of pieces; when QUEUE_BYTES wait there, the socket is not read any
+ * more. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,7 +92,8 @@ static piece *pop(bytes_source *s)
   return p;
 }
 
-/* Behind a failure the rest of the connection is passed over, but not its end: each connection ends once for the converter. */
+/* Behind a failure the rest of the connection is passed over, but not its end: each connection ends once for the
+ * converter. */
 static void convert(bytes_source *s, const piece *p)
 {
   bool failed = s->failed == p->connection;
@@ -159,8 +161,8 @@ static const rl_receiver_class bytes_class = {
   .destroy = bytes_destroy,
 };
 
-rl_status rl_source_socket_bytes(rl_streaming *s, const char *host, int port, rl_socket_bytes_fn *bytes, void *user, void (*destroy)(void *), const char *site,
-                                 rl_dstream **out)
+rl_status rl_source_socket_bytes(rl_streaming *s, const char *host, int port, rl_socket_bytes_fn *bytes, void *user,
+                                 void (*destroy)(void *), const char *site, rl_dstream **out)
 {
   bytes_source *source = RL_NEW(bytes_source);
   source->bytes = bytes;

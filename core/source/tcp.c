@@ -14,7 +14,8 @@
 #define CONNECT_MS 10000 /* for one address; the system's own limit is minutes */
 #define KEEPALIVE_S 60
 
-/* A look-up and a connection are structs of their own: they end when libuv says so, which may be after their owner stopped. */
+/* A look-up and a connection are structs of their own: they end when libuv says so, which may be after their owner
+ * stopped. */
 typedef struct lookup {
   uv_getaddrinfo_t req;
   rl_tcp *owner; /* NULL: nobody waits for it */
@@ -126,7 +127,7 @@ static void read_failed(rl_tcp *t, int err)
   if (err == UV_ENOBUFS) {
     data_refused(t);
   } else if (err == UV_EOF) {
-    retry_later(t, rl_format("the peer %s closed the connection", t->peer), "no more data");
+    retry_later(t, rl_format("the peer %s closed the connection", t->peer), "");
   } else {
     retry_later(t, rl_format("cannot read from %s: %s", t->peer, uv_strerror(err)), uv_strerror(err));
   }
@@ -180,7 +181,7 @@ static void on_connect(uv_connect_t *req, int status)
     return;
   }
   drop_addresses(t);
-  uv_tcp_keepalive(&l->tcp, 1, KEEPALIVE_S); /* finds out about a peer that went without a word; not all systems have it */
+  uv_tcp_keepalive(&l->tcp, 1, KEEPALIVE_S); /* finds out about a peer that went without a word, where there is such */
   t->connected = true;
   t->connection++;
   start_reading(t);

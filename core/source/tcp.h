@@ -1,5 +1,5 @@
-/* A TCP connection to a server as a source has it: looked up, connected, read from, and when it fails or ends, told so and made anew
- * after rille.streaming.receiverRestartDelay, for ever. Lives on the io thread. */
+/* A TCP connection to a server as a source has it: looked up, connected, read from, and when it fails or ends, told so
+ * and made anew after rille.streaming.receiverRestartDelay, for ever. Lives on the io thread. */
 #ifndef RL_SOURCE_TCP_H
 #define RL_SOURCE_TCP_H
 
@@ -9,9 +9,12 @@ typedef struct rl_tcp rl_tcp;
 
 /* What a source does with it; all on the io thread. A failure ends the connection with that error. */
 typedef struct rl_tcp_class {
-  rl_status (*room)(void *self, rl_receiver *r, char **p, size_t *n);       /* where to read to; NULL: a buffer of the connection's own */
-  rl_status (*data)(void *self, rl_receiver *r, const char *p, size_t n);   /* n > 0 bytes have come, into the room if one was given */
-  void (*end)(void *self, rl_receiver *r);                                  /* of a connection that was made, for whatever reason */
+  /* Where to read to. NULL: a buffer of the connection's own. */
+  rl_status (*room)(void *self, rl_receiver *r, char **p, size_t *n);
+  /* n > 0 bytes have come, into the room if one was given. */
+  rl_status (*data)(void *self, rl_receiver *r, const char *p, size_t n);
+  /* The end of a connection that was made, for whatever reason. */
+  void (*end)(void *self, rl_receiver *r);
 } rl_tcp_class;
 
 /* RL_EINVAL for a host or port that cannot be. */
@@ -19,9 +22,11 @@ rl_status rl_tcp_new(const char *host, int port, const rl_tcp_class *cls, void *
 void rl_tcp_delete(rl_tcp *t); /* not started, or stopped; NULL is allowed */
 
 rl_status rl_tcp_start(rl_tcp *t, rl_receiver *r);
-void rl_tcp_stop(rl_tcp *t);          /* stops reading and closes; when it returns no callback runs any more. Not on the io thread */
+/* Stops reading and closes; when it returns no callback runs any more. Not on the io thread. */
+void rl_tcp_stop(rl_tcp *t);
 void rl_tcp_hold(rl_tcp *t, bool on); /* stop reading, go on; any thread, at any time */
-/* Ends connection number `connection` as a failed `data` does; if that has ended meanwhile, the error is only reported. It is the thread's current one. Any thread. */
+/* Ends connection number `connection` as a failed `data` does; if that has ended meanwhile, the error is only reported.
+ * It is the thread's current one. Any thread. */
 void rl_tcp_break(rl_tcp *t, uint64_t connection);
 uint64_t rl_tcp_connection(const rl_tcp *t); /* counted from 1; io thread */
 

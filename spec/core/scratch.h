@@ -28,6 +28,8 @@ static inline int scratch_teardown(void **state)
   return st == RL_OK ? 0 : -1;
 }
 
+#define in_a_folder(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+
 static inline void scratch_write_bytes(const char *path, const void *p, size_t n)
 {
   assert_int_equal(rl_file_replace(path, p, n, false), RL_OK);

@@ -1,4 +1,5 @@
-/* A streaming context whose one output writes down what it gets, and a listener that writes down events. Include after engine.h. */
+/* A streaming context whose one output writes down what it gets, and a listener that writes down events. Include after
+ * engine.h. */
 #ifndef SPEC_CORE_STREAMS_H
 #define SPEC_CORE_STREAMS_H
 

@@ -63,7 +63,8 @@ static void any_split_gives_all_lines_once(void **state)
   rl_context_unref(c);
 }
 
-/* Line ends around the borders of reads: 8 KiB when the first line of a split is looked for, 1 MiB when lines are read. */
+/* Line ends around the borders of reads: 8 KiB when the first line of a split is looked for, 1 MiB when lines are read.
+ */
 static void line_ends_at_borders_of_reads(void **state)
 {
   static const char *const ends[] = {"\n", "\r", "\r\n", "\n\r", "\r\r\n"};
@@ -110,7 +111,8 @@ static void directories_and_globs(void **state)
 {
   rl_context *c = new_context(NULL);
   char *a = rl_path_join(*state, "a"), *b = rl_path_join(*state, "b"), *none = rl_path_join(*state, "none");
-  char *files = rl_path_join(*state, "?/*.txt"), *dirs = rl_path_join(*state, "{b,a}"), *nothing = rl_path_join(*state, "a/*.csv");
+  char *files = rl_path_join(*state, "?/*.txt"), *dirs = rl_path_join(*state, "{b,a}");
+  char *nothing = rl_path_join(*state, "a/*.csv");
   assert_int_equal(rl_dir_make(a) | rl_dir_make(b), RL_OK);
   rl_rdd *r = NULL;
   assert_int_equal(rl_rdd_text_file(a, 0, &r), RL_OK); /* empty, but there */
@@ -190,8 +192,11 @@ static void object_files_are_checked(void **state)
     size_t n;
     const char *message;
   } cases[] = {
-    {"RLOB", 4, "cut short at byte 0"},        {"some text\n", 10, "no header"},          {"RLOBJ1\n\0\0", 9, "cut short at byte 7"},
-    {"RLOBJ1\n\0\0\0\5abc", 14, "cut short"}, {"RLOBJ1\n\0\0\0\3abc", 14, "chunk at byte 7"},
+    {"RLOB", 4, "cut short at byte 0"},
+    {"some text\n", 10, "no header"},
+    {"RLOBJ1\n\0\0", 9, "cut short at byte 7"},
+    {"RLOBJ1\n\0\0\0\5abc", 14, "cut short"},
+    {"RLOBJ1\n\0\0\0\3abc", 14, "chunk at byte 7"},
   };
   rl_context *c = new_context(NULL);
   char *path = rl_path_join(*state, "f");
@@ -200,7 +205,8 @@ static void object_files_are_checked(void **state)
     rl_rdd *r = NULL;
     assert_int_equal(rl_rdd_object_file(path, &r), RL_OK);
     assert_int_equal(try_job(c, r), RL_EDATA);
-    if (!strstr(rl_error_message(), cases[i].message) || !strstr(rl_error_message(), path)) fail_msg("%s", rl_error_message());
+    const char *message = rl_error_message();
+    if (!strstr(message, cases[i].message) || !strstr(message, path)) fail_msg("%s", message);
     rl_rdd_unref(r);
   }
   rl_free(path);
@@ -404,8 +410,9 @@ static void binary_files_and_bad_settings(void **state)
   streams f;
   rl_dstream *d = NULL;
   begin(&f, (rl_file_stream){.path = dir, .format = RL_FILES_BINARY, .record_length = 2, .new_files_only = true}, "60");
-  assert_int_equal(rl_source_files(f.s, &(rl_file_stream){.path = dir, .format = RL_FILES_BINARY}, NULL, &d), RL_EINVAL);
-  assert_int_equal(rl_source_files(f.s, &(rl_file_stream){.path = ""}, NULL, &d), RL_EINVAL);
+  rl_file_stream no_length = {.path = dir, .format = RL_FILES_BINARY}, no_path = {.path = ""};
+  assert_int_equal(rl_source_files(f.s, &no_length, NULL, &d), RL_EINVAL);
+  assert_int_equal(rl_source_files(f.s, &no_path, NULL, &d), RL_EINVAL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   put(dir, "abcd", 500);
   step(&f, "@1000 ab cd ");
@@ -415,20 +422,20 @@ static void binary_files_and_bad_settings(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(any_split_gives_all_lines_once, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(line_ends_at_borders_of_reads, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_line_longer_than_a_read_is_one_line, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(directories_and_globs, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(files_that_change_after_they_were_listed, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(records_of_one_length, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(object_files_are_checked, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(new_files_are_taken_once, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(what_left_the_window_is_out_of_reach_and_out_of_mind, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(old_files_on_request_as_far_as_the_window_goes, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_filter_replaces_the_rule_for_names, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_glob_of_files_or_of_directories, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_missing_directory_is_told_once, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(binary_files_and_bad_settings, scratch_setup, scratch_teardown),
+    in_a_folder(any_split_gives_all_lines_once),
+    in_a_folder(line_ends_at_borders_of_reads),
+    in_a_folder(a_line_longer_than_a_read_is_one_line),
+    in_a_folder(directories_and_globs),
+    in_a_folder(files_that_change_after_they_were_listed),
+    in_a_folder(records_of_one_length),
+    in_a_folder(object_files_are_checked),
+    in_a_folder(new_files_are_taken_once),
+    in_a_folder(what_left_the_window_is_out_of_reach_and_out_of_mind),
+    in_a_folder(old_files_on_request_as_far_as_the_window_goes),
+    in_a_folder(a_filter_replaces_the_rule_for_names),
+    in_a_folder(a_glob_of_files_or_of_directories),
+    in_a_folder(a_missing_directory_is_told_once),
+    in_a_folder(binary_files_and_bad_settings),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,8 @@ static void probe_stop(void *self)
 
 static void probe_destroy(void *self) { ((probe *)self)->destroyed++; }
 
-static const rl_receiver_class probe_class = {"ProbeReceiver", "Probe stream", probe_start, probe_stop, NULL, probe_destroy};
+static const rl_receiver_class probe_class = {"ProbeReceiver", "Probe stream", probe_start,
+                                              probe_stop,      NULL,           probe_destroy};
 
 static void add(streams *f, probe *p)
 {
@@ -181,7 +182,8 @@ static void errors_are_logged_stamped_and_passed_on(void **state)
   rl_receiver_started(p.r);
   rl_receiver_started(p.r); /* is so already */
   assert_int_equal(rl_streaming_stop(f.s, true, false), RL_OK);
-  assert_string_equal(rl_buf_cstr(&f.receiver), "started error(cannot fetch: reason) error(cannot fetch) stopped started stopped ");
+  assert_string_equal(rl_buf_cstr(&f.receiver),
+                      "started error(cannot fetch: reason) error(cannot fetch) stopped started stopped ");
   assert_non_null(strstr(rl_buf_cstr(&log), "probe stream [0]: cannot fetch: reason\n"));
   assert_non_null(strstr(rl_buf_cstr(&log), "probe stream [0]: cannot fetch: because\n"));
   streams_end(&f);
@@ -210,7 +212,8 @@ static void a_long_line_is_reported(void **state)
   }
   assert_int_equal(rl_streaming_advance(f.s, 1000), RL_OK);
   assert_string_equal(rl_buf_cstr(&f.records), "@1000 1234 5678 1234 5678 1234 5678 1234 5678 1234 5678 1234 5678 ");
-  const char *message = "error(a line is longer than 4 bytes and was cut; rille.streaming.receiver.maxRecordBytes is the limit) ";
+  const char *message = "error(a line is longer than 4 bytes and was cut; "
+                        "rille.streaming.receiver.maxRecordBytes is the limit) ";
   char *expected = rl_format("started %s%s", message, message); /* once a connection */
   assert_string_equal(rl_buf_cstr(&f.receiver), expected);
   rl_free(expected);
@@ -221,7 +224,8 @@ static void a_long_line_is_reported(void **state)
 /* A source that never pauses, on the real clock: nothing is lost. */
 static void with_a_source_that_never_pauses(const char *buffered, bool (*done)(void *))
 {
-  const char *settings[] = {"rille.streaming.blockInterval", "5ms", "rille.streaming.receiver.maxBufferedBytes", buffered, NULL};
+  const char *settings[] = {"rille.streaming.blockInterval", "5ms", "rille.streaming.receiver.maxBufferedBytes",
+                            buffered, NULL};
   streams f;
   probe p = {.threaded = true};
   streams_begin(&f, 50, settings);
@@ -259,7 +263,8 @@ static void a_source_held_back_is_let_go_when_batches_are_done(void **state)
 /* A thread that its source could not end goes on using the receiver. */
 static void abandoning_stop(void *self) { rl_receiver_abandon(((probe *)self)->r); }
 
-static const rl_receiver_class abandoning_class = {"ProbeReceiver", "Probe stream", probe_start, abandoning_stop, NULL, probe_destroy};
+static const rl_receiver_class abandoning_class = {"ProbeReceiver", "Probe stream", probe_start,
+                                                   abandoning_stop, NULL,           probe_destroy};
 
 static void a_receiver_left_behind_stays_usable(void **state)
 {

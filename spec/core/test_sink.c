@@ -179,12 +179,12 @@ static void failing_input_leaves_nothing(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(text_goes_to_one_file_a_partition, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(an_existing_directory_is_refused, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_batch_run_again_replaces_what_it_wrote, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(objects_come_back_as_they_were, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(a_full_disk_leaves_nothing, scratch_setup, scratch_teardown),
-    cmocka_unit_test_setup_teardown(failing_input_leaves_nothing, scratch_setup, scratch_teardown),
+    in_a_folder(text_goes_to_one_file_a_partition),
+    in_a_folder(an_existing_directory_is_refused),
+    in_a_folder(a_batch_run_again_replaces_what_it_wrote),
+    in_a_folder(objects_come_back_as_they_were),
+    in_a_folder(a_full_disk_leaves_nothing),
+    in_a_folder(failing_input_leaves_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

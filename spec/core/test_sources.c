@@ -67,7 +67,8 @@ static void send_text(int fd, const char *text) { send_bytes(fd, text, strlen(te
 
 /* The context's side. */
 
-static void begin(streams *f, int64_t batch_ms, const char *key, const char *value, const char *key2, const char *value2)
+static void begin(streams *f, int64_t batch_ms, const char *key, const char *value, const char *key2,
+                  const char *value2)
 {
   const char *settings[] = {"rille.streaming.receiverRestartDelay", "10ms", key, value, key2, value2, NULL};
   rl_log_set_level(RL_LOG_OFF);
@@ -139,7 +140,9 @@ static void a_connection_that_ends_is_made_anew(void **state)
   send_text(fd, "second\n");
   streams_until_records(&f, 3);
   assert_string_equal(rl_buf_cstr(&f.records), "first\nopen\nsecond\n");
-  char *expected = rl_format("started error(the peer 127.0.0.1:%d closed the connection; trying again in 0.01 s) stopped started ", s.port);
+  char *expected = rl_format("started error(the peer 127.0.0.1:%d closed the connection; trying again in 0.01 s) "
+                             "stopped started ",
+                             s.port);
   assert_string_equal(rl_buf_cstr(&f.receiver), expected);
   rl_free(expected);
   close(fd);
@@ -174,7 +177,9 @@ static void each_refused_connection_is_reported(void **state)
   begin(&f, 20, NULL, NULL, NULL, NULL);
   start_socket(&f, s.port);
   streams_until(&f, has_two_errors);
-  char *expected = rl_format("started error(cannot connect to 127.0.0.1:%d: connection refused; trying again in 0.01 s)", s.port);
+  char *expected = rl_format("started error(cannot connect to 127.0.0.1:%d: connection refused; "
+                             "trying again in 0.01 s)",
+                             s.port);
   char *twice = rl_format("%s stopped %s", expected, expected);
   if (strncmp(rl_buf_cstr(&f.receiver), twice, strlen(twice)) != 0) fail_msg("%s", rl_buf_cstr(&f.receiver));
   rl_free(twice);
@@ -419,7 +424,8 @@ static void frames_become_blocks(void **state)
   send_frame(again, "three");
   streams_until_records(&f, 3);
   assert_string_equal(rl_buf_cstr(&f.records), "one\ntwo\nthree\n");
-  assert_non_null(strstr(rl_buf_cstr(&f.receiver), "error(frame 3 is 1195725856 bytes long, more than the 134217728 allowed; the connection to 127.0.0.1:"));
+  assert_non_null(strstr(rl_buf_cstr(&f.receiver), "error(frame 3 is 1195725856 bytes long, more than the 134217728 "
+                                                   "allowed; the connection to 127.0.0.1:"));
   close(fd);
   close(again);
   end(&f, &s);
@@ -443,7 +449,8 @@ static void a_frame_cut_short_is_reported(void **state)
   end(&f, &s);
 }
 
-/* A converter: what comes up to each ';' is a record; what is left at a connection's end goes with "end:" before it. A '!' makes it fail. */
+/* A converter: what comes up to each ';' is a record; what is left at a connection's end goes with "end:" before it. A
+ * '!' makes it fail. */
 
 typedef struct converter {
   rl_buf open;

@@ -182,7 +182,8 @@ describe("a function that", function()
   it("shows where it was called from", function()
     local function inner(x) return x.field.field end
     local _, errors = run_batches({ { {} } }, function(stream) return stream:map(function(x) return (inner(x)) end) end)
-    assert.matches("\n  spec/lua/faults_spec.lua:%d+: in upvalue 'inner'\n  spec/lua/faults_spec.lua:%d+: in", errors[1])
+    local frame = "\n  spec/lua/faults_spec.lua:%d+: in "
+    assert.matches(frame .. "upvalue 'inner'" .. frame .. "function <", errors[1])
   end)
 
   it("returns nothing", function()
@@ -216,9 +217,6 @@ describe("a function that", function()
     fails_once("NaN", { { 1 }, { 2 } }, function(stream)
       local counted = stream:map(function(x) return x == 2 and x or 0 / 0, 1 end):reduceByKey(math.max)
       return counted:map(function(k) return k end)
-    end)
-    fails_once("NaN", { { 1 }, { 2 } }, function(stream)
-      return stream:transform(function(rdd) return rdd:sortBy(function(x) return x == 2 and x or 0 / 0 end) end)
     end)
   end)
 
@@ -254,7 +252,7 @@ describe("a function that", function()
     end)
 
     it("in pcall, in a coroutine, with a handler", function()
-      fails_once("took longer than rille.task.maxSeconds allows", { { 1 }, { 2 } }, function(stream)
+      fails_once("stuck for", { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           local function again() while true do xpcall(again, function() while true do end end) end end
           while x == 1 do coroutine.resume(coroutine.create(again)) end
@@ -624,7 +622,7 @@ describe("files", function()
     local rdd = sc:textFile(dir .. "/a", 4)
     assert.equal(4, rdd:getNumPartitions())
     support.write(dir .. "/a", "line\n")
-    local message = failure(function() return rdd:count() end)
+    local message = failure(function() local _ = rdd:count() end)
     assert.matches(dir .. "/a", message, 1, true)
     assert.matches("faults_spec.lua:%d+", message)
     sc:stop()

@@ -25,6 +25,13 @@ function core.sleep(ms) end                ---@param ms integer serves messages 
 core.overrides = {} ---@type table<string, string>
 core.properties = nil ---@type string? a properties file read before all else: `rille run --properties`
 
+--- For the program's commands (lua/bind_tools.c): what a function takes along; its size as a whole, or nil and why it cannot travel.
+---@return { name: string, kind: "upvalue"|"global", type: string, assigned: boolean, bytes: integer? }[], integer?, string?
+function core.captured(value, role, site) end
+function core.entries(dir) end             ---@return string[]?, string[] files, directories; nil and why
+function core.stamp(path) end              ---@return "file"|"directory"|nil, string? changes when the file does
+function core.keepLog(on) end              ---@return string? false: the lines kept since true
+
 -- functions and operations ------------------------------------------------------------------------------------------------
 ---@class rille.core.Fn: userdata
 ---@param spec { kind: string, functions: function[], name: string, site: string?, uid: string?, param: integer? } kinds: lua/luafn.c

@@ -21,6 +21,8 @@ local uid = require "rille.uid"
 ---@field package children table<string, integer>
 ---@field package given string?               uid by stream:uid
 ---@field package make function?              (self, handles of the parents, uid) -> handle, its Fns
+---@field package plan rille.Part[]?          of an operation whose functions go to the workers
+---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
 ---@field package persisted boolean?
 local DStream = class "DStream"
@@ -62,7 +64,7 @@ function DStream:derive(name, parents, plan, strict)
     for _, part in ipairs(made.ops) do handles = { core.dapply(part.op, handles) } end
     return handles[1], made.fns
   end
-  return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make })
+  return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make, plan = plan })
 end
 
 --- Makes the primitive stream; the parents' exist.
@@ -113,24 +115,25 @@ end
 ---@param name string
 ---@param parents rille.DStream[]
 ---@param f function the job's
----@param call fun(rdds: rille.RDD[], time: integer): rille.RDD
+---@param call fun(f: function, rdds: rille.RDD[], time: integer): rille.RDD
 ---@return rille.DStream
 function DStream.transformed(owner, name, parents, f, call)
   owner:check_open()
   local where = site.here(f)
+  local node = { operation = name, parents = parents, site = where, f = f }
   local function compute(handles, time)
     local rdds = {}
     for i, handle in ipairs(handles) do rdds[i] = RDD.wrap(owner.sc, handle, { time = time, site = where }) end
-    return rdd_given(owner, name, where, call(rdds, time))
+    return rdd_given(owner, name, where, call(node.f, rdds, time))
   end
-  local function make(_, handles, own)
+  function node.make(_, handles, own)
     return core.dtransform({ name = name, site = where, uid = own }, handles, compute), {}
   end
-  return DStream.add(owner, { operation = name, parents = parents, site = where, make = make })
+  return DStream.add(owner, node)
 end
 
 method("transform", { "function" }, function(self, f)
-  local function call(rdds, time) return f(rdds[1], time) end
+  local function call(of_job, rdds, time) return of_job(rdds[1], time) end
   local result = DStream.transformed(self.owner, "transform", { self }, f, call)
   return result
 end)
@@ -142,25 +145,33 @@ function DStream:transformWith(other, f)
   if other.owner ~= self.owner then
     check.fail "bad argument #1 to 'transformWith' (the DStreams are of different contexts)"
   end
-  local function call(rdds, time) return f(rdds[1], rdds[2], time) end
+  local function call(of_job, rdds, time) return of_job(rdds[1], rdds[2], time) end
   local result = DStream.transformed(self.owner, "transformWith", { self, other }, f, call)
   return result
 end
 
 -- outputs -------------------------------------------------------------------------------------------------------------
 
+---@class rille.Output
+---@field stream rille.DStream
+---@field name string
+---@field site string?
+---@field body fun(rdd: rille.RDD, time: integer)
+---@field f function?     the job's: it is the body
+---@field limit integer?  how many records it looks at
+---@field run function?   body for a primitive RDD
+
 ---@param stream rille.DStream
----@param name string
----@param body fun(rdd: rille.RDD, time: integer)
----@param f function? the job's
-local function output(stream, name, body, f)
-  local owner, where = stream.owner, site.here(f)
+---@param made rille.Output its name, body, f and limit
+local function output(stream, made)
+  local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
-  local function run(handle, time) body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
-  owner.outputs[#owner.outputs + 1] = { stream = stream, name = name, site = where, run = run }
+  made.stream, made.site = stream, where
+  function made.run(handle, time) made.body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
+  owner.outputs[#owner.outputs + 1] = made
 end
 
-method("foreachRDD", { "function" }, function(self, f) output(self, "foreachRDD", f, f) end)
+method("foreachRDD", { "function" }, function(self, f) output(self, { name = "foreachRDD", body = f, f = f }) end)
 
 local DASHES = ("-"):rep(43)
 
@@ -171,7 +182,7 @@ end
 
 method("print", { "count?" }, function(self, n)
   n = n or 10
-  output(self, "print", function(rdd, time)
+  local function body(rdd, time)
     local records = RDD.head(rdd, "print", n + 1)
     local lines = { DASHES, ("Time: %d ms"):format(time), DASHES }
     for i = 1, math.min(n, #records) do lines[#lines + 1] = format(records[i]) end
@@ -180,14 +191,16 @@ method("print", { "count?" }, function(self, n)
     local written, why = io.stdout:write(table.concat(lines, "\n"))
     if written then written, why = io.stdout:flush() end
     if not written then error(site.located(rdd.site, "print: standard output cannot be written: " .. why), 0) end
-  end)
+  end
+  output(self, { name = "print", body = body, limit = n })
 end)
 
 local function saves(name, files)
   method(name, { "string?", "string?" }, function(self, prefix, suffix)
     prefix = prefix and prefix ~= "" and prefix .. "-" or ""
     suffix = suffix and suffix ~= "" and "." .. suffix or ""
-    output(self, name, function(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end)
+    local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end
+    output(self, { name = name, body = body })
   end)
 end
 

@@ -1,6 +1,7 @@
 --- Rille: streaming jobs in Lua. `local rille = require "rille"`; stdlib/meta/rille.lua describes all that is in here.
 local check = require "rille.check"
 local Context = require "rille.context"
+local control = require "rille.control"
 local core = require "rille.core"
 local once = require "rille.once"
 local StreamingContext = require "rille.streaming"
@@ -17,7 +18,8 @@ local rille = {
 --- Waits, and serves the active context meanwhile.
 ---@param seconds number
 function rille.sleep(seconds)
-  core.sleep(check.argument(1, "sleep", "seconds", seconds))
+  local ms = check.argument(1, "sleep", "seconds", seconds)
+  if control.holder then control.holder:sleep(ms) else core.sleep(ms) end
 end
 
 return rille

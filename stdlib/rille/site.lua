@@ -9,6 +9,14 @@ local function is_library(source)
   return source:sub(1, #folder) == folder or source:sub(1, #embedded) == embedded
 end
 
+--- Did the job give this function? (What the library adds of its own is in Lua.)
+---@param f function
+---@return boolean
+function site.of_job(f)
+  local info = debug.getinfo(f, "S")
+  return info.what == "C" or not is_library(info.source)
+end
+
 -- Where a function of the job begins; nil for those of others.
 local function definition(f)
   local info = debug.getinfo(f, "S")

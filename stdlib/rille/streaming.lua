@@ -3,6 +3,7 @@ local class = require "rille.class"
 local check = require "rille.check"
 local Clock = require "rille.clock"
 local Context = require "rille.context"
+local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
 local queue = require "rille.queue"
@@ -106,12 +107,20 @@ end
 ---@param name string the operation
 ---@param detail string? what tells it from others of its kind: its uid is made of this
 ---@param make fun(site: string?): rille.core.DStream
+---@param node table? further fields of the stream: `compute`, the driver function of its batches; `ships`, what goes to
+---a receiver's thread
 ---@return rille.DStream
-function StreamingContext:input(name, detail, make)
+function StreamingContext:input(name, detail, make, node)
   self:check_open()
-  local where = site.here()
-  local handle = site.call(make, where)
-  return DStream.add(self, { operation = name, detail = detail, parents = {}, site = where, handle = handle })
+  local where, holder = site.here(), control.holder
+  node = node or {}
+  node.operation, node.detail, node.parents, node.site = name, detail, {}, where
+  if holder then
+    node.handle = site.call(holder.input, holder, self, node, make)
+  else
+    node.handle = site.call(make, where)
+  end
+  return DStream.add(self, node)
 end
 
 method("socketTextStream", { "text", "port", "table?" }, function(self, host, port, options)
@@ -123,7 +132,7 @@ end)
 
 method("socketStream", { "text", "port", "function" }, function(self, host, port, converter)
   return self:input("socketStream", host .. ":" .. port,
-    function(where) return self.handle:socketConverter(host, port, converter, where) end)
+    function(where) return self.handle:socketConverter(host, port, converter, where) end, { ships = converter })
 end)
 
 method("rawSocketStream", { "text", "port" }, function(self, host, port)
@@ -159,10 +168,9 @@ function StreamingContext:queueStream(items, oneAtATime, ...)
   local default = ...
   -- As in the original: no default is an empty RDD of one partition, nil given for it one without partitions.
   local empty_partitions = select("#", ...) == 0 and 1 or 0
-  return self:input("queueStream", nil, function(where)
-    local compute = queue.source(self.sc, where, items, oneAtATime ~= false, default, empty_partitions)
-    return self.handle:input("Queue stream", compute, where)
-  end)
+  local compute = queue.source(self.sc, site.here(), items, oneAtATime ~= false, default, empty_partitions)
+  return self:input("queueStream", nil,
+    function(where) return self.handle:input("Queue stream", compute, where) end, { compute = compute })
 end
 
 method("receiverStream", { "list" }, function(self, receiver)
@@ -174,7 +182,8 @@ method("receiverStream", { "list" }, function(self, receiver)
     end
   end
   return self:input("receiverStream", receiver.name,
-    function(where) return self.handle:receiver(receiver, receiver.name or "Receiver", where) end)
+    function(where) return self.handle:receiver(receiver, receiver.name or "Receiver", where) end,
+    { ships = receiver })
 end)
 
 -- several streams -----------------------------------------------------------------------------------------------------
@@ -193,7 +202,8 @@ method("union", { "list" }, function(self, streams)
 end)
 
 method("transform", { "list", "function" }, function(self, streams, f)
-  local result = DStream.transformed(self, "transform", streams_of(self, "transform", streams), f, f)
+  local function call(of_job, rdds, time) return of_job(rdds, time) end
+  local result = DStream.transformed(self, "transform", streams_of(self, "transform", streams), f, call)
   return result
 end)
 
@@ -268,6 +278,7 @@ end
 
 local function start(self)
   if self.handle:state() == "INITIALIZED" and not self.made then
+    if control.holder then control.holder:starting(self) end
     materialise(self)
     self.made = true
   end
@@ -289,8 +300,13 @@ method("stop", { "boolean?", "boolean?" }, function(self, stop_context, graceful
   self.handle:stop(stop_context, gracefully == true)
 end)
 
-method("awaitTermination", {}, function(self) self.handle:await(-1) end)
+local function await(self, ms)
+  if control.holder then return control.holder:await(self, ms) end
+  return self.handle:await(ms)
+end
 
-method("awaitTerminationOrTimeout", { "seconds" }, function(self, ms) return self.handle:await(ms) end)
+method("awaitTermination", {}, function(self) await(self, -1) end)
+
+method("awaitTerminationOrTimeout", { "seconds" }, await)
 
 return StreamingContext
