@@ -51,18 +51,32 @@ rl_bind *rl_bind_enter(lua_State *L)
 
 /* --- tracebacks --------------------------------------------------------------------------------------------------- */
 
-static bool is_library(const char *source, const char *library, size_t n)
+/* Where the library's functions come from, while a traceback is made. */
+typedef struct library {
+  const char *files; /* NULL: nothing but what is embedded */
+  size_t n;
+} library;
+
+static bool is_library(const char *source, const library *lib)
 {
   if (strncmp(source, RL_EMBED_ROOT, strlen(RL_EMBED_ROOT)) == 0) return true;
-  return library && strncmp(source, library, n) == 0 && (source[n] == '/' || strcmp(source + n, ".lua") == 0);
+  if (!lib->files || strncmp(source, lib->files, lib->n) != 0) return false;
+  return source[lib->n] == '/' || strcmp(source + lib->n, ".lua") == 0;
+}
+
+/* What the library calls a function of the user's says nothing to him. */
+static bool is_called_by_library(lua_State *of, int level, const library *lib)
+{
+  lua_Debug caller;
+  return lua_getstack(of, level + 1, &caller) && lua_getinfo(of, "S", &caller) && is_library(caller.source, lib);
 }
 
 /* Pushes a line of the traceback. */
-static void push_frame(lua_State *L, const lua_Debug *ar)
+static void push_frame(lua_State *L, const lua_Debug *ar, bool named)
 {
   if (strcmp(ar->what, "main") == 0)
     lua_pushfstring(L, "  %s:%d: in main chunk", ar->short_src, ar->currentline);
-  else if (*ar->namewhat)
+  else if (named && *ar->namewhat)
     lua_pushfstring(L, "  %s:%d: in %s '%s'", ar->short_src, ar->currentline, ar->namewhat, ar->name);
   else
     lua_pushfstring(L, "  %s:%d: in function <%s:%d>", ar->short_src, ar->currentline, ar->short_src, ar->linedefined);
@@ -70,18 +84,18 @@ static void push_frame(lua_State *L, const lua_Debug *ar)
 
 void rl_gate_trace(lua_State *L, lua_State *of, int level)
 {
-  size_t n = 0;
+  library lib = {0};
   lua_getfield(L, LUA_REGISTRYINDEX, LIBRARY);
-  const char *library = lua_tolstring(L, -1, &n);
+  lib.files = lua_tolstring(L, -1, &lib.n);
   luaL_Buffer text;
   luaL_buffinit(L, &text);
   lua_Debug ar;
   int frames = 0;
   for (; lua_getstack(of, level, &ar) && frames < TRACE_FRAMES; level++) {
     lua_getinfo(of, "Sln", &ar);
-    if (strcmp(ar.what, "C") == 0 || is_library(ar.source, library, n)) continue;
+    if (strcmp(ar.what, "C") == 0 || is_library(ar.source, &lib)) continue;
     if (frames++ > 0) luaL_addchar(&text, '\n');
-    push_frame(L, &ar);
+    push_frame(L, &ar, !is_called_by_library(of, level, &lib));
     luaL_addvalue(&text);
   }
   luaL_pushresult(&text);

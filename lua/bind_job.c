@@ -20,7 +20,11 @@ typedef struct job_handle {
 
 /* --- the handle --------------------------------------------------------------------------------------------------- */
 
-static void on_ended(rl_message *m) { rl_outrun_resume(&((job_handle *)m)->waiter); }
+static void on_ended(rl_message *m)
+{
+  job_handle *h = (job_handle *)m;
+  rl_outrun_resume(&h->waiter, rl_job_status(h->job) == RL_ECANCELLED);
+}
 
 static int job_gc(lua_State *L)
 {

@@ -10,6 +10,7 @@ typedef struct rl_outrun {
   lua_State *co;
   int ref;
   rl_waiter *waiter; /* what it waits for; NULL: it runs */
+  bool cancelled;    /* what it waited for was cancelled */
   rl_output_run *run;
 } rl_outrun;
 
@@ -75,6 +76,15 @@ static rl_status failed(lua_State *L, lua_State *co, int status)
   return rl_gate_fail(L, status);
 }
 
+/* An output fails because its job was cut off: that is no error of the user's. */
+static rl_status as_cancelled(void)
+{
+  rl_error e;
+  rl_error_take(&e);
+  e.code = RL_ECANCELLED;
+  return rl_error_raise(&e);
+}
+
 static int advance(lua_State *L, step *s, int nargs)
 {
   rl_outrun *run = s->run;
@@ -91,6 +101,7 @@ static int advance(lua_State *L, step *s, int nargs)
     s->status = rl_fail(RL_EUSER, "the function of an output must not yield; make a coroutine of your own in it");
   } else {
     s->status = failed(L, co, status);
+    if (run->cancelled) s->status = as_cancelled();
   }
   return 0;
 }
@@ -138,10 +149,11 @@ bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w)
   return true;
 }
 
-void rl_outrun_resume(rl_waiter *w)
+void rl_outrun_resume(rl_waiter *w, bool cancelled)
 {
   rl_outrun *run = w->run;
   if (!run) return;
+  run->cancelled |= cancelled;
   rl_outrun_forget(w);
   drive(run, go_on, &(step){.run = run});
 }

@@ -96,6 +96,13 @@ ended() {
   ! kill -0 "$1" 2>/dev/null
 }
 
+# shown NAME PATTERN: the background process begun last shows it; fails the driver when that has ended instead.
+shown() {
+  has "$scratch/$1.out" "$2" && return
+  ! ended "$begun" || has "$scratch/$1.out" "$2" || fail "$1 ended without showing /$2/"
+  return 1
+}
+
 # expect_end ID STATUS SECONDS: the background process ends by itself, with that status.
 expect_end() {
   local status=0

@@ -100,7 +100,7 @@ mkfifo gate gate.done
 # Until a thousand records were received, with more than a second to the next tick.
 begin_receiving() {
   begin receiving rille run "$jobs/stop.lua" received gate "$@"
-  until_true 10 has receiving.out '^ready$'
+  until_true 10 shown receiving '^ready$'
   echo go >gate
   read -r _ <gate.done
 }
@@ -120,14 +120,14 @@ expect_end "$begun" 0 5
 expect_in receiving.out '^processed 0, STOPPED$'
 
 begin slow rille run "$jobs/stop.lua" slow
-until_true 10 has slow.out '^ready$'
+until_true 10 shown slow '^ready$'
 kill -TERM "$begun"
 expect_end "$begun" 0 15
 expect_in slow.out '^processed 1, STOPPED$'
 say "a batch under way is worked off: ok"
 
 begin second rille run "$jobs/stop.lua" stuck
-until_true 10 has second.out '^ready$'
+until_true 10 shown second '^ready$'
 kill -INT "$begun"
 pause
 kill -INT "$begun"
@@ -139,7 +139,7 @@ expect_clean second.err
 say "a second signal: ok"
 
 begin limit rille run "$jobs/stop.lua" stuck --conf rille.streaming.gracefulStopTimeout=300ms
-until_true 10 has limit.out '^ready$'
+until_true 10 shown limit '^ready$'
 kill -TERM "$begun"
 until_true 10 ended "$begun"
 expect_in limit.err 'gracefulStopTimeout'

@@ -37,7 +37,7 @@ say "network_wordcount: ok"
 
 mkdir incoming
 begin files rille run "$scripts/file_wordcount.lua" incoming "$scratch/counts" 0.2
-until_true 10 has files.out '^Time: '
+until_true 10 shown files '^Time: '
 cp poem incoming/.poem
 mv incoming/.poem incoming/poem
 until_true 10 in_one_batch files.out '(a,3)' '(rose,3)' '(is,2)'
@@ -71,7 +71,7 @@ views=$port
 begin_feed logins_feed --file logins --rate 0 --hold
 for attempt in 1 2 3 4 5; do
   begin join rille run "$scripts/join_streams.lua" 127.0.0.1 "$views" "$port" 0.5
-  until_true 10 has join.out '\(\(/shop,\?\),1\)'
+  until_true 10 shown join '\(\(/shop,\?\),1\)'
   interrupt join
   ! in_one_batch join.out '((/home,FI),2)' '((/shop,?),1)' || break
   ((attempt < 5)) || fail "join_streams: the pairs did not meet"
@@ -80,7 +80,7 @@ say "join_streams: ok"
 
 begin_feed top_feed --file poem --rate 0 --hold
 begin top rille run "$scripts/top_k.lua" 2 127.0.0.1 "$port" 0.2
-until_true 10 has top.out '^\.\.\.$'
+until_true 10 shown top '^\.\.\.$'
 interrupt top
 grep -B 2 -A 1 '^(rose,3)$' top.out | grep -A 2 '^(a,3)$' >ranked || fail "top_k: a before rose"
 expect_not_in top.out '^\(is,2\)$'

@@ -12,8 +12,8 @@ cd "$scratch"
 unset LUA_PATH LUA_CPATH
 
 begin run "$tools/run"
-until_true 60 has run.out '^\([a-z]+,[0-9]+\)$'
-until_true 10 has run.out '^Time: '
+until_true 60 shown run '^\([a-z]+,[0-9]+\)$'
+until_true 10 shown run '^Time: '
 feed=$(pgrep -P "$begun" -x rille-feed) || fail "no feed is running"
 expect_in run.err "127\.0\.0\.1:[0-9]+"
 kill -INT "$begun"

@@ -42,6 +42,24 @@ local function of_type(name)
   return function(value) return type(value) == name, value end
 end
 
+local function number_from(lowest, highest)
+  return function(value) return type(value) == "number" and value >= lowest and value <= highest, value end
+end
+
+-- A command as a list of its words: a text is cut at white space.
+local function words_of(value)
+  local words = {}
+  if type(value) == "string" then
+    for word in value:gmatch "%S+" do words[#words + 1] = word end
+  elseif type(value) == "table" and getmetatable(value) == nil then
+    for i, word in ipairs(value) do
+      if type(word) ~= "string" then return false end
+      words[i] = word
+    end
+  end
+  return #words > 0 and not table.concat(words):find("\0", 1, true), words
+end
+
 -- What an argument can be: what messages call it, and a function that gives true and the value to use, or nothing.
 local kinds = {
   ["function"] = { "function", of_type "function" },
@@ -50,6 +68,14 @@ local kinds = {
   text = { "non-empty string", function(value) return type(value) == "string" and value ~= "", value end },
   table = { "table", of_type "table" },
   list = { "array", function(value) return type(value) == "table" and getmetatable(value) == nil, value end },
+  any = { "value", function(value) return true, value end },
+  choice = { "table or function", function(value) return type(value) == "table" or type(value) == "function", value end },
+  integer = { "whole number from -2^62 to 2^62", integer_from(-1 << 62, 1 << 62) },
+  seed = { "seed (a whole number)", integer_from(math.mininteger, math.maxinteger) },
+  fraction = { "fraction from 0 to 1", number_from(0, 1) },
+  multiple = { "number from 0", number_from(0, 1e6) },
+  number = { "number", number_from(-math.huge, math.huge) },
+  command = { "command (words, or an array of them)", words_of },
   count = { "whole number from 0", integer_from(0, math.maxinteger) },
   positive = { "whole number from 1", integer_from(1, math.maxinteger) },
   partitions = { "number of partitions (a whole number from 1)", integer_from(1, MAX_PARTITIONS) },

@@ -190,7 +190,7 @@ method("print", { "count?" }, function(self, n)
     lines[#lines + 1] = "\n"
     local written, why = io.stdout:write(table.concat(lines, "\n"))
     if written then written, why = io.stdout:flush() end
-    if not written then error(site.located(rdd.site, "print: standard output cannot be written: " .. why), 0) end
+    if not written then error("standard output cannot be written: " .. why, 0) end
   end
   output(self, { name = "print", body = body, limit = n })
 end)

@@ -45,7 +45,11 @@ end
 function RDD.chain(owner, made, handles)
   for _, part in ipairs(made.ops) do
     if part.with then handles = { handles[1], owner.handle:parallelize(part.with, 1) } end
-    handles = { core.apply(part.op, handles, owner.default_partitions) }
+    local results = {}
+    for i = 1, part.each and #handles or 1 do
+      results[i] = core.apply(part.op, part.each and { handles[i] } or handles, owner.default_partitions)
+    end
+    handles = results
   end
   return handles[1]
 end

@@ -5,6 +5,8 @@
 ---   shuffle   an exchange by key, round robin or order, with steps on both sides
 ---   union     all parents one after another
 ---   coalesce  neighbouring partitions joined
+---   zip       the i-th records of all parents as one
+---   cartesian every record of one parent with every one of the other
 local core = require "rille.core"
 
 local steps = {}
@@ -15,14 +17,17 @@ local steps = {}
 ---@field param integer?
 
 ---@class rille.Part
----@field kind "narrow"|"shuffle"|"union"|"coalesce"
+---@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"
 ---@field fn rille.Step?
 ---@field mapFn rille.Step?
 ---@field part "hash"|"roundRobin"|"range"|nil
 ---@field partitions integer?   nil: settled by the parents or the context
 ---@field descending boolean?
 ---@field keepsKeys boolean?
+---@field uneven boolean?       zip: partitions may differ in length
 ---@field with any[]?           union: records of one more parent
+---@field each boolean?         over each of the parents by itself
+---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
 
 ---@param kind string
 ---@param ... function
@@ -68,6 +73,14 @@ function steps.round_robin(partitions)
   return { kind = "shuffle", part = "roundRobin", partitions = partitions }
 end
 
+--- A part over each of the parents by itself.
+---@param part rille.Part
+---@return rille.Part
+function steps.each(part)
+  part.each = true
+  return part
+end
+
 ---@param ascending boolean
 ---@param partitions integer
 ---@return rille.Part
@@ -84,6 +97,7 @@ local function value(_, v) return v end
 local function number_keyed(n) return 0, n end
 local function add(a, b) return a + b end
 local function first(a) return a end
+local function one() return 1 end
 
 --- Folds the values of each key, on both sides of the exchange.
 ---@param f function
@@ -101,9 +115,17 @@ function steps.under_one_key() return steps.narrow("keyed", nothing) end
 ---@return rille.Part ...
 function steps.record_and_one() return steps.under_one_key(), steps.narrow("map", whole_and_one) end
 
---- record -> (record, record), to sort by the records themselves.
+--- record -> (record, record)
 ---@return rille.Part ...
 function steps.record_twice() return steps.under_one_key(), steps.narrow("map", whole_twice) end
+
+--- (key, value) -> (key, 1)
+---@return rille.Part
+function steps.key_and_one() return steps.keyed_narrow("mapValues", one) end
+
+--- Records pass, as long as they are (key, value); of longer ones the value becomes one tuple.
+---@return rille.Part
+function steps.as_pairs() return steps.keyed_narrow("mapValues", first) end
 
 ---@return rille.Part
 function steps.to_key() return steps.narrow("map", key) end
@@ -139,7 +161,7 @@ function steps.given(plan)
 end
 
 ---@class rille.Made
----@field ops { op: rille.core.Op, with: any[]? }[]
+---@field ops { op: rille.core.Op, with: any[]?, each: boolean? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
 
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
@@ -159,10 +181,13 @@ function steps.make(plan, name, site, uid)
       fns[#fns + 1] = fn
       return fn
     end
-    local map_fn, fn = made(part.mapFn), made(part.fn)
+    local pipe = part.pipe
+    local map_fn = made(part.mapFn)
+    local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = site } or made(part.fn)
     local op = core.op { kind = part.kind, name = name, site = site, uid = own, fn = fn, mapFn = map_fn,
-      part = part.part, partitions = part.partitions, descending = part.descending, keepsKeys = part.keepsKeys }
-    ops[i] = { op = op, with = part.with }
+      part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
+      keepsKeys = part.keepsKeys }
+    ops[i] = { op = op, with = part.with, each = part.each }
   end
   return { ops = ops, fns = fns }
 end

@@ -115,12 +115,10 @@ function difference.same(wanted, got) return same(wanted, got, 0) end
 
 -- Equal records have equal marks; nearly always only they.
 local function mark(value)
-  if type(value) ~= "table" then
-    if math.type(value) == "float" then value = math.tointeger(value) or value end
-    return type(value) .. ":" .. tostring(value)
-  end
-  return "table:" .. #value .. ":" .. tostring(type(value[1]) ~= "table" and value[1] == value[1] and
-    (math.tointeger(value[1]) or value[1]))
+  if type(value) == "table" then return "table:" .. (type(value[1]) == "table" and "" or mark(value[1])) end
+  if value ~= value then return "nan" end
+  if math.type(value) == "float" then value = math.tointeger(value) or value end
+  return type(value) .. ":" .. tostring(value)
 end
 
 -- lists ---------------------------------------------------------------------------------------------------------------

@@ -91,15 +91,14 @@ function World:settle(values)
   for name, value in next, values do rawset(_G, name, value) end
 end
 
---- Settings that win over the script's, lowest first; what the command line gave wins over all but the clock.
----@param ... table<string, string|number|boolean>
-function World:configure(...)
-  for _, settings in ipairs { ..., self.overrides, { clock = "manual" } } do
-    for key, value in next, settings do
-      key = key:gsub("^spark%.", "rille.")
-      local short = { ["rille.master"] = "master", ["rille.app.name"] = "appName", ["rille.streaming.clock"] = "clock" }
-      core.overrides[short[key] or key] = value
-    end
+local SHORT = { ["rille.master"] = "master", ["rille.app.name"] = "appName", ["rille.streaming.clock"] = "clock" }
+
+--- Settings that win over the script's; what the command line gave wins over them, and the manual clock over all. Two
+--- workers unless something else is said: then results do not depend on the machine.
+---@param settings table<string, string|number|boolean>
+function World:configure(settings)
+  for _, layer in ipairs { { master = "local[2]" }, settings, self.overrides, { clock = "manual" } } do
+    for key, value in next, layer do core.overrides[SHORT[key] or key] = value end
   end
 end
 
