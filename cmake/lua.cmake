@@ -38,7 +38,3 @@ set_target_properties(rille_module PROPERTIES
 add_executable(rille lua/main.c $<TARGET_OBJECTS:rille_lua>)
 target_link_libraries(rille PRIVATE rille_static PkgConfig::LUA)
 set_target_properties(rille PROPERTIES ENABLE_EXPORTS ON)
-
-install(TARGETS rille)
-install(TARGETS rille_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/lua/5.4/rille)
-install(DIRECTORY stdlib/rille DESTINATION ${CMAKE_INSTALL_DATADIR}/lua/5.4 FILES_MATCHING PATTERN "*.lua")

@@ -20,11 +20,15 @@
 /* One driver state. */
 typedef struct rl_bind {
   lua_State *current;     /* whose C function stands in the engine now: callbacks run on it */
+  lua_State *volatile body; /* the coroutine of an output that runs now; NULL: none. Read by a signal handler */
+  volatile int depth;     /* callbacks that run now; likewise */
   bool closing;           /* lua_close is under way: no callback runs any more */
   struct rl_outrun *runs; /* outputs that have not ended yet */
 } rl_bind;
 
 rl_bind *rl_bind_of(lua_State *L);
+/* For rl_streaming_on_hurry: makes the callback that runs now fail. `bind` is an rl_bind. Async-signal-safe. */
+void rl_gate_hurry(void *bind);
 /* Says that L enters a function of the engine that may serve messages. */
 rl_bind *rl_bind_enter(lua_State *L);
 

@@ -139,6 +139,21 @@ rl_status rl_gate_fail(lua_State *L, int status)
   return status == LUA_ERRMEM ? RL_ENOMEM : RL_EUSER;
 }
 
+static void stop_callback(lua_State *L, lua_Debug *ar)
+{
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  lua_pushliteral(L, "stopped at once by a second signal");
+  lua_error(L);
+}
+
+void rl_gate_hurry(void *bind)
+{
+  rl_bind *b = bind;
+  if (b->depth == 0) return; /* the main chunk waits; it is not to fail */
+  lua_sethook(b->body ? b->body : b->current, stop_callback, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
 rl_status rl_gate(rl_bind *b, lua_CFunction body, void *arg)
 {
   lua_State *L = b->current;
@@ -147,7 +162,10 @@ rl_status rl_gate(rl_bind *b, lua_CFunction body, void *arg)
   lua_pushcfunction(L, rl_gate_handler);
   lua_pushcfunction(L, body);
   lua_pushlightuserdata(L, arg);
+  b->depth++;
   int called = lua_pcall(L, 1, 0, -3);
+  b->depth--;
+  if (lua_gethook(L) == stop_callback) lua_sethook(L, NULL, 0, 0); /* it came too late */
   b->current = L;
   rl_status st = called == LUA_OK ? RL_OK : rl_gate_fail(L, called);
   lua_pop(L, 1);

@@ -90,7 +90,11 @@ static int advance(lua_State *L, step *s, int nargs)
   rl_outrun *run = s->run;
   lua_State *co = run->co;
   int results = 0;
+  rl_bind *b = run->body->bind;
+  lua_State *outer = b->body;
+  b->body = co;
   int status = lua_resume(co, L, nargs, &results);
+  b->body = outer;
   rl_bind_enter(L);
   if (status == LUA_YIELD && run->waiter) {
     s->waits = true;

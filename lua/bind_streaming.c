@@ -184,7 +184,10 @@ static int await(lua_State *L)
   lua_Integer timeout_ms = luaL_optinteger(L, 2, -1);
   bool stopped = false;
   rl_bind_enter(L);
-  rl_bind_check(L, rl_streaming_await(s, timeout_ms, true, &stopped));
+  rl_streaming_on_hurry(rl_gate_hurry, rl_bind_of(L));
+  rl_status st = rl_streaming_await(s, timeout_ms, true, &stopped);
+  rl_streaming_on_hurry(NULL, NULL);
+  rl_bind_check(L, st);
   lua_pushboolean(L, stopped);
   return 1;
 }

@@ -6,6 +6,7 @@
 #include "worker_impl.h"
 
 #define MAX_FRAMES 200
+#define SHOWN 4000 /* bytes of a message */
 
 static bool is_engine_source(const char *source)
 {
@@ -95,10 +96,20 @@ static const char *without_engine_position(const char *text)
   return p[0] == ':' && p[1] == ' ' ? p + 2 : text;
 }
 
-static int first_line(const char *text)
+/* "bad argument #1 to 'f1_1'": that is the generated code's name for a function. It is left out. */
+static void add_first_line(rl_buf *out, const char *text)
 {
   size_t n = strcspn(text, "\r\n");
-  return n > 4000 ? 4000 : (int)n;
+  if (n > SHOWN) n = SHOWN;
+  const char *name = strstr(text, " to 'f");
+  size_t before = name ? (size_t)(name - text) : n, length = name ? 6 + strspn(name + 6, "0123456789_") : 0;
+  if (before >= n || name[length] != '\'') {
+    rl_buf_add(out, text, n);
+    return;
+  }
+  length++;
+  rl_buf_add(out, text, before);
+  if (n > before + length) rl_buf_add(out, name + length, n - before - length);
 }
 
 static rl_status report_limit(const rl_worker *w, rl_status why, const char *where, const char *in)
@@ -138,7 +149,11 @@ rl_status rl_worker_fail(rl_worker *w, lua_State *L, int status, const char *wha
     bool positioned = lua_type(L, -1) == LUA_TSTRING;
     const char *raw = error_text(w, L), *text = without_engine_position(raw);
     const char *at = positioned && text == raw ? "" : where;
-    st = rl_fail(RL_EUSER, "%s%s%.*s%s", at, *at ? ": " : "", first_line(text), text, in);
+    rl_buf line = {0};
+    rl_buf_printf(&line, "%s%s", at, *at ? ": " : "");
+    add_first_line(&line, text);
+    st = rl_fail(RL_EUSER, "%s%s", rl_buf_cstr(&line), in);
+    rl_buf_free(&line);
   }
   if (w->trace.n > 0) rl_error_set_trace(rl_buf_cstr(&w->trace));
   if (L == w->L)

@@ -198,20 +198,30 @@ static inline bool plain_value(lua_State *L, int index, rl_value *v)
   }
 }
 
+/* The record in the values from stack index *first up, which `producer` returned: a tuple is spread, *first moved there. Their number, at least 1. */
+static int spread(lua_State *L, rl_luaop *op, lua_Integer producer, int *first)
+{
+  int n = rl_lua_spread(L, first, lua_gettop(L) - *first + 1);
+  if (n < 0) rl_luaop_fail(L, op, producer, "the function given to %s returned more than %d values", rl_luaop_name(op, producer), RL_MAX_FIELDS);
+  if (n == 0 || lua_isnil(L, *first)) fail_nil(L, op, producer);
+  return n;
+}
+
 /* emit(op, ...): the values are the record; a single tuple is spread. */
 static int lib_emit(lua_State *L)
 {
   rl_luaop *op = op_at(L);
+  lua_Integer producer = op->segment.producer;
   rl_value fields[RL_MAX_FIELDS];
-  int n = lua_gettop(L) - 1;
+  int first = 2, n = lua_gettop(L) - 1;
   uint32_t arity = (uint32_t)n;
   bool plain = n >= 1 && n <= 4;
-  for (int i = 0; plain && i < n; i++) plain = plain_value(L, i + 2, &fields[i]);
+  for (int i = 0; plain && i < n; i++) plain = plain_value(L, first + i, &fields[i]);
   if (!plain) {
-    if (n == 0 || lua_isnil(L, 2)) return fail_nil(L, op, op->segment.producer);
-    if (rl_lua_to_record(L, 2, n, fields, &arity, &op->scratch) != RL_OK) return fail_record(L, op, op->segment.producer);
+    n = spread(L, op, producer, &first);
+    if (rl_lua_to_record(L, first, n, fields, &arity, &op->scratch) != RL_OK) return fail_record(L, op, producer);
   }
-  if (rl_builder_add(op->builder, fields, arity) != RL_OK) return fail_record(L, op, op->segment.producer);
+  if (rl_builder_add(op->builder, fields, arity) != RL_OK) return fail_record(L, op, producer);
   return hand_over_if_full(L, op);
 }
 
@@ -224,15 +234,6 @@ static int lib_emit_row(lua_State *L)
 }
 
 /* Records between steps --------------------------------------------------------------------------------------------------- */
-
-/* The record in the values from stack index *first up, which `producer` returned: a tuple is spread, *first moved there. Their number, at least 1. */
-static int spread(lua_State *L, rl_luaop *op, lua_Integer producer, int *first)
-{
-  int n = rl_lua_spread(L, first, lua_gettop(L) - *first + 1);
-  if (n < 0) rl_luaop_fail(L, op, producer, "the function given to %s returned more than %d values", rl_luaop_name(op, producer), RL_MAX_FIELDS);
-  if (n == 0 || lua_isnil(L, *first)) fail_nil(L, op, producer);
-  return n;
-}
 
 /* fields(op, producer, ...): the fields of the record that was returned. */
 static int lib_fields(lua_State *L)

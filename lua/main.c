@@ -1,5 +1,6 @@
 /* The program `rille`: runs jobs. A job is a Lua script in a standard Lua state that finds the library without files
- * beside it. */
+ * beside it. The other commands are parts of that library: the module rille.cli.NAME is a function of the command's
+ * words that gives the exit status. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -22,6 +23,8 @@ static const char general_help[] =
   "usage: rille COMMAND ...\n"
   "\n"
   "  rille run JOB.lua [ARG]...   runs a job until it ends; Ctrl-C stops it gracefully\n"
+  "  rille check JOB.lua [ARG]... shows what a job is made of, and what is wrong with it\n"
+  "  rille test [FILE | DIR]...   runs tests of jobs\n"
   "  rille version                tells the version\n"
   "  rille help [COMMAND]         this text, or a command's\n";
 
@@ -191,7 +194,22 @@ static int run_script(lua_State *L)
   luaL_checkstack(L, c->nargs + LUA_MINSTACK, "too many arguments");
   for (int i = 0; i < c->nargs; i++) lua_pushstring(L, c->args[i]);
   lua_call(L, c->nargs, 0);
-  return 0;
+  lua_pushinteger(L, EXIT_DONE);
+  return 1;
+}
+
+/* A command in Lua: its name is argv[script], its words are args. */
+static int run_module(lua_State *L)
+{
+  const command *c = lua_touserdata(L, 1);
+  open_library(L, c);
+  lua_getglobal(L, "require");
+  lua_pushfstring(L, "rille.cli.%s", c->argv[c->script]);
+  lua_call(L, 1, 1);
+  luaL_checkstack(L, c->nargs + LUA_MINSTACK, "too many arguments");
+  for (int i = 0; i < c->nargs; i++) lua_pushstring(L, c->args[i]);
+  lua_call(L, c->nargs, 1);
+  return 1;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
@@ -217,7 +235,8 @@ static int end_output(int status)
   return status;
 }
 
-static int run_job(const command *c)
+/* Calls body(c), which gives an exit status, in a new state. */
+static int run_in_state(lua_CFunction body, const command *c)
 {
   lua_State *L = luaL_newstate();
   if (!L) {
@@ -226,10 +245,12 @@ static int run_job(const command *c)
   }
   keep_pipes_quiet();
   lua_pushcfunction(L, rl_gate_handler);
-  lua_pushcfunction(L, run_script);
+  lua_pushcfunction(L, body);
   lua_pushlightuserdata(L, (void *)c);
   int status = EXIT_DONE;
-  if (lua_pcall(L, 1, 0, 1) != LUA_OK) {
+  if (lua_pcall(L, 1, 1, 1) == LUA_OK) {
+    status = (int)lua_tointeger(L, -1);
+  } else {
     const char *message = lua_tostring(L, -1);
     fflush(stdout);
     fprintf(stderr, "rille: %s\n", message ? message : "error in error handling");
@@ -249,10 +270,17 @@ static int run(int argc, char **argv)
   };
   int status = parse_run(&c, argc);
   if (status == EXIT_DONE) status = check_settings(&c);
-  if (status == EXIT_DONE) status = run_job(&c);
+  if (status == EXIT_DONE) status = run_in_state(run_script, &c);
   rl_free(c.settings);
   rl_free(c.args);
   return status;
+}
+
+static bool is_module(const char *name) { return strcmp(name, "check") == 0 || strcmp(name, "test") == 0; }
+
+static int run_command(char **argv, int name, const char **args, int nargs)
+{
+  return run_in_state(run_module, &(command){.argv = argv, .script = name, .args = args, .nargs = nargs});
 }
 
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
@@ -262,6 +290,8 @@ int main(int argc, char **argv)
   const char *name = argc > 1 ? argv[1] : "";
   const char *second = argc > 2 ? argv[2] : "";
   bool helps = strcmp(name, "help") == 0 || is_help(name);
+  if (is_module(name)) return run_command(argv, 1, (const char **)argv + 2, argc - 2);
+  if (helps && is_module(second)) return run_command(argv, 2, (const char *[]){"--help"}, 1);
   if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
     if (!helps && !is_help(second)) return run(argc, argv);
     fputs(run_help, stdout);

@@ -23,6 +23,10 @@ packages_test=(
   libcmocka-dev   # tests in C
   procps          # pgrep, in end-to-end drivers
 )
+packages_package=(
+  dpkg-dev        # which packages the programs depend on
+  file            # tells programs from other files, for it
+)
 packages_ci=(
   clang           # second compiler: its warnings, and libFuzzer
   libclang-rt-14-dev # the sanitizers' and libFuzzer's runtime for clang

@@ -219,9 +219,10 @@ static rl_status open_chain(const chain *c, const rl_task *task, rl_pull **input
   for (size_t i = 0; i < c->n;) {
     size_t n = 1;
     while (i + n < c->n && fn[i + n]->cls == fn[i]->cls) n++;
-    rl_status st = fn[i]->cls->open(fn + i, n, task, inputs, ninputs, out);
-    if (st) return st;
-    one = *out;
+    rl_pull *next;
+    rl_status st = fn[i]->cls->open(fn + i, n, task, inputs, ninputs, &next);
+    if (st) return st; /* the inputs are closed: *out stays as it was */
+    one = next;
     inputs = &one;
     ninputs = 1;
     i += n;

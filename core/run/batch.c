@@ -148,13 +148,13 @@ static rl_output_run *next_run(rl_streaming *s)
   return NULL;
 }
 
-/* Starts outputs while there is room. An output may end before its fn returns, which comes back here: the outer call goes on then. */
+/* Starts outputs while there is room and nobody hurries the stop. An output may end before its fn returns, which comes back here: the outer call goes on then. */
 static void pump(rl_streaming *s)
 {
   if (s->pumping) return;
   s->pumping = true;
   rl_output_run *r;
-  while (s->running < s->concurrent && (r = next_run(s))) {
+  while (s->running < s->concurrent && rl_streaming_signals() < 2 && (r = next_run(s))) {
     r->started = true;
     s->running++;
     if (!r->batch->started_ns) start_batch(s, r->batch);

@@ -200,11 +200,28 @@ static rl_driver *volatile signalled; /* whose wait the handler ends */
 
 int rl_streaming_signals(void) { return signals_seen; }
 
+static void (*volatile hurry)(void *);
+static void *volatile hurry_arg;
+
+void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg)
+{
+  hurry = NULL; /* so that the handler never sees a function with another's argument */
+  atomic_signal_fence(memory_order_seq_cst);
+  hurry_arg = arg;
+  atomic_signal_fence(memory_order_seq_cst);
+  hurry = fn;
+}
+
 static void on_signal(int sig)
 {
-  (void)sig;
   int saved = errno;
   signals_seen = signals_seen + 1;
+  void (*fn)(void *) = hurry;
+  if (signals_seen > 2) { /* nothing has helped */
+    signal(sig, SIG_DFL);
+    raise(sig);
+  }
+  if (signals_seen > 1 && fn) fn(hurry_arg);
   if (signalled) rl_driver_wake(signalled);
   errno = saved;
 }

@@ -92,6 +92,9 @@ void rl_streaming_abort(rl_streaming *s);
 /* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure reported while running (batch, output, source that gave up) is returned once, as its own
  * status. With `signals`, SIGINT and SIGTERM are caught meanwhile: the first asks for a stop (graceful as rille.streaming.stopGracefullyOnShutdown says), a second stops at once. */
 rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped);
+/* What the handler of a second and further signal calls besides (async-signal-safe; NULL: nothing): it should make a
+ * callback that does not come back fail. From the third signal on the process dies of it. Process-wide; driver thread. */
+void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg);
 /* How often a signal asked for a stop of this process's context: 0, 1, 2 ... */
 int rl_streaming_signals(void);
 rl_streaming *rl_streaming_active(void); /* the started and not yet stopped one; no reference; NULL when none */

@@ -223,8 +223,11 @@ describe("a function that", function()
   describe("loops for ever", function()
     local conf = { ["rille.task.maxSeconds"] = 0.2 }
 
+    -- Under the thread sanitizer a signal waits for the next call of the C library: loops are left behind there.
+    local over_time = os.getenv "RILLE_SANITIZE" == "thread" and "stuck for" or "rille.task.maxSeconds"
+
     it("plainly", function()
-      fails_once("maxSeconds", { { 1 }, { 2 } }, function(stream)
+      fails_once(over_time, { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           while x == 1 do end
           return x
@@ -233,7 +236,7 @@ describe("a function that", function()
     end)
 
     it("in a coroutine", function()
-      fails_once("maxSeconds", { { 1 }, { 2 } }, function(stream)
+      fails_once(over_time, { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           local co = coroutine.wrap(function() while x == 1 do end end)
           while x == 1 do co() end
@@ -243,7 +246,7 @@ describe("a function that", function()
     end)
 
     it("in pcall", function()
-      fails_once("maxSeconds", { { 1 }, { 2 } }, function(stream)
+      fails_once(over_time, { { 1 }, { 2 } }, function(stream)
         return stream:map(function(x)
           while x == 1 do pcall(function() while true do end end) end
           return x
@@ -271,7 +274,7 @@ describe("a function that", function()
     end)
 
     it("in a sort or an aggregation", function()
-      fails_once("maxSeconds", { { 1, 3 }, { 2 } }, function(stream)
+      fails_once(over_time, { { 1, 3 }, { 2 } }, function(stream)
         return stream:map(function(x) return 0, x end)
           :reduceByKey(function() while true do end end):map(function(_, n) return n end)
       end, conf)

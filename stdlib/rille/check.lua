@@ -60,6 +60,12 @@ local function words_of(value)
   return #words > 0 and not table.concat(words):find("\0", 1, true), words
 end
 
+local levels = {}
+for _, name in ipairs { "MEMORY_ONLY", "MEMORY_ONLY_SER", "MEMORY_AND_DISK", "MEMORY_AND_DISK_SER" } do
+  levels[name], levels[name .. "_2"] = true, true
+end
+for _, name in ipairs { "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3", "OFF_HEAP", "NONE" } do levels[name] = true end
+
 -- What an argument can be: what messages call it, and a function that gives true and the value to use, or nothing.
 local kinds = {
   ["function"] = { "function", of_type "function" },
@@ -76,6 +82,7 @@ local kinds = {
   multiple = { "number from 0", number_from(0, 1e6) },
   number = { "number", number_from(-math.huge, math.huge) },
   command = { "command (words, or an array of them)", words_of },
+  level = { "storage level, as 'MEMORY_ONLY',", function(value) return levels[value], value end },
   count = { "whole number from 0", integer_from(0, math.maxinteger) },
   positive = { "whole number from 1", integer_from(1, math.maxinteger) },
   partitions = { "number of partitions (a whole number from 1)", integer_from(1, MAX_PARTITIONS) },

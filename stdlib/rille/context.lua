@@ -1,9 +1,14 @@
 --- rille.Context: workers and settings, and RDDs that do not come from streams.
+require "rille.actions"
+require "rille.numbers"
+require "rille.samples"
 local class = require "rille.class"
 local check = require "rille.check"
 local core = require "rille.core"
+local methods_of = require "rille.method"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
+local steps = require "rille.steps"
 
 ---@class rille.Context
 ---@field package handle rille.core.Context
@@ -34,13 +39,7 @@ end
 
 setmetatable(Context, { __call = create })
 
-local function method(name, takes, body)
-  Context[name] = function(self, ...)
-    check.self(Context, name, self)
-    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
-    return result
-  end
-end
+local method = methods_of(Context)
 
 -- An RDD made by a primitive of the context.
 local function source(name, takes, make)
@@ -54,6 +53,8 @@ source("parallelize", { "list", "partitions?" }, function(handle, list, n)
   return handle:parallelize(list, n or handle:parallelism())
 end)
 
+Context.makeRDD = Context.parallelize
+
 source("textFile", { "text", "partitions?" }, function(handle, path, n) return handle:textFile(path, n) end)
 
 source("binaryRecords", { "text", "positive" }, function(handle, path, length)
@@ -63,6 +64,47 @@ end)
 source("objectFile", { "text" }, function(handle, path) return handle:objectFile(path) end)
 
 source("emptyRDD", {}, function(handle) return handle:empty(0) end)
+
+-- For workers: the numbers of one stretch.
+local function count_up(first, count, step)
+  local i = -1
+  return function()
+    i = i + 1
+    if i < count then return first + i * step end
+  end
+end
+
+method("range", { "integer", "integer?", "integer?", "partitions?" }, function(self, first, stop, step, n)
+  if not stop then first, stop = 0, first end
+  step, n = step or 1, n or self.handle:parallelism()
+  if step == 0 then check.fail "bad argument #3 to 'range' (a step other than 0 expected)" end
+  local count = 0
+  if step > 0 and first < stop then count = (stop - first - 1) // step + 1 end
+  if step < 0 and first > stop then count = (first - stop - 1) // -step + 1 end
+  local stretches = {}
+  local function start(i) return count // n * i + count % n * i // n end -- floor(i * count / n)
+  for i = 0, n - 1 do
+    stretches[i + 1] = core.tuple(first + start(i) * step, start(i + 1) - start(i), step)
+  end
+  return self:parallelize(stretches, n):derive("range", nil, { steps.narrow("flatMap", count_up) })
+end)
+
+-- For workers: (path, content).
+local function read_file(path)
+  local file, why = io.open(path, "rb")
+  local content = file and file:read "a"
+  if not content then error(("cannot read %s: %s"):format(path, why or "it is no file"), 0) end
+  file:close()
+  return path, content
+end
+
+for _, name in ipairs { "wholeTextFiles", "binaryFiles" } do
+  method(name, { "text", "partitions?" }, function(self, path, n)
+    local paths = site.call(self.handle.files, self.handle, path)
+    n = n or math.max(1, math.min(#paths, self.handle:parallelism()))
+    return self:parallelize(paths, n):derive(name, nil, { steps.narrow("map", read_file) })
+  end)
+end
 
 method("union", { "list" }, function(self, rdds)
   check.members(1, "union", RDD, rdds)

@@ -7,9 +7,15 @@
 ---   plan(self, arguments...)  the parts (steps.lua); where there are others, their number with self comes before the
 ---                 arguments. self:defaultPartitions() is nil where the engine settles the number.
 local check = require "rille.check"
+local core = require "rille.core"
+local folding = require "rille.folding"
+local numbering = require "rille.numbering"
+local random = require "rille.random"
+local site = require "rille.site"
+local sorting = require "rille.sorting"
 local steps = require "rille.steps"
 
-local narrow, keyed_narrow, step = steps.narrow, steps.keyed_narrow, steps.step
+local each, narrow, keyed_narrow, step = steps.each, steps.narrow, steps.keyed_narrow, steps.step
 
 ---@class rille.Operation
 ---@field rdd boolean?
@@ -38,6 +44,26 @@ operations.mapValues = { rdd = true, stream = true, takes = { "function" },
 operations.flatMapValues = { rdd = true, stream = true, takes = { "function" },
   plan = function(_, f) return { keyed_narrow("flatMapValues", f) } end }
 
+operations.keyBy = { rdd = true, takes = { "function" },
+  plan = function(_, f) return { narrow("keyed", f) } end }
+
+operations.keys = { rdd = true, takes = {},
+  plan = function() return { steps.as_pairs(), steps.to_key() } end }
+
+operations.values = { rdd = true, takes = {},
+  plan = function() return { steps.as_pairs(), steps.to_value() } end }
+
+operations.sample = { rdd = true, takes = { "boolean", "multiple", "seed?" },
+  plan = function(self, replace, fraction, seed)
+    seed = random.seed(seed, self.time, site.here())
+    if not replace then
+      check.argument(2, "sample", "fraction", fraction)
+      return { keyed_narrow("mapPartitionsWithIndex", random.between(seed, 0, fraction)) }
+    end
+    local function same() return fraction end
+    return { keyed_narrow "pack", keyed_narrow("mapPartitionsWithIndex", random.copies(seed, same, core.fields)) }
+  end }
+
 -- partition by partition ----------------------------------------------------------------------------------------------
 
 operations.mapPartitions = { rdd = true, stream = true, takes = { "function", "boolean?" },
@@ -48,6 +74,19 @@ operations.mapPartitionsWithIndex = { rdd = true, takes = { "function", "boolean
 
 operations.glom = { rdd = true, stream = true, takes = {},
   plan = function() return { narrow "glom" } end }
+
+-- The records as a process changes them. A text is a command with its arguments; there is no shell.
+operations.pipe = { rdd = true, takes = { "command", "table?" },
+  plan = function(_, command, options)
+    local env = {}
+    for name, value in pairs(check.options(2, "pipe", { env = "table" }, options).env or {}) do
+      if type(name) ~= "string" or name == "" or name:find("[=%z]") or type(value) ~= "string" or value:find "%z" then
+        check.fail "bad argument #2 to 'pipe' (option 'env': a table of strings by name expected)"
+      end
+      env[#env + 1] = name .. "=" .. value
+    end
+    return { { kind = "narrow", pipe = { command = command, env = env } } }
+  end }
 
 operations.repartition = { rdd = true, stream = "strict", takes = { "partitions" },
   plan = function(_, n) return { steps.round_robin(n) } end }
@@ -66,6 +105,58 @@ operations.distinct = { rdd = true, takes = { "partitions?" },
   plan = function(self, n)
     local record, one = steps.record_and_one()
     return { record, one, steps.first_by_key(n or self:getNumPartitions()), steps.to_key() }
+  end }
+
+-- Whole records as keys, with themselves as values.
+local function by_record(sides, n)
+  local zero, twice = steps.record_twice()
+  return each(zero), each(twice), steps.cogroup(sides, n)
+end
+
+local function only_left(_, lefts, rights) return #rights == 0 and lefts or {} end
+local function one_of_both(_, lefts, rights) return #lefts > 0 and #rights > 0 and { lefts[1] } or {} end
+
+operations.subtract = { rdd = true, others = { 1, 1 }, takes = { "partitions?" },
+  plan = function(self, sides, n)
+    local zero, twice, together = by_record(sides, n or self:getNumPartitions())
+    return { zero, twice, together, narrow("flatMap", only_left) }
+  end }
+
+operations.intersection = { rdd = true, others = { 1, 1 }, takes = { "partitions?" },
+  plan = function(self, sides, n)
+    local zero, twice, together = by_record(sides, n or self:defaultPartitions())
+    return { zero, twice, together, narrow("flatMap", one_of_both) }
+  end }
+
+operations.cartesian = { rdd = true, others = { 1, 1 }, takes = {},
+  plan = function() return { { kind = "cartesian" } } end }
+
+operations.zip = { rdd = true, others = { 1, 1 }, takes = {},
+  plan = function() return { { kind = "zip" } } end }
+
+operations.zipPartitions = { rdd = true, others = { 1, 3 }, takes = { "function", "boolean?" },
+  plan = function(_, sides, f, keeps)
+    return {
+      { kind = "zip", uneven = true },
+      (keeps and keyed_narrow or narrow)("mapPartitions", numbering.apart(sides, f)),
+    }
+  end }
+
+operations.zipWithIndex = { rdd = true, takes = {},
+  plan = function(self)
+    return { narrow "pack", narrow("mapPartitionsWithIndex", numbering.from((self:starts "zipWithIndex"))) }
+  end }
+
+operations.zipWithUniqueId = { rdd = true, takes = {},
+  plan = function(self)
+    return { narrow "pack", narrow("mapPartitionsWithIndex", numbering.every(self:getNumPartitions())) }
+  end }
+
+-- By a comparison function, into one partition; the partitions there are get sorted first.
+operations.sortWith = { rdd = true, takes = { "function" },
+  plan = function(_, less)
+    local sort = sorting.partition_sorter(less)
+    return { narrow "pack", narrow("mapPartitions", sort), narrow "pack", steps.round_robin(1), narrow("mapPartitions", sort) }
   end }
 
 operations.sortBy = { rdd = true, takes = { "function", "boolean?", "partitions?" },
@@ -91,6 +182,22 @@ operations.countByValue = { stream = true, takes = { "partitions?" },
 operations.sortByKey = { rdd = true, takes = { "boolean?", "partitions?" },
   plan = function(self, ascending, n) return { steps.in_order(ascending ~= false, n or self:getNumPartitions()) } end }
 
+operations.partitionBy = { rdd = true, takes = { "partitions" },
+  plan = function(_, n) return { steps.by_key(nil, n) } end }
+
+operations.repartitionAndSortWithinPartitions = { rdd = true, takes = { "partitions", "boolean?" },
+  plan = function(_, n, ascending)
+    return {
+      steps.as_pairs(), { kind = "shuffle", part = "hash", partitions = n },
+      keyed_narrow "pack", keyed_narrow("mapPartitions", numbering.key_sorter(ascending ~= false)),
+    }
+  end }
+
+operations.groupBy = { rdd = true, takes = { "function", "partitions?" },
+  plan = function(self, f, n)
+    return { narrow("keyed", f), steps.by_key(step "group", n or self:defaultPartitions()) }
+  end }
+
 operations.groupByKey = { rdd = true, stream = true, takes = { "partitions?" },
   plan = function(self, n) return { steps.by_key(step "group", n or self:defaultPartitions()) } end }
 
@@ -105,8 +212,30 @@ operations.combineByKey = { rdd = true, stream = true,
     return { steps.by_key(step("merge", merge_combiners), n, step("combine", create, merge_value)) }
   end }
 
+operations.foldByKey = { rdd = true, takes = { "any", "function", "partitions?" },
+  plan = function(self, zero, f, n)
+    return { steps.by_key(step("merge", f), n or self:defaultPartitions(), step("combine", folding.begin(zero, f), f)) }
+  end }
+
+operations.aggregateByKey = { rdd = true, takes = { "any", "function", "function", "partitions?" },
+  plan = function(self, zero, add, merge, n)
+    return {
+      steps.by_key(step("merge", merge), n or self:defaultPartitions(), step("combine", folding.begin(zero, add), add)),
+    }
+  end }
+
+local function left_without_right(sides) return #sides[2] == 0 and sides[1] or {} end
+
+operations.subtractByKey = { rdd = true, others = { 1, 1 }, takes = { "partitions?" },
+  plan = function(self, sides, n)
+    return { steps.cogroup(sides, n or self:defaultPartitions()), keyed_narrow("flatMapValues", left_without_right) }
+  end }
+
 operations.cogroup = { rdd = true, stream = true, others = { 1, 3 }, takes = { "partitions?" },
   plan = function(self, sides, n) return { steps.cogroup(sides, n or self:defaultPartitions()) } end }
+
+operations.groupWith = { rdd = true, others = { 1, 3 }, takes = {},
+  plan = function(self, sides) return { steps.cogroup(sides, self:defaultPartitions()) } end }
 
 local joins = {
   join = "joinInner", leftOuterJoin = "joinLeft", rightOuterJoin = "joinRight", fullOuterJoin = "joinFull",

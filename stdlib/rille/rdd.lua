@@ -1,8 +1,9 @@
---- RDDs: immutable, partitioned, lazily computed data sets. Operations are in ops.lua; here is the rest: actions, and
---- what an RDD says of itself.
+--- RDDs: immutable, partitioned, lazily computed data sets: how they are made and run, and what one says of itself.
+--- Operations are in ops.lua, actions in actions.lua, numbers.lua and samples.lua.
 local class = require "rille.class"
 local check = require "rille.check"
 local core = require "rille.core"
+local methods_of = require "rille.method"
 local ops = require "rille.ops"
 local site = require "rille.site"
 local steps = require "rille.steps"
@@ -56,10 +57,11 @@ end
 
 --- The result of an operation.
 ---@param name string
----@param parents rille.RDD[]
+---@param parents rille.RDD[]? this one alone without it
 ---@param plan rille.Part[]
 ---@return rille.RDD
 function RDD:derive(name, parents, plan)
+  parents = parents or { self }
   local where = site.here(steps.given(plan)) or self.site
   local made = steps.make(plan, name, where)
   local handles, time = {}, nil
@@ -92,19 +94,34 @@ function RDD:capture()
   for _, rdd in ipairs(open) do rdd.fns, rdd.parents = nil, nil end
 end
 
--- actions -------------------------------------------------------------------------------------------------------------
+-- running jobs --------------------------------------------------------------------------------------------------------
 
 local function what(rdd, name)
   local where = site.here() or rdd.site
   return where and name .. " at " .. where or name
 end
 
-local function run(rdd, name, kind, options)
+--- Runs a job (core.Context:run).
+---@param name string of the action, for messages
+---@param kind "collect"|"partitions"|"count"|"run"
+---@param options { partitions: integer[]?, limit: integer? }?
+---@return any
+function RDD:run(name, kind, options)
   options = options or {}
-  options.time, options.what = rdd.time, what(rdd, name)
-  rdd:capture()
-  local handle = rdd.owner.handle
-  return site.call(handle.run, handle, rdd.handle, kind, options)
+  options.time, options.what = self.time, what(self, name)
+  self:capture()
+  local handle = self.owner.handle
+  return site.call(handle.run, handle, self.handle, kind, options)
+end
+
+--- What a plan over this RDD gives.
+---@param name string of the action, for messages
+---@param plan rille.Part[]
+---@param kind ("collect"|"partitions"|"run")?
+---@return any[]
+function RDD:evaluate(name, plan, kind)
+  local result = self:derive(name, nil, plan):run(name, kind or "collect")
+  return result
 end
 
 --- The first n records: one partition is looked at, then four times as many at each turn.
@@ -118,66 +135,27 @@ function RDD.head(rdd, name, n)
     local partitions = {}
     for i = scanned, math.min(scanned + width, total) - 1 do partitions[#partitions + 1] = i end
     local missing = n - #records
-    local found = run(rdd, name, "collect", { partitions = partitions, limit = missing })
+    local found = rdd:run(name, "collect", { partitions = partitions, limit = missing })
     table.move(found, 1, math.min(#found, missing), #records + 1, records)
     scanned, width = scanned + width, width * 4
   end
   return records
 end
 
-local function action(name, takes, body)
-  RDD[name] = function(self, ...)
-    check.self(RDD, name, self)
-    local result = body(self, check.arguments(name, takes, 1, ...)) -- no tail call: see site.here
-    return result
+--- The number of the first record of each partition, from 0, and that of all records: runs a job where there are several
+--- partitions, or where the total is needed.
+---@param name string of the operation, for messages
+---@param total boolean? is it needed?
+---@return integer[] starts
+---@return integer? total
+function RDD:starts(name, total)
+  if self.handle:partitions() <= 1 and not total then return { 0 } end
+  local starts, n = {}, 0
+  for i, count in ipairs(self:evaluate(name, { steps.narrow "countRecords" })) do
+    starts[i], n = n, n + count
   end
+  return starts, n
 end
-
-action("collect", {}, function(self) return run(self, "collect", "collect") end)
-
-action("count", {}, function(self) return run(self, "count", "count") end)
-
-action("take", { "count" }, function(self, n) return RDD.head(self, "take", n) end)
-
-action("first", {}, function(self)
-  local record = RDD.head(self, "first", 1)[1]
-  if record == nil then check.fail("first: the RDD is empty; isEmpty() or take(1) would tell", self.site) end
-  return record
-end)
-
-action("isEmpty", {}, function(self) return #RDD.head(self, "isEmpty", 1) == 0 end)
-
-action("top", { "count", "function?" }, function(self, n, by)
-  local n_partitions = math.max(1, self.handle:partitions())
-  local plan = by and { steps.narrow("keyed", by) } or { steps.record_twice() }
-  plan[#plan + 1] = steps.in_order(false, n_partitions)
-  plan[#plan + 1] = steps.narrow "unpack"
-  return RDD.head(self:derive("top", { self }, plan), "top", n)
-end)
-
-action("reduce", { "function" }, function(self, f)
-  local partial = run(self:derive("reduce", { self }, { steps.narrow("reduce", f) }), "reduce", "collect")
-  if #partial == 0 then check.fail("reduce: the RDD is empty; isEmpty() would tell", self.site) end
-  local result = partial[1]
-  for i = 2, #partial do result = f(result, partial[i]) end
-  return result
-end)
-
-action("countByValue", {}, function(self)
-  local record, one = steps.record_and_one()
-  local counted = self:derive("countByValue", { self }, { record, one, steps.sum_by_key() })
-  local counts = {}
-  for _, pair in ipairs(run(counted, "countByValue", "collect")) do counts[pair[1]] = pair[2] end
-  return counts
-end)
-
-action("foreach", { "function" }, function(self, f)
-  run(self:derive("foreach", { self }, { steps.narrow("foreach", f) }), "foreach", "run")
-end)
-
-action("foreachPartition", { "function" }, function(self, f)
-  run(self:derive("foreachPartition", { self }, { steps.narrow("foreachPartition", f) }), "foreachPartition", "run")
-end)
 
 --- Writes files; in a batch over what an earlier attempt of the batch left.
 ---@param rdd rille.RDD
@@ -191,37 +169,62 @@ function RDD.save(rdd, name, dir, format)
     { dir = dir, format = format, overwrite = rdd.time ~= nil, time = rdd.time, what = what(rdd, name) })
 end
 
-action("saveAsTextFile", { "text" }, function(self, dir) RDD.save(self, "saveAsTextFile", dir, "text") end)
-
-action("saveAsObjectFile", { "text" }, function(self, dir) RDD.save(self, "saveAsObjectFile", dir, "objects") end)
+--- An error of an action that needs a record.
+---@param name string of the action
+function RDD:fail_empty(name)
+  check.fail(name .. ": the RDD is empty; isEmpty() would tell", self.site)
+end
 
 -- the RDD itself ------------------------------------------------------------------------------------------------------
 
-action("persist", {}, function(self)
+local method = methods_of(RDD)
+
+method("persist", { "level?" }, function(self, level)
+  if level == "NONE" then self.handle:unpersist() else self.handle:persist() end
+  return self
+end)
+
+method("cache", {}, function(self)
   self.handle:persist()
   return self
 end)
 
-RDD.cache = RDD.persist
-
-action("unpersist", {}, function(self)
+method("unpersist", {}, function(self)
   self.handle:unpersist()
   return self
 end)
 
-action("setName", { "text" }, function(self, name)
+method("getStorageLevel", {}, function(self) return self.handle:isPersisted() and "MEMORY_ONLY" or "NONE" end)
+
+method("setName", { "text" }, function(self, name)
   self.handle:setName(name)
   return self
 end)
 
-action("name", {}, function(self) return self.handle:name() end)
+method("name", {}, function(self) return self.handle:name() end)
 
-action("id", {}, function(self) return self.handle:id() end)
+method("id", {}, function(self) return self.handle:id() end)
 
-action("getNumPartitions", {}, function(self) return self.handle:partitions() end)
+method("getNumPartitions", {}, function(self) return self.handle:partitions() end)
 
-action("context", {}, function(self) return self.owner end)
+method("partitioner", {}, function(self)
+  return self.handle:isHashed() and { kind = "hash", numPartitions = self.handle:partitions() } or nil
+end)
 
-action("toDebugString", {}, function(self) return self.handle:debug() end)
+method("dependencies", {}, function(self)
+  local list = {}
+  for i, parent in ipairs(self.handle:parents()) do
+    local handle, exchanged = table.unpack(parent)
+    list[i] = {
+      kind = exchanged and "shuffle" or "narrow",
+      rdd = RDD.wrap(self.owner, handle, { time = self.time, site = self.site, fns = self.fns, parents = self.parents }),
+    }
+  end
+  return list
+end)
+
+method("context", {}, function(self) return self.owner end)
+
+method("toDebugString", {}, function(self) return self.handle:debug() end)
 
 return RDD

@@ -43,6 +43,42 @@ function site.here(f)
   end
 end
 
+--- The folder of the file whose code called into the library.
+---@return string
+function site.folder()
+  local level = 2
+  while true do
+    local info = debug.getinfo(level, "S")
+    if not info then return "." end
+    if info.what ~= "C" and not is_library(info.source) then
+      local folder_of_file = info.source:match "^@(.*)/[^/]*$"
+      return folder_of_file == "" and "/" or folder_of_file or "."
+    end
+    level = level + 1
+  end
+end
+
+--- What a coroutine was left by, with the frames of the job that are on its stack.
+---@param co thread
+---@param why any
+---@param level integer? the frame to begin with
+---@return string
+function site.traced(co, why, level)
+  local lines = { tostring(why) }
+  level = level or 0
+  local info = debug.getinfo(co, level, "Sln")
+  while info do
+    if info.what ~= "C" and not is_library(info.source) then
+      local named = info.what == "main" and "main chunk" or
+        info.name and ("function '%s'"):format(info.name) or ("function <%s:%d>"):format(info.short_src, info.linedefined)
+      lines[#lines + 1] = ("  %s:%d: in %s"):format(info.short_src, info.currentline, named)
+    end
+    level = level + 1
+    info = debug.getinfo(co, level, "Sln")
+  end
+  return table.concat(lines, "\n")
+end
+
 ---@param where string?
 ---@param message any
 ---@return any message with the place in front, unless its first line names it or begins with another

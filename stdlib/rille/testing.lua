@@ -1,5 +1,15 @@
---- Testing a job: batches in, batches out, on the manual clock and in the caller's thread.
+--- Testing jobs: batches in, batches out, on the manual clock and in the caller's thread.
 ---
+--- A script as it is, in a file for `rille test` (docs/testing.md):
+---     local t = require "rille.testing"
+---     t.job { script = "wordcount.lua" }
+---     t.case("counts words", function(job)
+---       job:batch { socketTextStream = { "a b", "b" } }
+---       job:expect("print", { { "a", 1 }, { "b", 2 } }, { bag = true })
+---     end)
+--- The same in busted: `local job <close> = t.load { script = "wordcount.lua" }`.
+---
+--- Operations without a script:
 ---     local testing = require "rille.testing"
 ---     local got = testing.run {
 ---       inputs = { { { "a b", "b" }, { "b" }, false } },
@@ -9,11 +19,14 @@
 local check = require "rille.check"
 local Context = require "rille.context"
 local DStream = require "rille.dstream"
+local Job = require "rille.harness.job"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
 local StreamingContext = require "rille.streaming"
 
-local testing = {}
+local testing = {
+  collector = nil, ---@type rille.Collector? of `rille test`, while it loads a file
+}
 
 local OPTIONS = {
   inputs = "list", operation = "function", batch = "duration", batches = "count", partitions = "partitions",
@@ -97,6 +110,57 @@ function testing.run(options)
   ssc:stop(true, false)
   if not ok then error(result, 0) end
   return result
+end
+
+-- scripts -------------------------------------------------------------------------------------------------------------
+
+--- A script under control of the caller; it is loaded at the first step. Close it: `local job <close> = t.load { ... }`.
+---@param options rille.testing.JobOptions
+---@return rille.testing.Job
+function testing.load(options)
+  local job = Job.new(options, "load", site.folder())
+  return job
+end
+
+local function collector(name)
+  if not testing.collector then
+    check.fail(("illegal state: t.%s belongs into a file for `rille test`; elsewhere use t.load"):format(name))
+  end
+  return testing.collector
+end
+
+--- Says which job the cases that follow are of.
+---@param options rille.testing.JobOptions
+function testing.job(options)
+  local folder = site.folder()
+  collector("job").make = function() return Job.new(options, "job", folder) end
+  Job.new(options, "job", folder) -- wrong options are refused here
+end
+
+local CASE = { inputs = "list", outputs = "list", bag = "boolean" }
+
+-- A case in the form of a table: all batches of the inputs, then what the outputs must have got.
+local function table_case(spec)
+  local used = check.options(2, "case", CASE, spec)
+  return function(job)
+    job:batches(used.inputs or {})
+    for output, batches in pairs(used.outputs or {}) do job:expectBatches(output, batches, { bag = used.bag }) end
+  end
+end
+
+--- A case of the file's job.
+---@param name string
+---@param body fun(job: rille.testing.Job)|rille.testing.Case
+function testing.case(name, body)
+  check.argument(1, "case", "text", name)
+  local cases, where = collector "case", site.here()
+  if type(body) == "table" then
+    body = table_case(body)
+  elseif type(body) ~= "function" then
+    check.bad(2, "case", "function or table", body)
+  end
+  if not cases.make then check.fail "case: say first which job it is of, with t.job { script = ... }" end
+  cases[#cases + 1] = { name = name, make = cases.make, body = body, where = where }
 end
 
 --- Texts as received blocks: an RDD of lines with one partition a text, cut into lines in place as a socket's are.

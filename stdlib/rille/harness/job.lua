@@ -20,10 +20,14 @@ local world = require "rille.harness.world"
 ---@field private world rille.World?                   while it is open
 ---@field private co thread?
 ---@field private deadline integer?                    when the script is to go on; nil: when the context stops
----@field private ssc rille.StreamingContext?          once it was started
+---@field private made rille.StreamingContext?         of the script
+---@field private ssc rille.StreamingContext?          likewise, once it was started
 ---@field private given table<integer, table<table, any>>  by time and input
 ---@field private fed table<table, boolean>            inputs that were ever given something
----@field private kept table<table, table>             by output: { times =, [time] = records }
+---@field private kept table<table, table<integer, any[]>>  records by output and time
+---@field private exited boolean?                      the script called os.exit
+---@field private closed boolean?
+---@field private uids table<table, string>?
 ---@field private times integer[]                      of the batches so far
 local Job = class "TestJob"
 
@@ -72,24 +76,12 @@ end
 
 function Job:__tostring() return "TestJob " .. self.script end
 
--- What the script raised, with its traceback.
-local function raised(co, why)
-  local trace = {}
-  for line in debug.traceback(co):gmatch "[^\n]+" do
-    if line:find "^%s" and not line:find "%[C%]" and not line:find "rille/[%w_/]*%.lua:" then
-      trace[#trace + 1] = line
-    end
-  end
-  local text = tostring(why)
-  return #trace == 0 and text or text .. "\n" .. table.concat(trace, "\n")
-end
-
 -- Lets the script run until it waits or ends.
 local function go_on(self, ...)
   local co = self.co
   self.deadline = nil
   local how, why = world.resume(co, ...)
-  if how == "error" then error(raised(co, why), 0) end
+  if how == "error" then error(site.traced(co, why), 0) end
   if how == "exit" then self.exited = true end
 end
 
@@ -159,6 +151,7 @@ local TEXT_INPUTS = { socketTextStream = true, textFileStream = true, binaryReco
 
 --- An input of the script: its batches are what the test gives.
 function Job:input(ssc, node)
+  self.made = ssc
   local handle = ssc:context().handle
   local function compute(time)
     local batch = (self.given[time] or {})[node]
@@ -171,7 +164,7 @@ end
 
 -- What an output gets is kept; then the job's function, if there is one, runs on it.
 local function keep_output(self, output)
-  local kept, body = { times = {} }, output.body
+  local kept, body = {}, output.body
   self.kept[output] = kept
   local function records_of(rdd)
     if not output.limit then return rdd:collect() end
@@ -181,7 +174,6 @@ local function keep_output(self, output)
     local ours = output.f ~= nil and not rdd.handle:isPersisted() -- computed once, although looked at twice
     if ours then rdd.handle:persist() end
     kept[time] = records_of(rdd)
-    kept.times[#kept.times + 1] = time
     if output.f then body(rdd, time) end
     if ours then rdd.handle:unpersist() end
   end
@@ -352,11 +344,6 @@ end
 
 -- results -------------------------------------------------------------------------------------------------------------
 
-local function last_time(self, kept)
-  local time = self.times[#self.times]
-  return time and kept[time] and time
-end
-
 --- The records an output got: those of the last batch, or of batch n.
 ---@param output string|integer|nil uid of its stream, its operation or its number; nil: the only one
 ---@param n integer? counted from 1
@@ -369,13 +356,19 @@ end
 
 local MAX_SHOWN = 20
 
-local function add_changes(lines, changes)
+-- A plain table that stands for a tuple is shown as one where tuples came.
+local function shown(record, among)
+  local stands = type(record) == "table" and not core.isTuple(record) and #record > 0 and core.isTuple(among[1])
+  return difference.show(stands and core.tuple(table.unpack(record)) or record)
+end
+
+local function add_changes(lines, changes, got)
   for i, change in ipairs(changes) do
     if i > MAX_SHOWN then
       lines[#lines + 1] = ("  ... and %d more differences"):format(#changes - MAX_SHOWN)
       return
     end
-    lines[#lines + 1] = ("  %s %s"):format(change.sign, difference.show(change.record))
+    lines[#lines + 1] = ("  %s %s"):format(change.sign, shown(change.record, got))
   end
 end
 
@@ -409,7 +402,7 @@ local function compare(self, lines, output, time, wanted, in_order)
   for i, at in ipairs(self.times) do number = at == time and i or number end
   lines[#lines + 1] = ("%s, batch %d (%d ms)%s:"):format(names.output(output, self.uids), number, time,
     in_order and "" or ", in any order")
-  add_changes(lines, changes)
+  add_changes(lines, changes, got or {})
   if wanted == false then lines[#lines + 1] = "  no RDD was expected" end
   local why = in_order and is_same_list(wanted, got) and
     "the same records in another order; { bag = true } compares without regard to it" or hint(self, output, time)
@@ -488,6 +481,11 @@ function Job:stop()
   return self
 end
 
+local function stop_context(ssc)
+  if ssc.handle:state() == "ACTIVE" then ssc.handle:stop(true, false) end
+  if not ssc.sc.handle:isStopped() then ssc.sc.handle:stop() end
+end
+
 --- Ends the job at once and gives the state back as it was.
 function Job:close()
   check.self(Job, "close", self)
@@ -495,9 +493,8 @@ function Job:close()
   if not self.world then return end
   local kept = self.world
   self.world, control.holder, open = nil, nil, nil
-  local ssc = self.ssc or require "rille.streaming".getActive()
   local ok, why = true, nil
-  if ssc then ok, why = pcall(ssc.handle.stop, ssc.handle, true, false) end
+  if self.made then ok, why = pcall(stop_context, self.made) end
   if self.co and coroutine.status(self.co) == "suspended" then coroutine.close(self.co) end
   kept:give_back()
   collectgarbage() -- what else the script made ends its threads
