@@ -1,7 +1,7 @@
 -- The benchmarks' text in Lua: loading it, cutting it into blocks, and the checksum that proves two counts equal.
 local text = {}
 
-local BLOCK_SIZE <const> = 1 << 20
+local BLOCK_SIZE <const> = 1 << 22
 
 function text.load(path)
   local file = assert(io.open(path, "rb"))

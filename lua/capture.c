@@ -166,7 +166,7 @@ rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_im
   rl_walk w = {.roots = roots, .nroots = n};
   rl_status st = run(L, walk, &w);
   if (st == RL_OK) {
-    *out = rl_image_new(&w.out, w.at, w.n, n);
+    *out = rl_image_new(&w.out, w.at, w.n, n, RL_SCRIPT_FIRST);
     w.at = NULL;
     st = *out ? RL_OK : RL_ENOMEM;
   }

@@ -26,6 +26,9 @@ rl_image *rl_image_ref(rl_image *img);
 void rl_image_unref(rl_image *img);
 uint64_t rl_image_id(const rl_image *img); /* unique in the process, never reused */
 size_t rl_image_size(const rl_image *img);
+/* The script version (DESIGN section 6) whose driver state it was captured from. A process runs one script so far, the first. */
+uint32_t rl_image_script(const rl_image *img);
+#define RL_SCRIPT_FIRST 1
 
 /* One root: a function (or any value that can travel) on the stack, and how to speak of it. */
 typedef struct rl_capture_root {

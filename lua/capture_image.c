@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "capture_internal.h"
 
-rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t nroots)
+rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t nroots, uint32_t script)
 {
   static _Atomic uint64_t last_id;
   rl_bytes *bytes = rl_bytes_from(data->p, data->n);
@@ -18,6 +18,7 @@ rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t n
   img->at = at;
   img->nrecords = nrecords;
   img->nroots = nroots;
+  img->script = script;
   return img;
 }
 
@@ -39,6 +40,11 @@ void rl_image_unref(rl_image *img)
 uint64_t rl_image_id(const rl_image *img)
 {
   return img->id;
+}
+
+uint32_t rl_image_script(const rl_image *img)
+{
+  return img->script;
 }
 
 size_t rl_image_size(const rl_image *img)

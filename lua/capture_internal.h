@@ -81,6 +81,7 @@ struct rl_image {
   size_t *at; /* offset of each record */
   size_t nrecords;
   size_t nroots;
+  uint32_t script; /* the script version it belongs to */
 };
 
 /* A value as it lies in an image. */
@@ -94,7 +95,7 @@ typedef struct rl_coded {
 } rl_coded;
 
 /* Takes over `at`. NULL with RL_ENOMEM set when there is no memory. */
-rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t nroots);
+rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t nroots, uint32_t script);
 
 /* Reading moves *p behind what was read. */
 const char *rl_image_at(const rl_image *img, uint32_t record, rl_record *kind); /* behind the kind */

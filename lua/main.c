@@ -26,7 +26,8 @@ static const char general_help[] =
   "  rille check JOB.lua [ARG]... shows what a job is made of, and what is wrong with it\n"
   "  rille test [FILE | DIR]...   runs tests of jobs\n"
   "  rille version                tells the version\n"
-  "  rille help [COMMAND]         this text, or a command's\n";
+  "  rille help [COMMAND]         this text, or a command's\n"
+  "  rille help settings          all settings, with defaults\n";
 
 static const char run_help[] =
   "usage: rille run [OPTION]... JOB.lua [OPTION | ARG]... [-- ARG...]\n"
@@ -283,6 +284,15 @@ static int run_command(char **argv, int name, const char **args, int nargs)
   return run_in_state(run_module, &(command){.argv = argv, .script = name, .args = args, .nargs = nargs});
 }
 
+static void show_settings(void)
+{
+  int width = 0;
+  for (const rl_conf_key *k = rl_conf_keys; k->name; k++)
+    if ((int)strlen(k->name) > width) width = (int)strlen(k->name);
+  for (const rl_conf_key *k = rl_conf_keys; k->name; k++)
+    printf("%-*s  %-10s  %s\n", width, k->name, *k->value ? k->value : "(unset)", k->help);
+}
+
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
 int main(int argc, char **argv)
@@ -297,6 +307,8 @@ int main(int argc, char **argv)
     fputs(run_help, stdout);
   } else if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
     puts("rille " RILLE_VERSION);
+  } else if (helps && strcmp(second, "settings") == 0) {
+    show_settings();
   } else if (helps) {
     fputs(general_help, stdout);
   } else {

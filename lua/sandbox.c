@@ -79,6 +79,38 @@ static int getinfo(lua_State *L)
   return 1;
 }
 
+/* xpcall: a message handler that is called for an interrupt would run where no hook reaches it. */
+
+/* Upvalue: the user's handler. */
+static int handle(lua_State *L)
+{
+  if (rl_worker_of(L)->interrupted) return 1;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+static int results(lua_State *L, int status, lua_KContext context)
+{
+  (void)status;
+  (void)context;
+  return lua_gettop(L);
+}
+
+/* Upvalue: the standard xpcall. */
+static int guarded_xpcall(lua_State *L)
+{
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, handle, 1);
+  lua_replace(L, 2);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, results);
+  return results(L, LUA_OK, 0);
+}
+
 /* Coroutines: as in the standard library, and the running one is published ------------------------------------------------ */
 
 static lua_State *main_thread(lua_State *L)
@@ -265,6 +297,14 @@ static void restrict_io(lua_State *L)
   lua_pop(L, 1);
 }
 
+/* f gets what it replaces as its upvalue. */
+static void replace_global(lua_State *L, const char *name, lua_CFunction f)
+{
+  lua_getglobal(L, name);
+  lua_pushcclosure(L, f, 1);
+  lua_setglobal(L, name);
+}
+
 /* Of the debug library only what looks, and cannot take hooks or reach into others' frames. */
 static void restrict_debug(lua_State *L)
 {
@@ -291,9 +331,8 @@ void rl_sandbox_functions(lua_State *L)
   restrict_debug(L);
   replace_load(L, "load", 3);
   replace_load(L, "loadfile", 2);
-  lua_getglobal(L, "collectgarbage");
-  lua_pushcclosure(L, collect, 1);
-  lua_setglobal(L, "collectgarbage");
+  replace_global(L, "collectgarbage", collect);
+  replace_global(L, "xpcall", guarded_xpcall);
   replace_coroutines(L);
 }
 

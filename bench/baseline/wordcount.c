@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BLOCK_SIZE ((size_t)1 << 20)
+#define BLOCK_SIZE ((size_t)1 << 22)
 #define FIRST_CAPACITY 4096
 
 typedef struct block {

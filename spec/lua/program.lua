@@ -22,7 +22,7 @@ end
 ---@return { status: integer, out: string, err: string }
 function program.run_in(directory, command)
   local out, err = os.tmpname(), os.tmpname()
-  local _, _, status = os.execute(("cd '%s' && timeout -k 5 60 %s >%s 2>%s </dev/null")
+  local _, _, status = os.execute(("cd '%s' && { timeout -k 5 60 %s; } >%s 2>%s </dev/null")
     :format(directory, command, out, err))
   local result = { status = status, out = support.read(out), err = support.read(err) }
   os.remove(out)

@@ -146,6 +146,8 @@ static void test_coroutines_of_users(void **state)
         "(2,false,e5,dead,false)");
   check(f, "return { { 'map', function(x) local co = coroutine.wrap(function() coroutine.yield() end) co() co() return (select(2, pcall(co))) end } }, { 1 }",
         "cannot resume dead coroutine");
+  check(f, "return { { 'map', function(x) local co = coroutine.wrap(function() return xpcall(function(a) error(a .. coroutine.yield(5)) end, function(m) return 'handled ' .. m end, 'why ') end) "
+           "return co(), co('not') end } }, { 1 }", "(5,false,handled job.lua:1: why not)");
   check(f, "return { { 'map', function(x) return coroutine.isyieldable(), coroutine.wrap(function() return coroutine.isyieldable() end)() end } }, { 1 }", "(false,true)");
   check(f, "return { { 'map', function(x) local main = coroutine.running() return (coroutine.resume(main)), (pcall(coroutine.close, main)) end } }, { 1 }", "(false,false)");
 }
