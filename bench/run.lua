@@ -201,7 +201,22 @@ function benches.start()
   report("start", "rss_mb", resident, "at most 16")
 end
 
-local ORDER <const> = { "wordcount", "socket", "batch", "start" }
+function benches.rdd()
+  local records = options.quick and 500000 or 5000000
+  for _, what in ipairs { "sort", "distinct", "join", "group" } do
+    local servers = {
+      server("rille", job("rdd", what, records)),
+      server("lua", command("lua5.4", source .. "/bench/baseline/rdd.lua", what, records)),
+    }
+    local seconds = rounds(servers, runs(3))
+    for i = #servers, 1, -1 do servers[i].close() end
+    report("rdd", what .. "_ratio_to_lua", ratios(seconds.lua, seconds.rille))
+    report("rdd", what .. "_s", seconds.rille)
+    report("rdd", what .. "_lua_s", seconds.lua)
+  end
+end
+
+local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd" }
 
 -- the command line ---------------------------------------------------------------------------------------------------
 

@@ -75,5 +75,6 @@ endif()
 # Documents ------------------------------------------------------------------------------------------------------------
 
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright COMPONENT runtime)
-install(FILES README.md CHANGELOG.md docs/settings.md docs/api.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
+file(GLOB pages CONFIGURE_DEPENDS docs/*.md)
+install(FILES README.md CHANGELOG.md ${pages} DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
 install(DIRECTORY scripts docs/embedding DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT dev)

@@ -8,6 +8,7 @@
 #include "capture.h"
 #include "ordering.h"
 #include "rille.h"
+#include "shared.h"
 #include "values.h"
 
 /* --- helpers of all parts ----------------------------------------------------------------------------------------- */
@@ -143,7 +144,8 @@ static const luaL_Reg functions[] = {
   {"tuple", rl_lua_tuple}, {"isTuple", is_tuple},           {"format", format},       {"log", write_log},
   {"setLogLevel", set_log_level}, {"monotonic", monotonic}, {"now", now},
   {"compare", rl_lua_compare},  {"keyText", rl_lua_key_text},   {"keyPartition", rl_lua_key_partition},
-  {"fields", rl_lua_fields},    {NULL, NULL},
+  {"fields", rl_lua_fields},    {"broadcast", rl_lua_broadcast}, {"accumulator", rl_lua_accumulator},
+  {"zero", rl_lua_accumulator_zero}, {NULL, NULL},
 };
 
 /* --- the module --------------------------------------------------------------------------------------------------- */
@@ -159,11 +161,15 @@ static void make_module(lua_State *L)
   lua_setfield(L, -2, "version");
   rl_lua_push_null(L);
   lua_setfield(L, -2, "null");
+  rl_broadcast_prepare(L);
+  rl_accumulator_prepare_driver(L);
+  lua_setfield(L, -2, "Accumulator");
   lua_newtable(L);
   lua_setfield(L, -2, "overrides");
   rl_bind_add_fns(L);
   rl_bind_add_contexts(L);
   rl_bind_add_jobs(L);
+  rl_bind_add_updates(L);
   rl_bind_add_rdds(L);
   rl_bind_add_pipe(L);
   rl_bind_add_streaming(L);

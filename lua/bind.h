@@ -119,6 +119,7 @@ void rl_outruns_abort(rl_bind *b, rl_streaming *s);
 void rl_bind_add_fns(lua_State *L);       /* bind_fn.c: Fn, Op */
 void rl_bind_add_contexts(lua_State *L);  /* bind_context.c */
 void rl_bind_add_jobs(lua_State *L);      /* bind_job.c */
+void rl_bind_add_updates(lua_State *L);   /* bind_updates.c */
 void rl_bind_add_rdds(lua_State *L);      /* bind_rdd.c */
 void rl_bind_add_pipe(lua_State *L);      /* bind_pipe.c */
 void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
@@ -128,6 +129,7 @@ void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the pro
 /* Methods that live apart from their type's file. */
 int rl_context_run(lua_State *L);          /* bind_job.c */
 int rl_context_save(lua_State *L);
+int rl_context_deliver_updates(lua_State *L); /* bind_updates.c */
 int rl_streaming_listen(lua_State *L);     /* bind_events.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
 int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
@@ -136,6 +138,9 @@ int rl_streaming_files(lua_State *L);
 int rl_streaming_driver_input(lua_State *L);
 int rl_streaming_receiver(lua_State *L);
 int rl_streaming_converter(lua_State *L);
+
+/* Hands what tasks reported so far to the library. Raises what that raises. */
+void rl_bind_deliver_updates(lua_State *L, rl_context *c);
 
 /* What the workers and receivers of contexts with these settings share; kept for the life of the process. */
 struct rl_worker_config;

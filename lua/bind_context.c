@@ -26,16 +26,16 @@ typedef struct kept_config {
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
 static kept_config *kept;
 
-static rl_worker_config *keep_config(int64_t max_memory, const char *path, const char *cpath)
+static rl_worker_config *keep_config(int64_t max_memory, int64_t max_bad, const char *path, const char *cpath)
 {
   pthread_mutex_lock(&kept_lock);
   kept_config *k = kept;
-  while (k && (k->config.max_memory != max_memory || strcmp(k->config.package_path, path) != 0 ||
+  while (k && (k->config.max_memory != max_memory || k->config.max_bad_records != max_bad || strcmp(k->config.package_path, path) != 0 ||
                strcmp(k->config.package_cpath, cpath) != 0))
     k = k->next;
   if (!k) {
     k = RL_NEW(kept_config);
-    k->config = (rl_worker_config){max_memory, rl_strdup(path), rl_strdup(cpath)};
+    k->config = (rl_worker_config){max_bad, max_memory, rl_strdup(path), rl_strdup(cpath)};
     k->next = kept;
     kept = k;
   }
@@ -56,7 +56,7 @@ const rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf)
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, NULL);
   const char *path = push_package(L, "path"), *cpath = push_package(L, "cpath");
-  const rl_worker_config *config = keep_config(rl_conf_size(conf, "rille.task.maxMemory"), path, cpath);
+  const rl_worker_config *config = keep_config(rl_conf_size(conf, "rille.task.maxMemory"), rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
   lua_settop(L, top);
   return config;
 }
@@ -374,6 +374,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"empty", empty},
     {"run", rl_context_run},
     {"save", rl_context_save},
+    {"deliverUpdates", rl_context_deliver_updates},
     {NULL, NULL},
   };
   rl_handle_type(L, RL_META_CONF, conf_gc, NULL);

@@ -24,21 +24,25 @@ static int fn_gc(lua_State *L)
   return 0;
 }
 
-static const char *push_role(lua_State *L, const rl_step *step)
+/* Of function i, from 1. */
+static const char *push_role(lua_State *L, const rl_step *step, int i)
 {
-  return lua_pushfstring(L, "the function given to %s", step->name);
+  bool handler = step->handled && i == (int)step->functions;
+  return lua_pushfstring(L, "the function given to %s", handler ? "onError" : step->name);
 }
 
 /* Moves the functions of the list on top (popped) into the user values of the Fn at `fn`. */
 static void keep_functions(lua_State *L, int fn, const rl_step *step)
 {
-  const char *role = push_role(L, step);
+  int list = lua_gettop(L);
   for (int i = 1; i <= (int)step->functions; i++) {
-    lua_rawgeti(L, -2, i);
+    const char *role = push_role(L, step, i);
+    lua_rawgeti(L, list, i);
     rl_bind_check(L, rl_capture_diagnose(L, lua_gettop(L), role, step->site));
     lua_setiuservalue(L, fn, i);
+    lua_settop(L, list);
   }
-  lua_pop(L, 2);
+  lua_pop(L, 1);
 }
 
 static int new_fn(lua_State *L)
@@ -51,6 +55,9 @@ static int new_fn(lua_State *L)
     .site = rl_bind_text(L, 1, "site"),
     .uid = rl_bind_text(L, 1, "uid"),
     .param = rl_bind_int(L, 1, "param", 0),
+    .guarded = rl_bind_flag(L, 1, "guarded"),
+    .handled = rl_bind_flag(L, 1, "handled"),
+    .tagged = rl_bind_flag(L, 1, "tagged"),
   };
   if (!step.kind || !step.name) luaL_argerror(L, 1, "fields 'kind' and 'name' are needed");
   void **h = rl_handle_new(L, RL_META_FN, RL_STEP_FUNCTIONS);
@@ -101,8 +108,8 @@ static void push_roots(lua_State *L, int list, int n, rl_capture_root *roots)
     lua_rawgeti(L, list, i);
     int fn = lua_gettop(L);
     const rl_step *step = rl_luafn_step(check_fn(L, fn));
-    const char *role = push_role(L, step);
     for (int k = 1; k <= (int)step->functions; k++) {
+      const char *role = push_role(L, step, k);
       lua_getiuservalue(L, fn, k);
       *roots++ = (rl_capture_root){.index = lua_gettop(L), .role = role, .site = step->site};
     }
@@ -134,7 +141,7 @@ static int capture(lua_State *L)
   int functions = 0;
   int n = collect_unbound(L, &functions);
   if (n == 0) return 0;
-  luaL_checkstack(L, functions + 2 * n + 8, "too many functions in one job");
+  luaL_checkstack(L, 2 * functions + n + 8, "too many functions in one job");
   rl_capture_root *roots = rl_bind_array(L, (size_t)functions, sizeof *roots);
   push_roots(L, 2, n, roots);
   rl_image *image = NULL;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "searcher.h"
+#include "worker_impl.h"
 
 #define TRACE_FRAMES 20
 #define LIBRARY "rille.library" /* registry: where the library's files lie, as in their functions' sources; or nil */
@@ -117,7 +118,7 @@ int rl_bind_raise(lua_State *L)
 
 int rl_gate_handler(lua_State *L)
 {
-  luaL_tolstring(L, 1, NULL);
+  rl_failure_push_text(L, 1);
   lua_pushliteral(L, "\n");
   rl_gate_trace(L, L, 1);
   if (*lua_tostring(L, -1) == '\0') lua_pop(L, 2);

@@ -104,6 +104,7 @@ static int count(lua_State *L, const rl_job *job)
 
 static int finish(lua_State *L, const job_handle *h)
 {
+  rl_bind_deliver_updates(L, h->context);
   rl_bind_check(L, rl_job_status(h->job));
   switch (h->result) {
   case RESULT_COLLECT: return collect(L, h->job);

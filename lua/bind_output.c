@@ -2,6 +2,7 @@
  * wait for their jobs at the same time. */
 #include "base/mem.h"
 #include "bind.h"
+#include "worker_impl.h"
 
 /* One run of an output. Its coroutine is anchored in the registry. */
 typedef struct rl_outrun {
@@ -66,7 +67,7 @@ static rl_status failed(lua_State *L, lua_State *co, int status)
     return rl_gate_fail(L, status);
   }
   lua_xmove(co, L, 1);
-  luaL_tolstring(L, -1, NULL);
+  rl_failure_push_text(L, -1);
   lua_remove(L, -2);
   rl_gate_trace(L, co, 0);
   const char *trace = lua_tostring(L, -1);

@@ -20,7 +20,8 @@ static int new_pipe(lua_State *L)
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   const char *site = rl_bind_text(L, 1, "site");
-  if (lua_getfield(L, 1, "command") != LUA_TTABLE || lua_rawlen(L, 2) == 0) return luaL_argerror(L, 1, "field 'command' is needed");
+  if (lua_getfield(L, 1, "command") != LUA_TTABLE || lua_rawlen(L, 2) == 0)
+    return luaL_argerror(L, 1, "field 'command' is needed");
   bool has_env = lua_getfield(L, 1, "env") == LUA_TTABLE;
   const char *const *argv = push_strings(L, 2, "command"), *const *env = has_env ? push_strings(L, 3, "env") : NULL;
   void **h = rl_handle_new(L, RL_META_FN, 0);

@@ -129,6 +129,10 @@ static void walk_free(rl_walk *w)
   rl_buf_free(&w->out);
   rl_free(w->at);
   rl_free(w->entries);
+  for (size_t i = 0; i < w->nshared; i++) {
+    rl_shared_unref(w->shared[i]);
+  }
+  rl_free(w->shared);
   rl_walk_free_sources(w);
   rl_buf_free(&w->dump);
   rl_proto_delete(w->proto);
@@ -169,6 +173,12 @@ rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_im
     *out = rl_image_new(&w.out, w.at, w.n, n, RL_SCRIPT_FIRST);
     w.at = NULL;
     st = *out ? RL_OK : RL_ENOMEM;
+  }
+  if (st == RL_OK) {
+    (*out)->shared = w.shared;
+    (*out)->nshared = w.nshared;
+    w.shared = NULL;
+    w.nshared = 0;
   }
   walk_free(&w);
   return st;

@@ -31,6 +31,8 @@ rl_image *rl_image_ref(rl_image *img)
 void rl_image_unref(rl_image *img)
 {
   if (img && atomic_fetch_sub_explicit(&img->refs, 1, memory_order_acq_rel) == 1) {
+    for (size_t i = 0; i < img->nshared; i++) rl_shared_unref(img->shared[i]);
+    rl_free(img->shared);
     rl_bytes_unref(img->data);
     rl_free(img->at);
     rl_free(img);

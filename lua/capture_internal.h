@@ -26,7 +26,8 @@
  *   NAMED    value name
  *   MODULE   u8 form, value name; for RL_MODULE_TEXT u32 text, u64 hash, value source; for RL_MODULE_LOADER value
  *   FIELD    u32 module, value key
- *   TEXT     u64 length, bytes */
+ *   TEXT     u64 length, bytes
+ *   SHARED   u32 which of the image's shared objects, value: what travels with it (shared.h) */
 #ifndef RL_LUA_CAPTURE_INTERNAL_H
 #define RL_LUA_CAPTURE_INTERNAL_H
 
@@ -39,6 +40,7 @@
 #include "base/buf.h"
 #include "capture.h"
 #include "proto.h"
+#include "shared.h"
 
 /* Tables in the registry. */
 #define RL_NAMED_TABLE "rille.named"     /* [object] = name, [name] = object */
@@ -60,7 +62,8 @@ typedef enum rl_record {
   RL_R_NAMED,
   RL_R_MODULE,
   RL_R_FIELD,
-  RL_R_TEXT
+  RL_R_TEXT,
+  RL_R_SHARED
 } rl_record;
 
 typedef enum rl_module_form {
@@ -82,6 +85,8 @@ struct rl_image {
   size_t nrecords;
   size_t nroots;
   uint32_t script; /* the script version it belongs to */
+  rl_shared **shared; /* referenced */
+  size_t nshared;
 };
 
 /* A value as it lies in an image. */
@@ -131,7 +136,7 @@ struct rl_module {
 typedef struct rl_entry {
   rl_record kind;
   int64_t parent;    /* the entry it was first reached from; -1 - i for root i */
-  uint32_t n;        /* CELL: number of the upvalue in the parent. GLOBAL: its environment */
+  uint32_t n;        /* CELL: number of the upvalue in the parent. GLOBAL: its environment. SHARED: which of w->shared */
   rl_chunk *chunk;   /* TEXT */
   rl_module *module; /* MODULE */
 } rl_entry;
@@ -166,6 +171,8 @@ typedef struct rl_walk {
   rl_entry *entries;
   size_t n, cap;
   rl_chunk *chunks;
+  rl_shared **shared; /* each holds a reference */
+  size_t nshared, cap_shared;
   rl_module *loaded;
   rl_buf scratch;
 

@@ -301,6 +301,9 @@ static void make(restore *r, uint32_t record)
     case RL_R_NAMED:
       make_named(r, p);
       break;
+    case RL_R_SHARED:
+      rl_shared_push(r->L, r->img->shared[rl_get_u32(&p)]);
+      break;
     case RL_R_MODULE:
     case RL_R_FIELD:
       r->has_modules = true;
@@ -351,6 +354,15 @@ static void fill_global(restore *r, const char *p)
   }
 }
 
+static void fill_shared(restore *r, uint32_t record, const char *p)
+{
+  rl_get_u32(&p);
+  push_object(r, record);
+  if (push_next(r, &p)) {
+    lua_setiuservalue(r->L, -2, RL_HOLDER_TRAVELS);
+  }
+}
+
 static void fill(restore *r, uint32_t record)
 {
   int top = lua_gettop(r->L);
@@ -362,6 +374,8 @@ static void fill(restore *r, uint32_t record)
     fill_cell(r, record, p);
   } else if (kind == RL_R_GLOBAL) {
     fill_global(r, p);
+  } else if (kind == RL_R_SHARED) {
+    fill_shared(r, record, p);
   }
   lua_settop(r->L, top);
 }

@@ -164,6 +164,15 @@ static uint32_t reach_by_name(rl_walk *w, int index, int64_t parent)
   return RL_NO_RECORD;
 }
 
+static uint32_t reach_shared(rl_walk *w, int index, rl_shared *s, int64_t parent)
+{
+  uint32_t id = rl_walk_add_object(w, index, RL_R_SHARED, parent);
+  w->shared = rl_grow(w->shared, &w->cap_shared, w->nshared + 1, sizeof(rl_shared *));
+  w->entries[id].n = (uint32_t)w->nshared;
+  w->shared[w->nshared++] = rl_shared_ref(s);
+  return id;
+}
+
 uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
 {
   lua_State *L = w->L;
@@ -184,6 +193,10 @@ uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
   }
   if (lua_type(L, index) == LUA_TFUNCTION && !lua_iscfunction(L, index)) {
     return rl_walk_add_object(w, index, RL_R_FUNCTION, parent);
+  }
+  const rl_holder *shared = rl_shared_test(L, index);
+  if (shared) {
+    return reach_shared(w, index, shared->object, parent);
   }
   rl_walk_refuse(w, index, parent);
 }
@@ -351,6 +364,14 @@ static void write_string(rl_walk *w, uint32_t id)
   put_bytes(w, s, n);
 }
 
+static void write_shared(rl_walk *w, uint32_t id)
+{
+  put_u32(w, w->entries[id].n);
+  rl_walk_push(w, id);
+  lua_getiuservalue(w->L, -1, RL_HOLDER_TRAVELS);
+  rl_walk_put(w, -1, id);
+}
+
 /* A record that names its object: what the table `names` gives for it. */
 static void write_name(rl_walk *w, uint32_t id, int names)
 {
@@ -390,6 +411,9 @@ void rl_walk_write(rl_walk *w, uint32_t id)
     case RL_R_FIELD:
       put_u32(w, e.n);
       write_name(w, id, w->member);
+      break;
+    case RL_R_SHARED:
+      write_shared(w, id);
       break;
     case RL_R_TEXT:
       put_bytes(w, e.chunk->text.p, e.chunk->text.n);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "values.h"
 #include "worker_impl.h"
 
 #define MAX_FRAMES 200
@@ -23,7 +24,8 @@ static bool is_named(const lua_Debug *ar)
 {
   int step, which;
   char rest;
-  return *ar->namewhat && !(strcmp(ar->namewhat, "upvalue") == 0 && sscanf(ar->name, "f%d_%d%c", &step, &which, &rest) == 2);
+  bool ours = strcmp(ar->namewhat, "upvalue") == 0 && sscanf(ar->name, "f%d_%d%c", &step, &which, &rest) == 2;
+  return *ar->namewhat && !ours;
 }
 
 static void add_frame(rl_buf *trace, const lua_Debug *ar)
@@ -59,18 +61,32 @@ int rl_worker_traceback(lua_State *L)
   rl_buf_clear(&w->trace);
   rl_buf_clear(&w->where);
   rl_failure_frames(L, &w->trace, &w->where);
-  if (lua_touserdata(L, 1) != &rl_raised) luaL_tolstring(L, 1, NULL);
+  if (lua_touserdata(L, 1) != &rl_raised) rl_failure_push_text(L, 1);
   return 1;
+}
+
+void rl_failure_push_text(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  if (lua_istable(L, index) && luaL_getmetafield(L, index, "__tostring") == LUA_TNIL) {
+    rl_buf *text = rl_lua_push_buf(L);
+    if (rl_lua_format(L, index, text) == RL_OK) {
+      lua_pushlstring(L, text->n ? text->p : "", text->n);
+      lua_remove(L, -2);
+      return;
+    }
+  }
+  luaL_tolstring(L, index, NULL);
 }
 
 static int to_text(lua_State *L)
 {
-  luaL_tolstring(L, 1, NULL);
+  rl_failure_push_text(L, 1);
   return 1;
 }
 
-/* The text of the error value on top of L. A coroutine that failed runs nothing any more, so __tostring runs in the main thread; what it leaves there is
- * the caller's to pop. */
+/* The text of the error value on top of L. A coroutine that failed runs nothing any more, so __tostring runs in the
+ * main thread; what it leaves there is the caller's to pop. */
 static const char *error_text(rl_worker *w, lua_State *L)
 {
   lua_State *main = w->L;
@@ -120,8 +136,8 @@ static rl_status report_limit(const rl_worker *w, rl_status why, const char *whe
       return rl_fail(why, "%s%stook longer than rille.task.maxSeconds allows%s", where, colon, in);
     case RL_ENOMEM:
       if (w->config->max_memory > 0)
-        return rl_fail(why, "%s%sout of memory: a worker's Lua state may hold %lld bytes (rille.task.maxMemory)%s", where, colon,
-                       (long long)w->config->max_memory, in);
+        return rl_fail(why, "%s%sout of memory: a worker's Lua state may hold %lld bytes (rille.task.maxMemory)%s",
+                       where, colon, (long long)w->config->max_memory, in);
       return rl_fail(why, "%s%sout of memory%s", where, colon, in);
     default:
       return rl_fail(why, "%s%scancelled%s", where, colon, in);

@@ -1,4 +1,4 @@
-/* What generated code (stdlib/rille/fuse.lua) calls. `op` is the first argument throughout; steps are named by number. */
+/* What generated code (stdlib/rille/fuse.lua) calls. Most take `op` first; steps are named by number. */
 #include <lauxlib.h>
 #include <math.h>
 
@@ -16,14 +16,23 @@ static rl_luaop *op_at(lua_State *L)
 
 static int fail_nil(lua_State *L, rl_luaop *op, lua_Integer producer)
 {
-  return rl_luaop_fail(L, op, producer, "the function given to %s returned nil; return a value, or leave the record out with filter", rl_luaop_name(op, producer));
+  return rl_luaop_fail(L, op, producer,
+      "the function given to %s returned nil; return a value, or leave the record out with filter",
+      rl_luaop_name(op, producer));
+}
+
+static int fail_long(lua_State *L, rl_luaop *op, lua_Integer producer)
+{
+  return rl_luaop_fail(L, op, producer, "the function given to %s returned more than %d values",
+                       rl_luaop_name(op, producer), RL_MAX_FIELDS);
 }
 
 /* The record's text is in op->text. */
 static int fail_single(lua_State *L, rl_luaop *op, lua_Integer consumer)
 {
   int n = (int)(op->text.n > SHOWN ? SHOWN : op->text.n);
-  return rl_luaop_fail(L, op, consumer, "%s needs (key, value) records, but got a record of one value: %.*s; return key, value before it",
+  return rl_luaop_fail(L, op, consumer,
+      "%s needs (key, value) records, but got a record of one value: %.*s; return key, value before it",
                        rl_luaop_name(op, consumer), n, n ? op->text.p : "");
 }
 
@@ -35,7 +44,7 @@ static int fail_record(lua_State *L, rl_luaop *op, lua_Integer producer)
   return rl_luaop_raise(L, op);
 }
 
-/* Reading --------------------------------------------------------------------------------------------------------------- */
+/* Reading ---------------------------------------------------------------------------------------------------------- */
 
 static inline void push_cell(lua_State *L, const rl_chunk *c, uint32_t col, uint32_t row)
 {
@@ -116,7 +125,8 @@ static int lib_fields_row(lua_State *L)
   return rl_lua_push_fields(L, op->chunk, op->row);
 }
 
-/* for word in words(op, class): the runs of bytes of a class in the text of every record, without a string for the text. */
+/* for word in words(op, class): the runs of bytes of a class in the text of every record, without a string for the
+ * text. */
 static int next_word(lua_State *L)
 {
   rl_luaop *op = op_at(L);
@@ -151,7 +161,20 @@ static int lib_input(lua_State *L)
   return 0;
 }
 
-/* The iterator that functions of partitions get: all fields of a record. Users may keep it, so it holds a box that its operator empties. */
+/* attempt(f, ...): true and what f gives, as one value; or false and what it raises. */
+static int lib_attempt(lua_State *L)
+{
+  bool ok = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) == LUA_OK;
+  int n = lua_gettop(L);
+  if (n == 0) lua_pushnil(L);
+  if (n > 1) rl_lua_pack(L, 1, n);
+  lua_pushboolean(L, ok);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* The iterator that functions of partitions get: all fields of a record. Users may keep it, so it holds a box that
+ * its operator empties. */
 static int iterate(lua_State *L)
 {
   rl_luaop *op = *(rl_luaop **)lua_touserdata(L, lua_upvalueindex(1));
@@ -171,7 +194,7 @@ static int lib_iterator(lua_State *L)
   return 1;
 }
 
-/* Writing --------------------------------------------------------------------------------------------------------------- */
+/* Writing ---------------------------------------------------------------------------------------------------------- */
 
 static int hand_over_if_full(lua_State *L, rl_luaop *op)
 {
@@ -198,11 +221,12 @@ static inline bool plain_value(lua_State *L, int index, rl_value *v)
   }
 }
 
-/* The record in the values from stack index *first up, which `producer` returned: a tuple is spread, *first moved there. Their number, at least 1. */
+/* The record in the values from stack index *first up, which `producer` returned: a tuple is spread, *first moved
+ * there. Their number, at least 1. */
 static int spread(lua_State *L, rl_luaop *op, lua_Integer producer, int *first)
 {
   int n = rl_lua_spread(L, first, lua_gettop(L) - *first + 1);
-  if (n < 0) rl_luaop_fail(L, op, producer, "the function given to %s returned more than %d values", rl_luaop_name(op, producer), RL_MAX_FIELDS);
+  if (n < 0) fail_long(L, op, producer);
   if (n == 0 || lua_isnil(L, *first)) fail_nil(L, op, producer);
   return n;
 }
@@ -233,7 +257,7 @@ static int lib_emit_row(lua_State *L)
   return hand_over_if_full(L, op);
 }
 
-/* Records between steps --------------------------------------------------------------------------------------------------- */
+/* Records between steps -------------------------------------------------------------------------------------------- */
 
 /* fields(op, producer, ...): the fields of the record that was returned. */
 static int lib_fields(lua_State *L)
@@ -292,7 +316,8 @@ static int lib_elements(lua_State *L)
     return 1;
   }
   if (lua_istable(L, 3)) got = "one rille.tuple";
-  return rl_luaop_fail(L, op, step, "the function given to %s returned %s%s; it must return an array (an empty one for no records) or an iterator",
+  return rl_luaop_fail(L, op, step,
+      "the function given to %s returned %s%s; it must return an array (an empty one for no records) or an iterator",
                        rl_luaop_name(op, step), lua_isnoneornil(L, 3) || lua_istable(L, 3) ? "" : "a ", got);
 }
 
@@ -315,63 +340,82 @@ static int lib_hole(lua_State *L)
 {
   rl_luaop *op = op_at(L);
   lua_Integer step = lua_tointeger(L, 2);
-  return rl_luaop_fail(L, op, step, "the array that the function given to %s returned has nil at index %lld", rl_luaop_name(op, step),
+  return rl_luaop_fail(L, op, step, "the array that the function given to %s returned has nil at index %lld",
+      rl_luaop_name(op, step),
                        (long long)lua_tointeger(L, 3));
 }
 
-/* Keys ------------------------------------------------------------------------------------------------------------------ */
+/* Keys ------------------------------------------------------------------------------------------------------------- */
 
 static int fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *what)
 {
-  return rl_luaop_fail(L, op, step, "%s: %s; leave such records out with filter before it, or give them another key", rl_luaop_name(op, step), what);
+  return rl_luaop_fail(L, op, step, "%s: %s; leave such records out with filter before it, or give them another key",
+      rl_luaop_name(op, step), what);
 }
 
-/* The table (or tuple) at `index` by content: the one object that stands for all equal ones, kept in the table at `interned`. */
-static int intern(lua_State *L, rl_luaop *op, lua_Integer step, int index, int interned)
+/* Pushes what stands for the table (or tuple) at `index`: the one object for all with equal content, kept in the table
+ * at `interned`. */
+static rl_status push_interned(lua_State *L, rl_luaop *op, int index, int interned)
 {
   rl_value key;
   rl_buf_clear(&op->scratch);
-  if (rl_lua_to_value(L, index, &key, &op->scratch) != RL_OK) return fail_record(L, op, step);
-  if (rl_key_normalise(&key, &op->text) != RL_OK) return fail_key(L, op, step, rl_error_message());
+  rl_status st = rl_lua_to_value(L, index, &key, &op->scratch);
+  if (st == RL_OK) st = rl_key_normalise(&key, &op->text);
+  if (st != RL_OK) return st;
   lua_pushlstring(L, key.s.p, key.s.n);
   lua_pushvalue(L, -1);
-  if (lua_rawget(L, interned) != LUA_TNIL) return 1;
+  if (lua_rawget(L, interned) != LUA_TNIL) return RL_OK;
   lua_pop(L, 1);
   rl_lua_push_value(L, key);
   lua_pushvalue(L, -2);
   lua_pushvalue(L, -2);
   lua_rawset(L, interned);
-  return 1;
+  return RL_OK;
+}
+
+static rl_status push_number_key(lua_State *L, int index)
+{
+  lua_Integer i;
+  lua_Number f = lua_tonumber(L, index);
+  if (lua_isinteger(L, index) || !(lua_numbertointeger(floor(f), &i) && (lua_Number)i == f)) {
+    if (isnan(f)) return rl_fail(RL_EINVAL, "a key is NaN");
+    lua_pushvalue(L, index);
+  } else {
+    lua_pushinteger(L, i);
+  }
+  return RL_OK;
+}
+
+/* Pushes the key at 3 as it is emitted; RL_EINVAL when it cannot be one. */
+static rl_status push_key(lua_State *L, rl_luaop *op)
+{
+  switch (lua_type(L, 3)) {
+    case LUA_TBOOLEAN:
+    case LUA_TSTRING: lua_pushvalue(L, 3); return RL_OK;
+    case LUA_TNUMBER: return push_number_key(L, 3);
+    case LUA_TTABLE: return push_interned(L, op, 3, 4);
+    case LUA_TNIL:
+    case LUA_TNONE: return rl_fail(RL_EINVAL, "a key is nil");
+    default:
+      rl_lua_push_null(L);
+      return lua_rawequal(L, 3, -1) ? RL_OK : rl_fail(RL_EINVAL, "a key is a %s", luaL_typename(L, 3));
+  }
 }
 
 /* key(op, step, k, interned): the key as it is emitted. */
 static int lib_key(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  lua_Integer step = lua_tointeger(L, 2), i;
-  switch (lua_type(L, 3)) {
-    case LUA_TBOOLEAN:
-    case LUA_TSTRING: lua_pushvalue(L, 3); return 1;
-    case LUA_TNUMBER:
-      if (lua_isinteger(L, 3)) {
-        lua_pushvalue(L, 3);
-      } else if (isnan(lua_tonumber(L, 3))) {
-        return fail_key(L, op, step, "a key is NaN");
-      } else if (lua_numbertointeger(floor(lua_tonumber(L, 3)), &i) && (lua_Number)i == lua_tonumber(L, 3)) {
-        lua_pushinteger(L, i);
-      } else {
-        lua_pushvalue(L, 3);
-      }
-      return 1;
-    case LUA_TNIL:
-    case LUA_TNONE: return fail_key(L, op, step, "a key is nil");
-    case LUA_TTABLE: return intern(L, op, step, 3, 4);
-    default:
-      rl_lua_push_null(L);
-      if (lua_rawequal(L, 3, -1)) return 1;
-      lua_pushfstring(L, "a key is a %s", luaL_typename(L, 3));
-      return fail_key(L, op, step, lua_tostring(L, -1));
-  }
+  return push_key(L, op) == RL_OK ? 1 : fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+}
+
+/* goodKey(op, step, k, interned): likewise; or nil and what is wrong. */
+static int lib_good_key(lua_State *L)
+{
+  if (push_key(L, op_at(L)) == RL_OK) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, rl_error_message());
+  return 2;
 }
 
 /* absent(op, step, k): the value of k is nil where values are gathered in arrays. */
@@ -382,18 +426,22 @@ static int lib_absent(lua_State *L)
   rl_buf_clear(&op->text);
   if (rl_lua_format(L, 3, &op->text) != RL_OK) rl_buf_puts(&op->text, "?");
   int n = (int)(op->text.n > SHOWN ? SHOWN : op->text.n);
-  return rl_luaop_fail(L, op, step, "%s: a value of key %.*s is nil, and an array cannot hold nil; use rille.null for it, or leave the record out", rl_luaop_name(op, step),
+  return rl_luaop_fail(L, op, step,
+      "%s: a value of key %.*s is nil, and an array cannot hold nil; use rille.null for it, or leave the record out",
+      rl_luaop_name(op, step),
                        n, n ? op->text.p : "");
 }
 
 void rl_luaop_push_library(lua_State *L)
 {
   static const luaL_Reg functions[] = {
-      {"read", lib_read},         {"pairs", lib_pairs},       {"packs", lib_packs},   {"pairRow", lib_pair_row}, {"packRow", lib_pack_row},
-      {"fieldsRow", lib_fields_row}, {"words", lib_words},    {"input", lib_input},   {"iterator", lib_iterator}, {"emit", lib_emit},
-      {"emitRow", lib_emit_row},  {"fields", lib_fields},     {"pack", lib_pack},     {"value", lib_value},      {"pair", lib_pair},
-      {"elements", lib_elements}, {"hole", lib_hole},         {"key", lib_key},       {"absent", lib_absent},    {"tuple", rl_lua_tuple},
-      {"plain", lib_plain}, {"tokens", rl_lua_tokens},     {"inspect", rl_recognise},  {NULL, NULL},
+      {"absent", lib_absent}, {"elements", lib_elements}, {"emit", lib_emit}, {"emitRow", lib_emit_row},
+      {"fields", lib_fields}, {"fieldsRow", lib_fields_row}, {"hole", lib_hole}, {"input", lib_input},
+      {"inspect", rl_recognise}, {"iterator", lib_iterator}, {"key", lib_key}, {"pack", lib_pack},
+      {"packRow", lib_pack_row}, {"packs", lib_packs}, {"pair", lib_pair}, {"pairRow", lib_pair_row},
+      {"pairs", lib_pairs}, {"plain", lib_plain}, {"attempt", lib_attempt}, {"bad", rl_badness_add}, {"goodKey", lib_good_key}, {"read", lib_read}, {"tokens", rl_lua_tokens},
+      {"tuple", rl_lua_tuple}, {"value", lib_value}, {"words", lib_words},
+      {NULL, NULL},
   };
   luaL_newlib(L, functions);
 }

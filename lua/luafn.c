@@ -31,12 +31,14 @@ static const struct {
     {"reduce", 1, 1},       {"combine", 1, 2},       {"merge", 1, 1},        {"aggregate", 1, 2},
     {"group", 0, 0},        {"cogroup", 0, 0},       {"joinInner", 0, 0},    {"joinLeft", 0, 0},
     {"joinRight", 0, 0},    {"joinFull", 0, 0},      {"keyed", 1, 1},        {"take", 0, 0},
-    {"countRecords", 0, 0}, {"pack", 0, 0},          {"unpack", 0, 0},
+    {"countRecords", 0, 0}, {"pack", 0, 0},          {"unpack", 0, 0},        {"passed", 0, 0},
+    {"diverted", 0, 0},
 };
 
-/* Functions ------------------------------------------------------------------------------------------------------------- */
+/* Functions -------------------------------------------------------------------------------------------------------- */
 
-static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs, rl_pull **out);
+static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
+                            rl_pull **out);
 
 static void luafn_destroy(rl_fn *fn)
 {
@@ -60,8 +62,10 @@ static rl_status check_kind(const rl_step *step)
 {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].kind, step->kind) != 0) continue;
-    if (step->functions >= kinds[i].least && step->functions <= kinds[i].most) return RL_OK;
-    return rl_fail(RL_EINVAL, "a step of kind '%s' takes %u to %u functions, got %u", step->kind, kinds[i].least, kinds[i].most, step->functions);
+    uint32_t own = step->functions - (step->handled ? 1 : 0);
+    if (own >= kinds[i].least && own <= kinds[i].most) return RL_OK;
+    return rl_fail(RL_EINVAL, "a step of kind '%s' takes %u to %u functions, got %u", step->kind, kinds[i].least,
+                   kinds[i].most, own);
   }
   return rl_fail(RL_EINVAL, "there is no step of kind '%s'", step->kind);
 }
@@ -104,7 +108,7 @@ const rl_step *rl_luafn_step(const rl_fn *f)
   return &luafn_of(f)->step;
 }
 
-/* Plans ----------------------------------------------------------------------------------------------------------------- */
+/* Plans ------------------------------------------------------------------------------------------------------------ */
 
 /* A chain being opened. What is made goes into `current`, so that a Lua error on the way leaves nothing behind. */
 typedef struct opening {
@@ -117,7 +121,8 @@ typedef struct opening {
   rl_pull *current;
 } opening;
 
-/* Closures may be replaced by what they compute while there is another attempt, which will run them for the sake of exact errors. */
+/* Closures may be replaced by what they compute while there is another attempt, which will run them for the sake of
+ * exact errors. */
 static bool may_inline(const rl_task *task)
 {
   return task->attempt == 0 && task->max_attempts > 1;
@@ -132,10 +137,19 @@ static void push_plan_key(lua_State *L, const opening *o)
   luaL_pushresultsize(&b, o->n * sizeof(uint64_t) + 1);
 }
 
-/* { kind =, param =, functions... } */
+static void set_flag(lua_State *L, const char *name, bool flag)
+{
+  lua_pushboolean(L, flag);
+  lua_setfield(L, -2, name);
+}
+
+/* { kind =, param =, guarded =, handled =, tagged =, functions... } */
 static void push_step(lua_State *L, rl_worker *w, const luafn *f)
 {
-  lua_createtable(L, (int)f->step.functions, 2);
+  lua_createtable(L, (int)f->step.functions, 5);
+  set_flag(L, "guarded", f->step.guarded);
+  set_flag(L, "handled", f->step.handled);
+  set_flag(L, "tagged", f->step.tagged);
   lua_pushstring(L, f->step.kind);
   lua_setfield(L, -2, "kind");
   lua_pushinteger(L, f->step.param);
@@ -158,7 +172,8 @@ static void make_plan(lua_State *L, const opening *o)
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_pushboolean(L, may_inline(o->task));
-  lua_call(L, 2, 1);
+  lua_pushboolean(L, o->w->config->max_bad_records > 0);
+  lua_call(L, 3, 1);
 }
 
 /* Pushes the list of segments for the chain, made now or before. */
@@ -177,7 +192,7 @@ static void push_plan(lua_State *L, const opening *o)
   lua_remove(L, -2);
 }
 
-/* Opening --------------------------------------------------------------------------------------------------------------- */
+/* Opening ---------------------------------------------------------------------------------------------------------- */
 
 static int int_field(lua_State *L, const char *name)
 {
@@ -239,13 +254,15 @@ static rl_status check_chain(const opening *o)
 {
   for (size_t i = 0; i < o->n; i++) {
     const luafn *f = luafn_of(o->fns[i]);
-    if (!rl_luafn_is_bound(o->fns[i])) return rl_fail(RL_ESTATE, "the function given to %s was not captured", f->step.name);
+    if (!rl_luafn_is_bound(o->fns[i]))
+      return rl_fail(RL_ESTATE, "the function given to %s was not captured", f->step.name);
   }
   if (o->w && o->w->L) return RL_OK;
   return rl_fail(RL_ENOMEM, "there is no Lua state in this worker: rille.task.maxMemory may be too little to make one");
 }
 
-static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs, rl_pull **out)
+static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
+                            rl_pull **out)
 {
   opening o = {.w = task->local, .fns = fns, .n = n, .task = task, .inputs = inputs, .ninputs = ninputs};
   *out = NULL;
@@ -268,7 +285,7 @@ static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl
   return st;
 }
 
-/* Preparing a state ----------------------------------------------------------------------------------------------------- */
+/* Preparing a state ------------------------------------------------------------------------------------------------ */
 
 static const rl_embedded *find_source(const char *name)
 {
@@ -296,6 +313,9 @@ void rl_luafn_prepare(lua_State *L)
   load_part(L, "rille.kinds");
   lua_pushvalue(L, -2);
   lua_call(L, 1, 1);
+  load_part(L, "rille.guard");
+  for (int i = 0; i < 3; i++) lua_pushvalue(L, -4); /* library, codegen, kinds */
+  lua_call(L, 3, 0);
   lua_call(L, 3, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &fuse_key);
 }

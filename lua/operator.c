@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-/* Failing --------------------------------------------------------------------------------------------------------------- */
+/* Failing ---------------------------------------------------------------------------------------------------------- */
 
 const rl_step *rl_luaop_step(const rl_luaop *op, lua_Integer number)
 {
@@ -48,7 +48,8 @@ static const char *describe(rl_luaop *op, int line, char *out, size_t size)
   const rl_step *step = rl_luaop_step(op, lua_tointeger(L, -1));
   lua_pop(L, 2);
   if (!step) return NULL;
-  snprintf(out, size, "the function given to %s%s%s", step->name, step->site ? ", declared at " : "", step->site ? step->site : "");
+  const char *site = step->site ? step->site : "";
+  snprintf(out, size, "the function given to %s%s%s", step->name, *site ? ", declared at " : "", site);
   return out;
 }
 
@@ -78,7 +79,7 @@ static rl_status fail(rl_luaop *op, int status)
   return fail_again(op);
 }
 
-/* The pull -------------------------------------------------------------------------------------------------------------- */
+/* The pull --------------------------------------------------------------------------------------------------------- */
 
 static int resume(rl_luaop *op)
 {

@@ -1,7 +1,9 @@
-/* Operators of a chain of Lua steps (luafn.h): one segment of fused steps as an rl_pull, and the steps that need no Lua. Private to lua/.
+/* Operators of a chain of Lua steps (luafn.h): one segment of fused steps as an rl_pull, and the steps that need no
+ * Lua. Private to lua/.
  *
- * A segment's generated function runs as a coroutine of the worker's state. It pulls its input through C iterators and gives its output through `emit`,
- * which yields when a chunk is full. Generated code names steps by their number in the segment, from 1. */
+ * A segment's generated function runs as a coroutine of the worker's state. It pulls its input through C iterators
+ * and gives its output through `emit`, which yields when a chunk is full. Generated code names steps by their number
+ * in the segment, from 1. */
 #ifndef RL_LUA_OPERATOR_H
 #define RL_LUA_OPERATOR_H
 
@@ -25,7 +27,8 @@ typedef struct rl_luaop {
   rl_segment segment; /* fns lie behind the struct */
 
   lua_State *co;
-  int co_ref, lines_ref, box_ref; /* in the registry: the coroutine, the lines of its code, what a partition's iterator holds */
+  /* in the registry: the coroutine, the lines of its code, what a partition's iterator holds */
+  int co_ref, lines_ref, box_ref;
   bool started, done;
   rl_error error; /* why it failed; code RL_OK while all is well */
 
@@ -40,14 +43,17 @@ typedef struct rl_luaop {
   rl_buf scratch, text;
 } rl_luaop;
 
-/* Makes the operator. On the stack: the generated function below, the table of its lines on top; both are popped. Protected call needed: when it
- * raises, nothing has been made. rl_luaop_feed must follow. */
+/* Makes the operator. On the stack: the generated function below, the table of its lines on top; both are popped.
+ * Protected call needed: when it raises, nothing has been made. rl_luaop_feed must follow. */
 rl_luaop *rl_luaop_new(rl_worker *w, const rl_task *task, const rl_segment *s);
 void rl_luaop_feed(rl_luaop *op, rl_pull **inputs, size_t n); /* takes them over (the array is copied) */
 
 /* The next record of the input; false at its end. Raises. */
 bool rl_luaop_refill(lua_State *L, rl_luaop *op);
-static inline bool rl_luaop_advance(lua_State *L, rl_luaop *op) { return ++op->row < op->nrows || rl_luaop_refill(L, op); }
+static inline bool rl_luaop_advance(lua_State *L, rl_luaop *op) 
+{
+  return ++op->row < op->nrows || rl_luaop_refill(L, op);
+}
 
 /* Keeps the thread's current error as the operator's and leaves the generated function. */
 int rl_luaop_raise(lua_State *L, rl_luaop *op);

@@ -15,7 +15,9 @@ static bool scalar(lua_State *L, int index, rl_value *v)
   switch (lua_type(L, index)) {
     case LUA_TNIL: *v = rl_nil(); return true;
     case LUA_TBOOLEAN: *v = rl_bool(lua_toboolean(L, index)); return true;
-    case LUA_TNUMBER: *v = lua_isinteger(L, index) ? rl_int(lua_tointeger(L, index)) : rl_float(lua_tonumber(L, index)); return true;
+    case LUA_TNUMBER:
+      *v = lua_isinteger(L, index) ? rl_int(lua_tointeger(L, index)) : rl_float(lua_tonumber(L, index));
+      return true;
     case LUA_TSTRING:
       s = lua_tolstring(L, index, &n);
       *v = rl_str(s, n);

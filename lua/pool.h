@@ -1,7 +1,8 @@
 /* Small blocks for one Lua state: free lists by size over slabs, one owner, no locks. Large blocks go to the system.
  *
- * A state allocates and frees little else than strings, tables and closures of a few dozen bytes, on a thread of its own: this is about a fifth
- * quicker in a word count than malloc, which has to think of other threads. Slabs go back when the pool is cleared. */
+ * A state allocates and frees little else than strings, tables and closures of a few dozen bytes, on a thread of its
+ * own: this is about a fifth quicker in a word count than malloc, which has to think of other threads. Slabs go back
+ * when the pool is cleared. */
 #ifndef RL_LUA_POOL_H
 #define RL_LUA_POOL_H
 

@@ -14,6 +14,7 @@
 
 #define STOP_MS 10000     /* what a stop waits before it interrupts */
 #define INTERRUPT_MS 2000 /* and then, before it leaves the thread behind */
+#define RELAUNCH_MS 10    /* before one that stopped itself is made anew, so that it cannot keep a core busy */
 
 /* --- making and deleting ------------------------------------------------------------------------------------------ */
 
@@ -230,7 +231,7 @@ static void one_run(rl_lua_receiver *r)
     drop_worker(r);
   else if (r->end == RL_RUN_AGAIN)
     drop_self(r);
-  if (r->end == RL_RUN_RESTART) pause_for(r, r->delay_ms);
+  if (r->end != RL_RUN_ON) pause_for(r, r->end == RL_RUN_RESTART ? r->delay_ms : RELAUNCH_MS);
 }
 
 static void *live(void *self)

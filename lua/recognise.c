@@ -68,7 +68,7 @@ static const char *get(const machine *m, unsigned reg)
   return m->reg[reg].text;
 }
 
-/* Constants ------------------------------------------------------------------------------------------------------------- */
+/* Constants -------------------------------------------------------------------------------------------------------- */
 
 static char *quoted(const char *s, size_t n)
 {
@@ -82,9 +82,13 @@ static char *quoted(const char *s, size_t n)
   return text;
 }
 
+/* Exact, and without a decimal point, which the locale may have its own idea of: 0.75 is 0x18000000000000p-53. */
 static char *float_text(double f)
 {
-  return isfinite(f) ? rl_format("%a", f) : NULL;
+  if (!isfinite(f)) return NULL;
+  int exponent;
+  double fraction = frexp(fabs(f), &exponent);
+  return rl_format("%s0x%" PRIx64 "p%d", signbit(f) ? "-" : "", (uint64_t)ldexp(fraction, 53), exponent - 53);
 }
 
 /* Negative numbers need no parentheses here: every operand gets them from the code generator or from `binary`. */
@@ -108,7 +112,7 @@ static bool load_constant(machine *m, unsigned reg, char *text)
   return set(m, reg, text, true);
 }
 
-/* Operators ------------------------------------------------------------------------------------------------------------- */
+/* Operators -------------------------------------------------------------------------------------------------------- */
 
 static const char *const arithmetic[] = {"+", "-", "*", "%", "^", "/", "//", "&", "|", "~", "<<", ">>"};
 
@@ -169,15 +173,18 @@ static bool field(machine *m, uint32_t i)
 {
   const char *table = get(m, b_of(i));
   char *key = NULL;
-  if (op_of(i) == OP_GETI) key = rl_format("%u", c_of(i));
-  else if (op_of(i) == OP_GETTABLE) key = rl_strdup(get(m, c_of(i)));
-  else key = constant_text(m, c_of(i));
+  if (op_of(i) == OP_GETI)
+    key = rl_format("%u", c_of(i));
+  else if (op_of(i) == OP_GETTABLE)
+    key = rl_strdup(get(m, c_of(i)));
+  else
+    key = constant_text(m, c_of(i));
   bool ok = set(m, a_of(i), table && key ? rl_format("(%s)[%s]", table, key) : NULL, false);
   rl_free(key);
   return ok;
 }
 
-/* Comparisons ----------------------------------------------------------------------------------------------------------- */
+/* Comparisons ------------------------------------------------------------------------------------------------------ */
 
 static char *compared(const machine *m, uint32_t i)
 {
@@ -202,9 +209,8 @@ static char *compared(const machine *m, uint32_t i)
 static bool comparison(machine *m, uint32_t i)
 {
   const uint32_t *next = m->p->code + m->pc;
-  if (m->pc + 3 > m->p->ncode || op_of(next[0]) != OP_JMP || jump_of(next[0]) != 1 || op_of(next[1]) != OP_LFALSESKIP || op_of(next[2]) != OP_LOADTRUE ||
-      a_of(next[1]) != a_of(next[2]))
-    return false;
+  if (m->pc + 3 > m->p->ncode || op_of(next[0]) != OP_JMP || jump_of(next[0]) != 1) return false;
+  if (op_of(next[1]) != OP_LFALSESKIP || op_of(next[2]) != OP_LOADTRUE || a_of(next[1]) != a_of(next[2])) return false;
   m->pc += 3;
   char *text = compared(m, i);
   if (text && !k_of(i)) {
@@ -215,7 +221,7 @@ static bool comparison(machine *m, uint32_t i)
   return set(m, a_of(next[1]), text, true);
 }
 
-/* Running --------------------------------------------------------------------------------------------------------------- */
+/* Running ---------------------------------------------------------------------------------------------------------- */
 
 static bool finish(machine *m, unsigned first, unsigned n)
 {
@@ -282,7 +288,8 @@ static void free_machine(machine *m)
   rl_free(m);
 }
 
-/* text:gmatch("pattern"): look the method up, load the constant, tail call. A capture would give other values than the match. */
+/* text:gmatch("pattern"): look the method up, load the constant, tail call. A capture would give other values than
+ * the match. */
 static const rl_constant *gmatch_pattern(const rl_proto *p)
 {
   const uint32_t *c = p->code;
@@ -296,7 +303,7 @@ static const rl_constant *gmatch_pattern(const rl_proto *p)
   return pattern;
 }
 
-/* Telling --------------------------------------------------------------------------------------------------------------- */
+/* Telling ---------------------------------------------------------------------------------------------------------- */
 
 /* What was found out, kept where a Lua error cannot lose it. */
 typedef struct findings {

@@ -102,10 +102,36 @@ static rl_status convert(records *r, rl_status (*row)(records *, const rl_chunk 
 static rl_status pack(records *r, rl_chunk **out) { return convert(r, pack_row, out); }
 static rl_status unpack(records *r, rl_chunk **out) { return convert(r, unpack_row, out); }
 
+/* Of records behind a tag, those with this one, without it. A chunk that has none is passed over. */
+static rl_status pick(records *r, bool tag, rl_chunk **out)
+{
+  rl_value fields[RL_MAX_FIELDS];
+  rl_chunk *c;
+  *out = NULL;
+  while (!*out) {
+    rl_status st = rl_pull_next(r->input, &c);
+    if (st != RL_OK || !c) return st;
+    for (uint32_t row = 0; st == RL_OK && row < c->n; row++) {
+      if (rl_chunk_get(c, 0, row).b != tag) continue;
+      uint32_t n = rl_chunk_arity(c, row);
+      for (uint32_t col = 1; col < n; col++) fields[col - 1] = rl_chunk_get(c, col, row);
+      st = rl_builder_add(r->builder, fields, n - 1);
+    }
+    rl_chunk_unref(c);
+    if (st != RL_OK) return in_the_name_of(r, st);
+    *out = rl_builder_finish(r->builder);
+  }
+  return RL_OK;
+}
+
+static rl_status passed(records *r, rl_chunk **out) { return pick(r, true, out); }
+static rl_status diverted(records *r, rl_chunk **out) { return pick(r, false, out); }
+
 static const struct {
   const char *kind;
   advance *next;
-} kinds[] = {{"take", take}, {"countRecords", count}, {"pack", pack}, {"unpack", unpack}};
+} kinds[] = {{"take", take}, {"countRecords", count}, {"pack", pack}, {"unpack", unpack},
+             {"passed", passed}, {"diverted", diverted}};
 
 static advance *find(const char *kind)
 {
@@ -139,7 +165,11 @@ bool rl_records_is(const char *kind)
 rl_pull *rl_records_open(const rl_step *step, rl_pull *input)
 {
   records *r = RL_NEW(records);
-  *r = (records){.pull = {&records_class}, .input = input, .next = find(step->kind), .step = step, .builder = rl_builder_new()};
+  r->pull.cls = &records_class;
+  r->input = input;
+  r->next = find(step->kind);
+  r->step = step;
+  r->builder = rl_builder_new();
   if (r->next == take) r->left = step->param;
   return &r->pull;
 }

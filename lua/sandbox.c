@@ -1,4 +1,5 @@
-/* What a worker's state offers: the standard libraries without what would touch the process or blind the engine, in read-only tables. */
+/* What a worker's state offers: the standard libraries without what would touch the process or blind the engine, in
+ * read-only tables. */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 #include "capture.h"
 #include "worker_impl.h"
 
-/* Closed functions -------------------------------------------------------------------------------------------------------- */
+/* Closed functions ------------------------------------------------------------------------------------------------- */
 
 static int closed(lua_State *L)
 {
@@ -34,7 +35,8 @@ static int needs_argument(lua_State *L)
 static int no_stdin(lua_State *L)
 {
   const char *key = lua_tostring(L, 2);
-  if (key && strcmp(key, "stdin") == 0) return luaL_error(L, "io.stdin is closed in functions that run in workers: the script owns it");
+  if (key && strcmp(key, "stdin") == 0)
+    return luaL_error(L, "io.stdin is closed in functions that run in workers: the script owns it");
   lua_pushnil(L);
   return 1;
 }
@@ -63,7 +65,8 @@ static int collect(lua_State *L)
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     return lua_gettop(L);
   }
-  return luaL_error(L, "collectgarbage('%s') is closed in functions that run in workers: the engine tunes their states", option);
+  return luaL_error(L, "collectgarbage('%s') is closed in functions that run in workers: the engine tunes their states",
+                    option);
 }
 
 /* Without the function itself: frames of the engine's are not for calling. */
@@ -111,7 +114,7 @@ static int guarded_xpcall(lua_State *L)
   return results(L, LUA_OK, 0);
 }
 
-/* Coroutines: as in the standard library, and the running one is published ------------------------------------------------ */
+/* Coroutines: as in the standard library, and the running one is published ----------------------------------------- */
 
 static lua_State *main_thread(lua_State *L)
 {
@@ -251,7 +254,7 @@ static void replace_coroutines(lua_State *L)
   lua_pop(L, 1);
 }
 
-/* Putting it together ------------------------------------------------------------------------------------------------------- */
+/* Putting it together ---------------------------------------------------------------------------------------------- */
 
 static void close_function(lua_State *L, const char *library, const char *name, const char *why)
 {
@@ -338,7 +341,8 @@ void rl_sandbox_functions(lua_State *L)
 
 static int refuse_write(lua_State *L)
 {
-  return luaL_error(L, "the standard library's '%s' cannot be changed in functions that run in workers", lua_tostring(L, lua_upvalueindex(1)));
+  return luaL_error(L, "the standard library's '%s' cannot be changed in functions that run in workers",
+                    lua_tostring(L, lua_upvalueindex(1)));
 }
 
 static int pairs_of_original(lua_State *L)
@@ -375,7 +379,8 @@ static void freeze(lua_State *L, const char *name)
 
 void rl_sandbox_freeze(lua_State *L)
 {
-  static const char *const libraries[] = {"coroutine", "debug", "io", "math", "os", "package", "string", "table", "utf8"};
+  static const char *const libraries[] = {"coroutine", "debug", "io", "math", "os", "package", "string", "table",
+                                          "utf8"};
   for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) freeze(L, libraries[i]);
   lua_pushliteral(L, "");
   if (lua_getmetatable(L, -1)) {

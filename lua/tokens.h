@@ -1,5 +1,6 @@
-/* Maximal runs of bytes of one class: what string.gmatch gives for a pattern of one character class and `+`, like "%S+" or "[^,]+".
- * A class is a table of 256 bytes, not 0 where the byte belongs to it (made by the code generator, with string.match itself). */
+/* Maximal runs of bytes of one class: what string.gmatch gives for a pattern of one character class and `+`, like
+ * "%S+" or "[^,]+". A class is a table of 256 bytes, not 0 where the byte belongs to it (made by the code generator,
+ * with string.match itself). */
 #ifndef RL_LUA_TOKENS_H
 #define RL_LUA_TOKENS_H
 

@@ -6,15 +6,17 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "capture.h"
+#include "shared.h"
 #include "values.h"
 
 #define IMAGES_KEPT 32
 
 static char images_key, once_key, seed_key;
 
-/* Memory ---------------------------------------------------------------------------------------------------------------- */
+/* Memory ----------------------------------------------------------------------------------------------------------- */
 
-/* When it is refused memory, Lua collects its garbage and asks again. A second refusal is final: no pcall of the user's may go on after it. */
+/* When it is refused memory, Lua collects its garbage and asks again. A second refusal is final: no pcall of the
+ * user's may go on after it. */
 static void *refuse(rl_worker *w)
 {
   if (w->refused && w->task) rl_worker_interrupt(w, RL_ENOMEM);
@@ -35,7 +37,7 @@ static void *allocate(void *user, void *p, size_t old_size, size_t size)
   return moved;
 }
 
-/* Interrupts ------------------------------------------------------------------------------------------------------------ */
+/* Interrupts ------------------------------------------------------------------------------------------------------- */
 
 const char rl_raised = 0;
 
@@ -97,7 +99,7 @@ int rl_worker_reset(rl_worker *w, lua_State *co)
   return status;
 }
 
-/* Caches ---------------------------------------------------------------------------------------------------------------- */
+/* Caches ----------------------------------------------------------------------------------------------------------- */
 
 /* A cache is { young, old, count of young }. When young is full it becomes old, and the old one goes. */
 enum { YOUNG = 1, OLD, COUNT };
@@ -179,7 +181,7 @@ void rl_worker_push_image(rl_worker *w, rl_image *img)
   rl_recent_put(L, &images_key, IMAGES_KEPT);
 }
 
-/* The state ------------------------------------------------------------------------------------------------------------- */
+/* The state -------------------------------------------------------------------------------------------------------- */
 
 int rl_lua_once(lua_State *L)
 {
@@ -198,7 +200,8 @@ int rl_lua_once(lua_State *L)
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
   lua_call(L, 0, 1);
-  if (lua_isnil(L, -1)) return luaL_error(L, "the function given to rille.once for '%s' returned nil", lua_tostring(L, 1));
+  if (lua_isnil(L, -1))
+    return luaL_error(L, "the function given to rille.once for '%s' returned nil", lua_tostring(L, 1));
   lua_pushvalue(L, -1);
   lua_insert(L, 4);
   lua_rawset(L, 3);
@@ -207,11 +210,14 @@ int rl_lua_once(lua_State *L)
 
 static int not_in_workers(lua_State *L)
 {
-  return luaL_error(L, "rille.%s is not there in functions that run in workers; use it in the script itself, or in foreachRDD and transform",
+  return luaL_error(L,
+                    "rille.%s is not there in functions that run in workers; use it in the script itself, or in "
+                    "foreachRDD and transform",
                     luaL_tolstring(L, 2, NULL));
 }
 
-/* The part of `require "rille"` that makes sense in a worker. The primitives under it are not to be opened here: they are the driver's. */
+/* The part of `require "rille"` that makes sense in a worker. The primitives under it are not to be opened here:
+ * they are the driver's. */
 static void open_module(lua_State *L)
 {
   lua_createtable(L, 0, 3);
@@ -266,6 +272,8 @@ static int set_up(lua_State *L)
   rl_sandbox_functions(L);
   rl_capture_prepare(L);
   rl_values_prepare(L);
+  rl_broadcast_prepare(L);
+  rl_accumulator_prepare_worker(L);
   open_module(L);
   rl_sandbox_freeze(L);
   rl_luafn_prepare(L);
@@ -298,7 +306,8 @@ static rl_status make_state(rl_worker *w)
   lua_pushcfunction(w->L, set_up);
   lua_pushlightuserdata(w->L, w);
   if (lua_pcall(w->L, 1, 0, 0) == LUA_OK) return RL_OK;
-  rl_status st = rl_fail(RL_ENOMEM, "cannot make a worker's Lua state: %s; give it more with rille.task.maxMemory", lua_tostring(w->L, -1));
+  rl_status st = rl_fail(RL_ENOMEM, "cannot make a worker's Lua state: %s; give it more with rille.task.maxMemory",
+                         lua_tostring(w->L, -1));
   close_state(w);
   return st;
 }
@@ -318,6 +327,7 @@ void rl_worker_delete(rl_worker *w)
   if (w->L) close_state(w);
   rl_buf_free(&w->trace);
   rl_buf_free(&w->where);
+  rl_buf_free(&w->bad.samples);
   rl_free(w);
 }
 
@@ -326,7 +336,7 @@ lua_State *rl_worker_state(rl_worker *w)
   return w->L;
 }
 
-/* Hooks ----------------------------------------------------------------------------------------------------------------- */
+/* Hooks ------------------------------------------------------------------------------------------------------------ */
 
 static void *hook_start(void *user, uint32_t index)
 {
@@ -357,19 +367,26 @@ static void hook_begin(void *user, void *local, const rl_task *task)
   rl_worker *w = local;
   w->interrupted = 0;
   w->task = task;
+  w->attempts++;
+  rl_badness_begin(w);
   if (!w->L && make_state(w) != RL_OK) return; /* opening the task's functions reports it */
   lua_sethook(w->L, NULL, 0, 0);
   seed_random(w->L, task->seed);
+  rl_broadcast_sweep(w->L, &w->epoch);
 }
 
-static void hook_end(void *user, void *local, const rl_task *task, rl_status status)
+static rl_status hook_end(void *user, void *local, const rl_task *task, rl_status status)
 {
   (void)user;
-  (void)task;
   rl_worker *w = local;
   w->task = NULL;
   w->interrupted = 0;
   if (w->L && (status == RL_ENOMEM || w->exhausted)) close_state(w);
+  if (!w->L) return status;
+  if (status == RL_OK) status = rl_accumulator_report(w->L, task->updates);
+  if (status == RL_OK) rl_badness_report(w, task);
+  rl_accumulator_forget(w->L);
+  return status;
 }
 
 static void hook_interrupt(void *user, void *local, rl_status why)

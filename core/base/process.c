@@ -25,7 +25,7 @@ struct rl_process {
   char *command; /* for messages */
 };
 
-/* Starting ----------------------------------------------------------------------------------------------------------- */
+/* Starting --------------------------------------------------------------------------------------------------------- */
 
 static char *command_text(const char *const *argv)
 {
@@ -66,8 +66,8 @@ static int set_attributes(posix_spawnattr_t *attr)
   int err = posix_spawnattr_setsigmask(attr, &none);
   if (!err) err = posix_spawnattr_setsigdefault(attr, &all);
   if (!err) err = posix_spawnattr_setpgroup(attr, 0);
-  if (!err) err = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  return err;
+  if (err) return err;
+  return posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 }
 
 static int spawn(rl_process *p, const char *const *argv, char **env, int child_in, int child_out)
@@ -95,8 +95,8 @@ static void close_end(int *fd)
   *fd = -1;
 }
 
-/* A pipe whose ends are no standard descriptors, which would get lost when the child's are put in place. `ours`: the end
- * that does not block. */
+/* A pipe whose ends are no standard descriptors, which would get lost when the child's are put in place. `ours`: the
+ * end that does not block. */
 static rl_status make_pipe(int ends[2], int ours)
 {
   ends[0] = ends[1] = -1;
@@ -115,7 +115,8 @@ static rl_status make_pipe(int ends[2], int ours)
   return RL_EIO;
 }
 
-rl_status rl_process_start(const char *const *argv, const char *const *env, const atomic_bool *cancelled, rl_process **out)
+rl_status rl_process_start(const char *const *argv, const char *const *env, const atomic_bool *cancelled,
+                           rl_process **out)
 {
   int in[2] = {-1, -1}, from[2] = {-1, -1};
   rl_status st = make_pipe(in, 1);
@@ -142,7 +143,7 @@ rl_status rl_process_start(const char *const *argv, const char *const *env, cons
   return st;
 }
 
-/* Moving bytes ------------------------------------------------------------------------------------------------------- */
+/* Moving bytes ----------------------------------------------------------------------------------------------------- */
 
 static rl_status check_cancelled(const rl_process *p)
 {
@@ -210,11 +211,12 @@ rl_status rl_process_move(rl_process *p, rl_process_io *io)
 
 void rl_process_end_input(rl_process *p) { close_end(&p->in); }
 
-/* Ending ------------------------------------------------------------------------------------------------------------- */
+/* Ending ----------------------------------------------------------------------------------------------------------- */
 
 static rl_status judge(const rl_process *p, int status)
 {
-  if (WIFSIGNALED(status)) return rl_fail(RL_EUSER, "'%s' was ended by signal %d (%s)", p->command, WTERMSIG(status), strsignal(WTERMSIG(status)));
+  int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (by) return rl_fail(RL_EUSER, "'%s' was ended by signal %d (%s)", p->command, by, strsignal(by));
   int code = WEXITSTATUS(status);
   return code == 0 ? RL_OK : rl_fail(RL_EUSER, "'%s' ended with status %d", p->command, code);
 }

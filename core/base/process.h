@@ -14,9 +14,10 @@
 
 typedef struct rl_process rl_process;
 
-/* Runs argv[0], looked up in PATH, with argv (ends with NULL). `env`: "NAME=value" that replace what is there (ends with
- * NULL; may be NULL). `cancelled` (may be NULL) makes what waits end with RL_ECANCELLED. */
-rl_status rl_process_start(const char *const *argv, const char *const *env, const atomic_bool *cancelled, rl_process **out);
+/* Runs argv[0], looked up in PATH, with argv (ends with NULL). `env`: "NAME=value" that replace what is there (ends
+ * with NULL; may be NULL). `cancelled` (may be NULL) makes what waits end with RL_ECANCELLED. */
+rl_status rl_process_start(const char *const *argv, const char *const *env, const atomic_bool *cancelled,
+                           rl_process **out);
 
 /* What is to be moved, and what was. */
 typedef struct rl_process_io {
@@ -27,8 +28,8 @@ typedef struct rl_process_io {
   bool ended; /* the process closed its output, and all of it was read */
 } rl_process_io;
 
-/* Waits until something can be moved, either way, and moves it. With room > 0 neither side can block the other. A process
- * that reads no more has all its input dropped. */
+/* Waits until something can be moved, either way, and moves it. With room > 0 neither side can block the other. A
+ * process that reads no more has all its input dropped. */
 rl_status rl_process_move(rl_process *p, rl_process_io *io);
 void rl_process_end_input(rl_process *p);
 

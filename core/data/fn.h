@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/status.h"
 #include "data/chunk.h"
 
@@ -27,6 +28,7 @@ typedef struct rl_task {
   uint64_t seed;               /* from (operator, batch time, partition): the same for every attempt */
   void *local;                 /* what the context's rl_worker_hooks made for this worker (the Lua worker state) */
   atomic_bool *cancelled;      /* set from outside: stop soon with RL_ECANCELLED */
+  rl_buf *updates;             /* what this attempt adds to the context's updates, if it succeeds (run/context.h) */
 } rl_task;
 
 /* An operator. Subclass by putting it first in a larger struct. */

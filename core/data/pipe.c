@@ -61,7 +61,8 @@ static rl_status make_room(pipe_pull *p)
 {
   if (p->piece && p->piece->n < p->piece->cap) return RL_OK;
   size_t rest = p->piece ? p->piece->n - p->whole : 0;
-  if (rest > RL_CODEC_MAX_BYTES) return rl_fail(RL_ELIMIT, "a line of output is longer than %llu bytes", (unsigned long long)RL_CODEC_MAX_BYTES);
+  if (rest > RL_CODEC_MAX_BYTES)
+    return in_the_name_of(p, rl_fail(RL_ELIMIT, "a line of output is longer than %d MiB", (int)(RL_CODEC_MAX_BYTES >> 20)));
   rl_bytes *next = rl_bytes_new(rest < PIECE_BYTES / 2 ? PIECE_BYTES : rest * 2);
   if (!next) return RL_ENOMEM;
   if (rest > 0) memcpy(next->data, p->piece->data + p->whole, rest);
@@ -120,7 +121,7 @@ static void pipe_close(rl_pull *self)
 
 static const rl_pull_class pull_class = {pipe_next, pipe_close};
 
-/* The function -------------------------------------------------------------------------------------------------------- */
+/* The function ----------------------------------------------------------------------------------------------------- */
 
 static rl_status open_one(rl_fn *fn, const rl_task *task, rl_pull *input, rl_pull **out)
 {
@@ -129,7 +130,8 @@ static rl_status open_one(rl_fn *fn, const rl_task *task, rl_pull *input, rl_pul
   p->base.cls = &pull_class;
   p->in = input;
   p->fn = rl_fn_ref(fn);
-  rl_status st = rl_process_start((const char *const *)f->argv, (const char *const *)f->env, task->cancelled, &p->process);
+  const char *const *argv = (const char *const *)f->argv, *const *env = (const char *const *)f->env;
+  rl_status st = rl_process_start(argv, env, task->cancelled, &p->process);
   if (!st) {
     *out = &p->base;
     return RL_OK;
@@ -139,7 +141,8 @@ static rl_status open_one(rl_fn *fn, const rl_task *task, rl_pull *input, rl_pul
   return st;
 }
 
-static rl_status pipe_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs, rl_pull **out)
+static rl_status pipe_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
+                           rl_pull **out)
 {
   rl_pull *p = ninputs == 1 ? inputs[0] : rl_pull_concat(inputs, ninputs);
   rl_status st = RL_OK;

@@ -100,7 +100,7 @@ static rl_status open_zip(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **
   rl_pull *inputs[RL_MAX_FIELDS];
   for (uint32_t i = 0; i < r->nparents; i++) parts[i] = (part_ref){r->parents[i], p};
   rl_status st = open_together(parts, r->nparents, task, inputs);
-  if (!st) *out = rl_pull_zip(inputs, r->nparents, r->op->uneven, r->label, p);
+  if (!st) *out = rl_pull_zip(inputs, r->nparents, r->op->uneven, r->op, p);
   return st;
 }
 
@@ -110,7 +110,7 @@ static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task, rl_p
   const part_ref parts[2] = {{r->parents[0], p / m}, {r->parents[1], p % m}};
   rl_pull *inputs[2];
   rl_status st = open_together(parts, 2, task, inputs);
-  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->label);
+  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->op);
   return st;
 }
 

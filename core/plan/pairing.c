@@ -36,17 +36,17 @@ static void cursor_close(cursor *c)
   rl_buf_free(&c->scratch);
 }
 
-static rl_status in_the_name_of(const char *label, rl_status st)
+static rl_status in_the_name_of(const rl_op *op, rl_status st)
 {
-  rl_error_prefix("%s: ", label);
+  rl_error_prefix("%s%s%s: ", op->site ? op->site : "", op->site ? ": " : "", op->name);
   return st;
 }
 
-/* zip ---------------------------------------------------------------------------------------------------------------- */
+/* zip -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct zip {
   rl_pull base;
-  const char *label;
+  const rl_op *op;
   uint32_t partition, n;
   bool uneven;
   uint64_t rows;
@@ -56,8 +56,9 @@ typedef struct zip {
 
 static rl_status differ(const zip *z)
 {
-  return rl_fail(RL_EINVAL, "%s: partition %" PRIu32 " of one RDD has %" PRIu64 " records and that of another more; zipPartitions can deal with that", z->label,
-                 z->partition, z->rows);
+  rl_fail(RL_EINVAL, "partition %" PRIu32 " of one RDD has %" PRIu64 " records and that of another more; zipPartitions "
+          "can deal with that", z->partition, z->rows);
+  return in_the_name_of(z->op, RL_EINVAL);
 }
 
 /* All inputs one record on; *left: how many still have one. */
@@ -80,7 +81,7 @@ static rl_status add_row(zip *z)
   for (uint32_t i = 0; i < z->n; i++, at++) {
     fields[at] = rl_nil();
     rl_status st = z->inputs[i].ended ? RL_OK : current(&z->inputs[i], &fields[at]);
-    if (st) return in_the_name_of(z->label, st);
+    if (st) return in_the_name_of(z->op, st);
   }
   z->rows++;
   return rl_builder_add(z->builder, fields, at);
@@ -113,11 +114,11 @@ static void zip_close(rl_pull *self)
 
 static const rl_pull_class zip_class = {zip_next, zip_close};
 
-rl_pull *rl_pull_zip(rl_pull *const *inputs, uint32_t n, bool uneven, const char *label, uint32_t partition)
+rl_pull *rl_pull_zip(rl_pull *const *inputs, uint32_t n, bool uneven, const rl_op *op, uint32_t partition)
 {
   zip *z = rl_alloc(sizeof *z + n * sizeof(cursor));
   z->base.cls = &zip_class;
-  z->label = label;
+  z->op = op;
   z->partition = partition;
   z->n = n;
   z->uneven = uneven;
@@ -126,11 +127,11 @@ rl_pull *rl_pull_zip(rl_pull *const *inputs, uint32_t n, bool uneven, const char
   return &z->base;
 }
 
-/* cartesian ---------------------------------------------------------------------------------------------------------- */
+/* cartesian -------------------------------------------------------------------------------------------------------- */
 
 typedef struct product {
   rl_pull base;
-  const char *label;
+  const rl_op *op;
   cursor left;
   rl_pull *right_in; /* NULL once it is read */
   rl_chunks right;
@@ -170,7 +171,7 @@ static rl_status combine(product *p)
   const rl_chunk *c = p->right.v[p->chunk];
   rl_status st = current(&p->left, &fields[0]);
   if (!st) st = rl_record_pack(c, p->row, &p->scratch, &fields[1]);
-  if (st) return in_the_name_of(p->label, st);
+  if (st) return in_the_name_of(p->op, st);
   if (++p->row == c->n) {
     p->row = 0;
     p->chunk++;
@@ -207,11 +208,11 @@ static void product_close(rl_pull *self)
 
 static const rl_pull_class product_class = {product_next, product_close};
 
-rl_pull *rl_pull_cartesian(rl_pull *left, rl_pull *right, const char *label)
+rl_pull *rl_pull_cartesian(rl_pull *left, rl_pull *right, const rl_op *op)
 {
   product *p = RL_NEW(product);
   p->base.cls = &product_class;
-  p->label = label;
+  p->op = op;
   p->left.in = left;
   p->right_in = right;
   p->builder = rl_builder_new();

@@ -19,6 +19,7 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.default.parallelism", RL_CONF_INT, "", 0, "partitions where an operation leaves them open; unset: the number of workers"},
   {"rille.log.level", RL_CONF_TEXT, "warn", 0, "debug, info, warn, error or off"},
   {"rille.task.maxFailures", RL_CONF_INT, "4", 0, "attempts of a task before its job fails"},
+  {"rille.task.maxBadRecords", RL_CONF_INT, "0", 0, "records of a task whose function raises that are left out; 0: the first fails it"},
   {"rille.task.maxMemory", RL_CONF_SIZE, "512m", 0, "what a worker's Lua state may hold; 0: no limit"},
   {"rille.task.maxSeconds", RL_CONF_DURATION, "60", 1000, "how long one attempt of a task may run; 0: no limit"},
   {"rille.streaming.clock", RL_CONF_TEXT, "system", 0, "system or manual"},
@@ -188,6 +189,10 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
     return rl_fail(RL_EINVAL, "rille.streaming.clock is '%s'; it must be system or manual", value);
   if (strcmp(k->name, "rille.log.level") == 0 && !rl_log_parse_level(value, &level))
     return rl_fail(RL_EINVAL, "rille.log.level is '%s'; it must be debug, info, warn, error or off", value);
+  if (strcmp(k->name, "rille.task.maxBadRecords") == 0) {
+    if (parse_int(value, &i) && i >= 0) return RL_OK;
+    return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number from 0", k->name, value);
+  }
   if (k->type == RL_CONF_INT && (!parse_int(value, &i) || i < 1 || i > 100000))
     return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number from 1 to 100000", k->name, value);
   return RL_OK;

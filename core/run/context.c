@@ -34,6 +34,7 @@ static void destroy(rl_context *c)
     c->threads = t->next;
     rl_free(t);
   }
+  rl_buf_free(&c->updates);
   rl_driver_delete(c->driver);
   rl_conf_delete(c->conf);
   rl_free(c);

@@ -21,7 +21,8 @@ typedef struct rl_worker_hooks {
   void *(*start)(void *user, uint32_t index);                    /* on the new worker thread; the result is rl_task.local */
   void (*stop)(void *user, void *local);                         /* on the worker thread, before it ends */
   void (*begin)(void *user, void *local, const rl_task *task);   /* before a task attempt */
-  void (*end)(void *user, void *local, const rl_task *task, rl_status status); /* after it; the task's error is the thread's current error */
+  /* After it; the task's error is the thread's current error. Returns `status`, or why a task that went well fails after all. */
+  rl_status (*end)(void *user, void *local, const rl_task *task, rl_status status);
   /* Makes the running task fail soon with `why`. Called in a signal handler on the worker thread: async-signal-safe, must not allocate. */
   void (*interrupt)(void *user, void *local, rl_status why);     /* RL_ETIMEOUT (over rille.task.maxSeconds) or RL_ECANCELLED */
 } rl_worker_hooks;
@@ -72,6 +73,16 @@ uint64_t rl_job_count(const rl_job *j, uint32_t i);
 uint32_t rl_job_partitions(const rl_job *j);
 void rl_context_cancel_jobs(rl_context *c); /* all that run; any thread */
 void rl_job_unref(rl_job *j); /* the submitter's reference; a job still running goes on unwatched */
+
+/* Updates: what tasks report besides records (accumulators, counts of bad records) -------------------------------------------------- */
+
+/* A task attempt appends bytes to rl_task.updates, in entries of a form that those who write and take them agree on; to core they are opaque. They count
+ * only when the attempt succeeds, so once a task, however often it is tried; a stage whose output is reused does not run, and reports nothing again.
+ * When a stage has ended (also when it failed: then those of its tasks that had succeeded), before its job has, they are here: in the order of its tasks, whichever
+ * ended first, one stage after another.
+ *
+ * Appends to `out` what came since the last call, whole entries of whole stages; any thread. Nothing is dropped: somebody takes them after every job, or they pile up. */
+void rl_context_take_updates(rl_context *c, rl_buf *out);
 
 /* Timers on the sched thread, for the parts of run/ and source/ ------------------------------------------------------------------------ */
 

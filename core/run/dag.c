@@ -159,6 +159,18 @@ static void end_exchange(rl_stage *s, bool ok)
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 
+/* In the order of the tasks, whichever ended first. */
+static void hand_over_updates(rl_context *c, rl_stage *s)
+{
+  if (!s->updates) return;
+  for (uint32_t i = 0; i < s->ntasks; i++) {
+    if (s->updates[i].n > 0) rl_buf_add(&c->updates, s->updates[i].p, s->updates[i].n);
+    rl_buf_free(&s->updates[i]);
+  }
+  rl_free(s->updates);
+  s->updates = NULL;
+}
+
 /* Ends a stage, well (error NULL) or not; what waits for it goes on or fails with the same error. Depth: stages above one another, bounded by the lineage's. */
 static void finish_stage(rl_context *c, rl_stage *s, rl_error *error) /* NOLINT(misc-no-recursion) */
 {
@@ -168,6 +180,7 @@ static void finish_stage(rl_context *c, rl_stage *s, rl_error *error) /* NOLINT(
     rl_pool_interrupt(c, s);
   }
   if (s->target) end_exchange(s, !error);
+  hand_over_updates(c, s);
   leave_parents(c, s);
   rl_stage **dependents = s->dependents;
   size_t n = s->ndependents;
@@ -190,11 +203,21 @@ static void finish_stage(rl_context *c, rl_stage *s, rl_error *error) /* NOLINT(
   rl_stage_unref(s);
 }
 
-static void keep_output(rl_stage *s, uint32_t index, rl_chunks *out, uint64_t count)
+static void keep_updates(rl_stage *s, uint32_t index, rl_buf *updates)
 {
+  if (updates->n == 0) return;
+  if (!s->updates) s->updates = rl_calloc(s->ntasks, sizeof *s->updates);
+  s->updates[index] = *updates;
+  *updates = (rl_buf){0};
+}
+
+static void keep_output(rl_stage *s, uint32_t index, rl_outcome *o)
+{
+  rl_chunks *out = o->out;
+  keep_updates(s, index, &o->updates);
   if (s->job) {
     s->job->chunks[index] = out[0];
-    s->job->counts[index] = count;
+    s->job->counts[index] = o->count;
     out[0] = (rl_chunks){0};
     return;
   }
@@ -214,16 +237,16 @@ static bool try_again(rl_context *c, rl_attempt *a, const rl_error *error)
   return true;
 }
 
-void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_chunks *out, uint64_t count, rl_error *error)
+void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o)
 {
   rl_stage *s = a->stage;
   if (!s->ended) {
-    if (error->code == RL_OK) {
-      keep_output(s, a->index, out, count);
+    if (o->error.code == RL_OK) {
+      keep_output(s, a->index, o);
       if (++s->done == s->ntasks) finish_stage(c, s, NULL);
     } else {
-      if (try_again(c, a, error)) return;
-      finish_stage(c, s, error);
+      if (try_again(c, a, &o->error)) return;
+      finish_stage(c, s, &o->error);
     }
   }
   rl_stage_unref(s);
@@ -312,6 +335,14 @@ void rl_context_cancel_jobs(rl_context *c)
 {
   pthread_mutex_lock(&c->lock);
   rl_dag_cancel_all(c);
+  pthread_mutex_unlock(&c->lock);
+}
+
+void rl_context_take_updates(rl_context *c, rl_buf *out)
+{
+  pthread_mutex_lock(&c->lock);
+  if (c->updates.n > 0) rl_buf_add(out, c->updates.p, c->updates.n);
+  rl_buf_free(&c->updates);
   pthread_mutex_unlock(&c->lock);
 }
 

@@ -29,6 +29,7 @@ typedef struct rl_stage {
   size_t nparents, parents_cap;
   struct rl_stage **dependents; /* not counted: they take themselves off when they end */
   size_t ndependents, dependents_cap;
+  rl_buf *updates; /* of the tasks that succeeded, by index; NULL while none had any */
 } rl_stage;
 
 typedef struct rl_attempt {
@@ -90,6 +91,7 @@ struct rl_context {
   uint32_t idle;
   rl_job *jobs;
   uint64_t next_stage, next_mark;
+  rl_buf updates; /* of stages that have ended, until they are taken */
   bool watching; /* the watchdog's timer is set */
   bool stopping;
 
@@ -103,7 +105,15 @@ struct rl_context {
 };
 
 /* dag.c */
-void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_chunks *out, uint64_t count, rl_error *error); /* locked; takes over out's lists and the error; frees a */
+/* What an attempt left. */
+typedef struct rl_outcome {
+  rl_chunks *out; /* rl_task_outputs lists: a map stage's exchange lists, or a result's chunks in out[0] */
+  uint64_t count;
+  rl_buf updates;
+  rl_error error; /* code RL_OK: it succeeded */
+} rl_outcome;
+
+void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o); /* locked; takes over what it keeps of the outcome; frees a */
 void rl_dag_cancel_all(rl_context *c); /* locked */
 void rl_stage_unref(rl_stage *s);      /* locked */
 
@@ -114,9 +124,9 @@ void rl_pool_add(rl_context *c, rl_attempt *a); /* locked */
 void rl_pool_interrupt(rl_context *c, const rl_stage *s); /* locked: tasks of this stage are told to stop */
 
 /* task.c */
-/* Runs one attempt: fills out[] (a map stage's exchange lists, or a result's chunks in out[0]) and *count. No lock held. */
+/* Runs one attempt: fills the outcome, but for the error, which is the thread's current one. No lock held. */
 uint32_t rl_task_outputs(const rl_stage *s);
-rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_chunks *out, uint64_t *count);
+rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcome *o);
 
 /* timers.c */
 rl_status rl_timers_start(rl_context *c);

@@ -74,6 +74,15 @@ static rl_queued_event *take(rl_event_queue *eq, size_t *dropped)
   return q;
 }
 
+static size_t count(rl_event_queue *eq)
+{
+  pthread_mutex_lock(&eq->lock);
+  size_t n = eq->n;
+  pthread_mutex_unlock(&eq->lock);
+  return n;
+}
+
+/* Those that are there now; what comes meanwhile waits for the next turn, so that a flood of events does not keep other messages waiting. */
 static void deliver(rl_message *m)
 {
   rl_event_queue *eq = (rl_event_queue *)((char *)m - offsetof(rl_event_queue, message));
@@ -81,11 +90,12 @@ static void deliver(rl_message *m)
   rl_streaming_ref(s);
   rl_queued_event *q;
   size_t dropped;
-  while ((q = take(eq, &dropped))) {
+  for (size_t n = count(eq); n > 0 && (q = take(eq, &dropped)); n--) {
     if (dropped) rl_warn("%zu events were dropped: listeners do not keep up (the queue holds %d)", dropped, RL_EVENTS_MAX);
     for (rl_listener *l = eq->listeners; l; l = l->next) l->fn(l->user, &q->event);
     free_event(q);
   }
+  if (count(eq) > 0) rl_driver_post(rl_context_driver(s->c), m);
   rl_streaming_unref(s);
 }
 
@@ -129,13 +139,7 @@ void rl_events_post(rl_streaming *s, const rl_event *e)
   rl_driver_post(rl_context_driver(s->c), &eq->message);
 }
 
-bool rl_events_empty(rl_streaming *s)
-{
-  pthread_mutex_lock(&s->events.lock);
-  bool empty = s->events.n == 0;
-  pthread_mutex_unlock(&s->events.lock);
-  return empty;
-}
+bool rl_events_empty(rl_streaming *s) { return count(&s->events) == 0; }
 
 void rl_streaming_post_receiver_event(rl_streaming *s, rl_event_kind kind, const rl_receiver_info *info)
 {

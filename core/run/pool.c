@@ -59,24 +59,23 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   arm_watchdog(c);
   pthread_mutex_unlock(&c->lock);
 
-  rl_chunks *out = rl_calloc(n, sizeof *out);
-  uint64_t count = 0;
-  rl_error error = RL_ERROR_NONE;
-  rl_status st = run ? rl_task_run(c, a, t->local, out, &count) : rl_fail(RL_ECANCELLED, "cancelled");
-  if (st) rl_error_take(&error);
+  rl_outcome o = {.out = rl_calloc(n, sizeof *o.out)};
+  rl_status st = run ? rl_task_run(c, a, t->local, &o) : rl_fail(RL_ECANCELLED, "cancelled");
+  if (st) rl_error_take(&o.error);
 
   pthread_mutex_lock(&c->lock);
   bool mine = !t->abandoned;
   t->running = NULL;
   if (mine) {
-    rl_dag_task_ended(c, a, out, count, &error);
+    rl_dag_task_ended(c, a, &o);
   } else {
     rl_stage_unref(a->stage);
     rl_free(a);
   }
-  for (uint32_t i = 0; i < n; i++) rl_chunks_clear(&out[i]); /* what nobody took over */
-  rl_free(out);
-  rl_error_clear(&error);
+  for (uint32_t i = 0; i < n; i++) rl_chunks_clear(&o.out[i]); /* what nobody took over */
+  rl_free(o.out);
+  rl_buf_free(&o.updates);
+  rl_error_clear(&o.error);
   return mine;
 }
 
@@ -149,16 +148,16 @@ static void abandon(rl_context *c, rl_thread *t)
   pthread_detach(t->thread);
   rl_warn("worker %" PRIu32 " does not come back from C code after %.1f s (%s, partition %" PRIu32 "); it is left behind and replaced", t->index, seconds,
           a->stage->rdd->label, a->partition);
-  rl_error error;
+  rl_outcome o = {0};
   rl_fail(RL_ETIMEOUT,
           "%s, partition %" PRIu32 ": stuck for %.1f s in a C function that cannot be interrupted (a pattern that backtracks without end?); the task is not tried again",
           a->stage->rdd->label, a->partition, seconds);
-  rl_error_take(&error);
+  rl_error_take(&o.error);
   rl_attempt *report = RL_NEW(rl_attempt);
   *report = *a;
   report->stage->refs++;
-  rl_dag_task_ended(c, report, NULL, 0, &error);
-  rl_error_clear(&error);
+  rl_dag_task_ended(c, report, &o);
+  rl_error_clear(&o.error);
   add_thread(c, t->index);
 }
 

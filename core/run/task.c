@@ -77,7 +77,7 @@ static rl_status run_map(const rl_rdd *target, rl_pull *in, const rl_task *task,
   return st;
 }
 
-rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_chunks *out, uint64_t *count)
+rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcome *o)
 {
   rl_stage *s = a->stage;
   rl_task task = {
@@ -90,19 +90,19 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_chunks
     .seed = rl_hash_u64(a->partition, s->seed),
     .local = local,
     .cancelled = &s->cancelled,
+    .updates = &o->updates,
   };
   if (c->hooks.begin) c->hooks.begin(c->hooks.user, local, &task);
   rl_fn *map_fn = s->target ? s->target->op->map_fn : NULL;
   rl_pull *in = NULL;
   rl_status st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
   if (!st && s->target) {
-    st = run_map(s->target, in, &task, out);
+    st = run_map(s->target, in, &task, o->out);
   } else if (!st) {
-    result r = {s->job, out, 0};
+    result r = {s->job, o->out, 0};
     st = run_through(in, &task, keep, &r);
-    *count = r.count;
+    o->count = r.count;
   }
   rl_pull_close(in);
-  if (c->hooks.end) c->hooks.end(c->hooks.user, local, &task, st);
-  return st;
+  return c->hooks.end ? c->hooks.end(c->hooks.user, local, &task, st) : st;
 }

@@ -152,16 +152,17 @@ static void zip_stands_on_shuffles(void **state)
   rl_op sort = {.kind = RL_OP_SHUFFLE, .name = "sort", .part = RL_PART_RANGE, .partitions = 2};
   rl_op down = sort;
   down.descending = true;
-  expect(applied(zip, apply(sort, integers(1, 4, 3)), apply(down, integers(1, 4, 1))), 2, "(1,4)\n(2,3)\n(3,2)\n(4,1)\n");
+  expect(applied(zip, apply(sort, integers(1, 4, 3)), apply(down, integers(1, 4, 1))), 2,
+         "(1,4)\n(2,3)\n(3,2)\n(4,1)\n");
 }
 
 static void exchanges_are_told(void **state)
 {
   (void)state;
-  rl_rdd *one = apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "partitionBy", .part = RL_PART_HASH, .partitions = 2},
-                      squares(integers(1, 4, 2)));
+  rl_op by_key = {.kind = RL_OP_SHUFFLE, .name = "partitionBy", .part = RL_PART_HASH, .partitions = 2};
+  rl_rdd *one = apply(by_key, squares(integers(1, 4, 2)));
   assert_true(rl_rdd_is_exchanged(one, 0));
-  rl_rdd *same = apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "partitionBy", .part = RL_PART_HASH, .partitions = 2}, one);
+  rl_rdd *same = apply(by_key, one);
   assert_false(rl_rdd_is_exchanged(same, 0));
   rl_rdd *pairs = applied(cartesian, same, integers(1, 1, 1));
   assert_false(rl_rdd_is_exchanged(pairs, 0));

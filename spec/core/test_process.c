@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/process.h"
@@ -64,8 +65,8 @@ static void environment_is_passed_on(void **state)
   (void)state;
   setenv("RILLE_SPEC_A", "old", 1);
   setenv("RILLE_SPEC_B", "kept", 1);
-  expect_output("echo $RILLE_SPEC_A $RILLE_SPEC_B $RILLE_SPEC_C", (const char *const[]){"RILLE_SPEC_A=new", "RILLE_SPEC_C=more", NULL}, "",
-                "new kept more\n");
+  const char *const env[] = {"RILLE_SPEC_A=new", "RILLE_SPEC_C=more", NULL};
+  expect_output("echo $RILLE_SPEC_A $RILLE_SPEC_B $RILLE_SPEC_C", env, "", "new kept more\n");
   expect_output("echo $RILLE_SPEC_A", NULL, "", "old\n");
 }
 
@@ -102,7 +103,8 @@ static void missing_command_is_named(void **state)
 {
   (void)state;
   rl_process *p = NULL;
-  assert_int_not_equal(rl_process_start((const char *const[]){"rille-no-such-command", "-x", NULL}, NULL, NULL, &p), RL_OK);
+  const char *const missing[] = {"rille-no-such-command", "-x", NULL};
+  assert_int_not_equal(rl_process_start(missing, NULL, NULL, &p), RL_OK);
   assert_non_null(strstr(rl_error_message(), "cannot run 'rille-no-such-command -x': No such file"));
   assert_null(p);
 }
@@ -167,7 +169,7 @@ static void waiting_can_be_cancelled(void **state)
   rl_process_delete(p);
 }
 
-/* Records ------------------------------------------------------------------------------------------------------------ */
+/* Records ---------------------------------------------------------------------------------------------------------- */
 
 static rl_rdd *piped(rl_rdd *r, const char *script)
 {
@@ -180,7 +182,8 @@ static void records_pass_as_lines(void **state)
   (void)state;
   rl_context *c = new_context(NULL);
   const char *const cases[][2] = {
-    {"cat", "1\n2\n3\n"}, {"wc -l | tr -d ' '", "1\n2\n"}, {"cat; printf end", "1\nend\n2\n3\nend\n"}, {"tr '\\n' '\\r'", "1\n2\n3\n"},
+    {"cat", "1\n2\n3\n"}, {"wc -l | tr -d ' '", "1\n2\n"}, {"cat; printf end", "1\nend\n2\n3\nend\n"},
+    {"tr '\\n' '\\r'", "1\n2\n3\n"},
     {"cat >/dev/null", ""},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -59,7 +59,8 @@ describe("a job under test", function()
         job:expect { "x" }
       end
       assert.matches("the job has several inputs 'socketTextStream'; say which by uid or number:\n" ..
-        "  1  'socketTextStream%(a:1%)' %(.-job.lua:3%)\n  2  'second'", failure(job.batch, job, { socketTextStream = {} }))
+        "  1  'socketTextStream%(a:1%)' %(.-job.lua:3%)\n  2  'second'",
+        failure(job.batch, job, { socketTextStream = {} }))
       assert.matches("the job has no input '3'", failure(job.batch, job, { [3] = {} }))
     end)
 
@@ -225,7 +226,8 @@ describe("a job under test", function()
   describe("the script", function()
     it("has its arguments and its neighbours", function()
       local path, arg_before = package.path, rawget(_G, "arg")
-      load_body('local a, b = ... ssc:queueStream({}):map(function(x) return x, require("near").name, a, b end):print()',
+      load_body('local a, b = ... ' ..
+        'ssc:queueStream({}):map(function(x) return x, require("near").name, a, b end):print()',
         { args = { "one", 2 } }, { ["near.lua"] = 'return { name = "near" }' })
       job:batch { { 1 } }
       job:expect { pair(1, "near", "one", "2") }
@@ -238,8 +240,8 @@ describe("a job under test", function()
     it("gets its modules anew each time", function()
       local files = { ["count.lua"] = "return { n = 0 }" }
       for _ = 1, 2 do
-        load_body('local count = require "count" count.n = count.n + 1 ssc:queueStream({}):map(function(x) return ' ..
-          "x + count.n end):print()", nil, files)
+        load_body('local count = require "count" count.n = count.n + 1 local n = count.n ' ..
+          "ssc:queueStream({}):map(function(x) return x + n end):print()", nil, files)
         job:batch { { 0 } }
         job:expect { 1 }
         job:close()
@@ -304,7 +306,8 @@ describe("a job under test", function()
     end)
 
     it("cannot wait in a coroutine of its own", function()
-      load_text(HEAD .. "ssc:queueStream({}):print() ssc:start() coroutine.wrap(function() ssc:awaitTermination() end)()")
+      load_text(HEAD .. "ssc:queueStream({}):print() ssc:start() " ..
+        "coroutine.wrap(function() ssc:awaitTermination() end)()")
       assert.matches("under test a job can wait in its script only", failure(job.batch, job))
     end)
 
@@ -329,16 +332,14 @@ describe("a job under test", function()
       first:batch()
     end
     assert.is_nil(rille.StreamingContext.getActive())
-    local first = job
     job:close()
     support.remove(directory)
-    first = load_body 'ssc:queueStream({}):print()'
-    first:batch()
-    local old = directory
+    local second, old = load_body 'ssc:queueStream({}):print()', directory
+    second:batch()
     load_body 'ssc:queueStream({}):print()'
     job:batch { { 1 } }
     job:expect { 1 }
-    assert.matches("job that was closed", failure(first.batch, first))
+    assert.matches("job that was closed", failure(second.batch, second))
     support.remove(old)
   end)
 
@@ -366,8 +367,8 @@ describe("rille.harness.difference", function()
 
   it("compares by content", function()
     local nan = 0 / 0
-    for _, same in ipairs { { 1, 1.0 }, { nan, -nan }, { { a = { 1 } }, { a = { 1 } } }, { { 1, nil, 3 }, pair(1, nil, 3) },
-                            { pair(1, 2), pair(1, 2) }, { { "k", { 1, 2 } }, pair("k", pair(1, 2)) } } do
+    for _, same in ipairs { { 1, 1.0 }, { nan, -nan }, { { a = { 1 } }, { a = { 1 } } }, { pair(1, 2), pair(1, 2) },
+                            { { 1, nil, 3 }, pair(1, nil, 3) }, { { "k", { 1, 2 } }, pair("k", pair(1, 2)) } } do
       assert.is_true(difference.same(same[1], same[2]), difference.show(same[1]))
       assert.same({}, difference.bag({ same[1] }, { same[2] }))
     end

@@ -72,7 +72,8 @@ describe("rille test", function()
   it("shows the engine's warnings with a case that failed", function()
     local got = program.run({
       ["job.lua"] = WORDCOUNT:gsub("local ssc", "local n = 0\nlocal ssc", 1):gsub("return word, 1", "n = n + 1 %0"),
-      ["job_test.lua"] = cases [[t.case("x", function(job) job:batch { lines = { "a" } } job:expect("counts", {}) end)]],
+      ["job_test.lua"] = cases [[
+        t.case("x", function(job) job:batch { lines = { "a" } } job:expect("counts", {}) end)]],
     }, "rille test")
     assert.matches("WARN  job.lua:%d+: the function given to map assigns 'n'", got.out)
     assert.equal("", got.err)
@@ -121,8 +122,8 @@ describe("rille test", function()
       t.case("good #1", function(job) job:batch() end)
       t.case("bad", function(job) job:batch() job:expect("counts", { 1 }) end)]], "rille test --tap")
     assert.equal(1, got.status)
-    assert.matches("^TAP version 13\nok 1 %- job_test.lua: good \\#1\nnot ok 2 %- job_test.lua: bad\n# job_test.lua:4: ",
-      got.out)
+    assert.matches("^TAP version 13\nok 1 %- job_test.lua: good \\#1\n" ..
+      "not ok 2 %- job_test.lua: bad\n# job_test.lua:4: ", got.out)
     assert.matches("\n#   %- 1\n", got.out)
     assert.matches("\n1%.%.2\n$", got.out)
   end)
@@ -135,8 +136,8 @@ describe("rille test", function()
     assert.matches("1 passed, 1 failed, 1 error ", got.out)
     assert.matches('<testsuite name="job_test.lua" tests="3" failures="1" errors="1" time="[%d.]+">', got.out)
     assert.matches('<testcase classname="job_test.lua" name="good" time="[%d.]+"/>', got.out)
-    assert.matches('name="a &lt; b" time="[%d.]+">\n%s+<failure message="job_test.lua:4: [^"]*">[^<]*%- &quot;&lt;&amp;',
-      got.out)
+    assert.matches('name="a &lt; b" time="[%d.]+">\n%s+<failure message="job_test.lua:4: [^"]*">', got.out)
+    assert.matches('%- &quot;&lt;&amp;&gt;\\x01&quot;', got.out)
     assert.matches('<error message="job_test.lua:5: broken">', got.out)
     assert.is_nil(got.out:find "[%z\1-\8\11-\31]")
   end)

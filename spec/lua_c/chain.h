@@ -78,7 +78,8 @@ static inline int teardown(void **state)
   return 0;
 }
 
-/* Runs a chunk named job.lua, whose first line stands behind `local rille = ...`. What it returns is all that is on the stack. */
+/* Runs a chunk named job.lua, whose first line stands behind `local rille = ...`. What it returns is all that is on
+ * the stack. */
 static inline void run_code(lua_State *L, const char *code)
 {
   rl_buf text = {0};

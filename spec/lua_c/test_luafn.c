@@ -10,8 +10,10 @@ static void test_map(void **state)
   check(f, "return { { 'map', function(w) return tuple(w, nil, 3) end } }, { 'a' }", "(a,nil,3)");
   check(f, "return { { 'map', function(w) return tuple(w) end } }, { 'a' }", "a");
   check(f, "return { { 'map', function(w) return tuple(tuple(w, 1)) end } }, { 'a' }", "(a,1)");
-  check(f, "return { { 'map', function(a, b, c) return c, b, a end } }, { tuple(1, 2, 3), tuple(4, nil, 6) }", "(3,2,1) (6,nil,4)");
-  check(f, "return { { 'map', function(...) return select('#', ...) end } }, { 1, tuple(1, 2), tuple(1, nil, nil) }", "1 2 3");
+  check(f, "return { { 'map', function(a, b, c) return c, b, a end } }, { tuple(1, 2, 3), tuple(4, nil, 6) }",
+        "(3,2,1) (6,nil,4)");
+  check(f, "return { { 'map', function(...) return select('#', ...) end } }, { 1, tuple(1, 2), tuple(1, nil, nil) }",
+        "1 2 3");
   check(f, "return { { 'map', string.upper } }, { 'a', 'b' }", "A B");
   check(f, "return { { 'map', function() return 7 end } }, { 1, 2 }", "7 7");
   check(f, "return { { 'map', function(x) return { x, k = { x } } end } }, { 1 }", "{1,k={1}}");
@@ -24,15 +26,20 @@ static void test_map(void **state)
 static void test_chains(void **state)
 {
   fixture *f = *state;
-  check(f, "return { { 'map', function(w) return w, #w end }, { 'filter', function(w, n) return n > 1 end }, { 'map', function(w, n) return n, w end } }, "
-           "{ 'a', 'bb', 'ccc' }", "(2,bb) (3,ccc)");
-  check(f, "return { { 'map', function(w) return tuple(w, 1) end }, { 'map', function(a, b) return b, a end } }, { 'x' }", "(1,x)");
-  check(f, "return { { 'map', function(w) if w == 'x' then return tuple(w, 1) end return w, 2 end }, { 'map', function(a, b) return b, a end } }, { 'x', 'y' }",
+  check(f, "return { { 'map', function(w) return w, #w end }, { 'filter', function(w, n) return n > 1 end }, { 'map', "
+        "function(w, n) return n, w end } }, "
+        "{ 'a', 'bb', 'ccc' }", "(2,bb) (3,ccc)");
+  check(f, "return { { 'map', function(w) return tuple(w, 1) end }, { 'map', function(a, b) return b, a end } }, { "
+        "'x' }", "(1,x)");
+  check(f, "return { { 'map', function(w) if w == 'x' then return tuple(w, 1) end return w, 2 end }, { 'map', "
+        "function(a, b) return b, a end } }, { 'x', 'y' }",
         "(1,x) (2,y)");
   check(f, "return { { 'map', function(w) return { w } end }, { 'map', function(t) return t[1] end } }, { 'x' }", "x");
-  check(f, "return { { 'map', function(...) return ... end }, { 'filter', function(...) return select('#', ...) == 2 end }, { 'map', function(a, ...) return ..., a end } }, "
-           "{ 'x', tuple(1, 2) }", "(2,1)");
-  check(f, "return { { 'map', function(x) return x * 2, -x end }, { 'map', function(a, b) return a - b, a .. '', 'k' end }, { 'filter', function(a) return a ~= 6 end } }, { 1, 2 }",
+  check(f, "return { { 'map', function(...) return ... end }, { 'filter', function(...) return select('#', ...) == 2 "
+        "end }, { 'map', function(a, ...) return ..., a end } }, "
+        "{ 'x', tuple(1, 2) }", "(2,1)");
+  check(f, "return { { 'map', function(x) return x * 2, -x end }, { 'map', function(a, b) return a - b, a .. '', 'k' "
+        "end }, { 'filter', function(a) return a ~= 6 end } }, { 1, 2 }",
         "(3,2,k)");
 }
 
@@ -40,9 +47,11 @@ static void test_filter(void **state)
 {
   fixture *f = *state;
   check(f, "return { { 'filter', function(x) return x % 2 == 0 end } }, { 1, 2, 3, 4 }", "2 4");
-  check(f, "return { { 'filter', function(k) return k ~= 'b' end }, { 'filter', function(_, v) return v end } }, { tuple('a', 1), tuple('b', 1), tuple('c', nil) }", "(a,1)");
+  check(f, "return { { 'filter', function(k) return k ~= 'b' end }, { 'filter', function(_, v) return v end } }, { "
+        "tuple('a', 1), tuple('b', 1), tuple('c', nil) }", "(a,1)");
   check(f, "return { { 'filter', function() return true end } }, { tuple('a', 1, nil), { 1 } }", "(a,1,nil) {1}");
-  check(f, "return { { 'filter', function(x) return x > 1 end }, { 'map', function(a, b) return b end } }, { tuple(1, 2), tuple(3, 4) }", "4");
+  check(f, "return { { 'filter', function(x) return x > 1 end }, { 'map', function(a, b) return b end } }, { tuple(1, "
+        "2), tuple(3, 4) }", "4");
 }
 
 static void test_flat_map(void **state)
@@ -52,18 +61,27 @@ static void test_flat_map(void **state)
   check(f, "return { { 'flatMap', function(l) return l:gmatch('[^,]+') end } }, { 'a,,b c', ',' }", "a b c");
   check(f, "return { { 'flatMap', function(l) return l:gmatch('%w%w') end } }, { 'abcde' }", "ab cd");
   check(f, "return { { 'flatMap', function(l) return l:gmatch('(%w)=(%w)') end } }, { 'a=1 b=2' }", "(a,1) (b,2)");
-  check(f, "return { { 'filter', function(l) return #l > 3 end }, { 'flatMap', function(l) return l:gmatch('%a+') end }, { 'map', function(w) return w, 1 end } }, { 'a b', 'c d1' }",
+  check(f, "return { { 'filter', function(l) return #l > 3 end }, { 'flatMap', function(l) return l:gmatch('%a+') end "
+        "}, { 'map', function(w) return w, 1 end } }, { 'a b', 'c d1' }",
         "(c,1) (d,1)");
-  check(f, "return { { 'map', string.upper }, { 'flatMap', function(l) return l:gmatch('%a+') end } }, { 'a b' }", "A B");
-  check(f, "return { { 'flatMap', function(x) return { x, tuple(x, 1), { x } } end } }, { 1, 2 }", "1 (1,1) {1} 2 (2,1) {2}");
+  check(f, "return { { 'map', string.upper }, { 'flatMap', function(l) return l:gmatch('%a+') end } }, { 'a b' }",
+        "A B");
+  check(f, "return { { 'flatMap', function(x) return { x, tuple(x, 1), { x } } end } }, { 1, 2 }",
+        "1 (1,1) {1} 2 (2,1) {2}");
   check(f, "return { { 'flatMap', function(x) return {} end } }, { 1 }", "");
-  check(f, "return { { 'flatMap', function(x) return { x, x * 10 } end }, { 'map', function(y) return y + 1 end } }, { 1, 2 }", "2 11 3 21");
-  check(f, "return { { 'flatMap', function(x) return { x, tuple(x, 5) } end }, { 'map', function(a, b) return b, a end, name = 'map' }, { 'filter', function() return true end } }, { }", "");
-  check(f, "return { { 'flatMap', function(x) return { tuple(x, 5), tuple(x, 6) } end }, { 'map', function(a, b) return b, a end } }, { 'k' }", "(5,k) (6,k)");
-  check(f, "return { { 'flatMap', function(n) local i = 0 return function() i = i + 1 if i <= n then return i, i * i end end end } }, { 2, 0, 1 }", "(1,1) (2,4) (1,1)");
+  check(f, "return { { 'flatMap', function(x) return { x, x * 10 } end }, { 'map', function(y) return y + 1 end } }, "
+        "{ 1, 2 }", "2 11 3 21");
+  check(f, "return { { 'flatMap', function(x) return { x, tuple(x, 5) } end }, { 'map', function(a, b) return b, a "
+        "end, name = 'map' }, { 'filter', function() return true end } }, { }", "");
+  check(f, "return { { 'flatMap', function(x) return { tuple(x, 5), tuple(x, 6) } end }, { 'map', function(a, b) "
+        "return b, a end } }, { 'k' }", "(5,k) (6,k)");
+  check(f, "return { { 'flatMap', function(n) local i = 0 return function() i = i + 1 if i <= n then return i, i * i "
+        "end end end } }, { 2, 0, 1 }", "(1,1) (2,4) (1,1)");
   check(f, "return { { 'flatMap', function(n) return ipairs { n, n } end } }, { 'a' }", "(1,a) (2,a)");
-  check(f, "return { { 'flatMap', function(n) return coroutine.wrap(function() for i = 1, n do coroutine.yield(i) end end) end } }, { 2 }", "1 2");
-  check(f, "return { { 'flatMap', function(n) return { n, n } end }, { 'flatMap', function(n) return { n, n + 1 } end } }, { 1 }", "1 2 1 2");
+  check(f, "return { { 'flatMap', function(n) return coroutine.wrap(function() for i = 1, n do coroutine.yield(i) end "
+        "end) end } }, { 2 }", "1 2");
+  check(f, "return { { 'flatMap', function(n) return { n, n } end }, { 'flatMap', function(n) return { n, n + 1 } end "
+        "} }, { 1 }", "1 2 1 2");
 }
 
 static void test_pairs(void **state)
@@ -77,8 +95,10 @@ static void test_pairs(void **state)
   check(f, "return { { 'flatMapValues', function(v) return { v, v + 1 } end } }, { tuple('a', 1) }", "(a,1) (a,2)");
   check(f, "return { { 'flatMapValues', function(v) return { tuple(v, 1) } end } }, { tuple('a', 1) }", "(a,(1,1))");
   check(f, "return { { 'flatMapValues', function(v) return ipairs { v } end } }, { tuple('a', 'x') }", "(a,(1,x))");
-  check(f, "return { { 'map', function(x) return 'x', 1 end }, { 'flatMapValues', function(v) return { v } end } }, { 1, 2 }", "(x,1) (x,1)");
-  check(f, "return { { 'keyed', function(a, b) return b end } }, { tuple('a', 1), tuple('b', 2) }", "(1,(a,1)) (2,(b,2))");
+  check(f, "return { { 'map', function(x) return 'x', 1 end }, { 'flatMapValues', function(v) return { v } end } }, { "
+        "1, 2 }", "(x,1) (x,1)");
+  check(f, "return { { 'keyed', function(a, b) return b end } }, { tuple('a', 1), tuple('b', 2) }",
+        "(1,(a,1)) (2,(b,2))");
   check(f, "return { { 'keyed', function(a) return -a end } }, { 3 }", "(-3,3)");
   check(f, "return { { 'keyed', function(a, b) return a, b end } }, { tuple('a', 1) }", "((a,1),(a,1))");
   check(f, "return { { 'keyed', function(...) return ... end }, { 'unpack' } }, { tuple('a', 1), 'z' }", "(a,1) z");
@@ -89,21 +109,27 @@ static void test_pairs(void **state)
 static void test_partitions(void **state)
 {
   fixture *f = *state;
-  check(f, "return { { 'mapPartitions', function(it) local n = 0 for _, v in it do n = n + v end return { n } end } }, { tuple('a', 1), tuple('b', 2) }", "3");
+  check(f, "return { { 'mapPartitions', function(it) local n = 0 for _, v in it do n = n + v end return { n } end } "
+        "}, { tuple('a', 1), tuple('b', 2) }", "3");
   check(f, "return { { 'mapPartitions', function(it) return { it() == nil } end } }, {}", "true");
-  check(f, "return { { 'mapPartitionsWithIndex', function(i, it) return function() local x = it() if x then return i, x end end end } }, { 'a', 'b' }", "(3,a) (3,b)");
-  check(f, "return { { 'map', function(x) return x, x end }, { 'mapPartitions', function(it) return coroutine.wrap(function() for a, b in it do coroutine.yield(a + b) end end) end }, "
-           "{ 'map', function(x) return x + 1 end } }, { 1, 2, 3 }", "3 5 7");
+  check(f, "return { { 'mapPartitionsWithIndex', function(i, it) return function() local x = it() if x then return i, "
+        "x end end end } }, { 'a', 'b' }", "(3,a) (3,b)");
+  check(f, "return { { 'map', function(x) return x, x end }, { 'mapPartitions', function(it) return "
+        "coroutine.wrap(function() for a, b in it do coroutine.yield(a + b) end end) end }, "
+        "{ 'map', function(x) return x + 1 end } }, { 1, 2, 3 }", "3 5 7");
   check(f, "return { { 'glom' } }, { 1, tuple('a', 2) }", "{1,(a,2)}");
   check(f, "return { { 'glom' } }, {}", "{}");
-  check(f, "return { { 'map', function(x) return x end }, { 'glom' }, { 'map', function(t) return #t end } }, { 1, 2 }", "2");
+  check(f, "return { { 'map', function(x) return x end }, { 'glom' }, { 'map', function(t) return #t end } }, { 1, 2 }",
+        "2");
   check(f, "return { { 'reduce', function(a, b) return a + b end } }, { 1, 2, 3 }", "6");
   check(f, "return { { 'reduce', function(a, b) return a + b end } }, {}", "");
-  check(f, "return { { 'reduce', function(a, b) return tuple(a[1] .. b[1], a[2] + b[2]) end } }, { tuple('a', 1), tuple('b', 2) }", "(ab,3)");
+  check(f, "return { { 'reduce', function(a, b) return tuple(a[1] .. b[1], a[2] + b[2]) end } }, { tuple('a', 1), "
+        "tuple('b', 2) }", "(ab,3)");
   check(f, "return { { 'reduce', math.max } }, { 1, 3, 2 }", "3");
   check(f, "return { { 'take', param = 2 } }, { 1, 2, 3, 4 }", "1 2");
   check(f, "return { { 'countRecords' } }, { 1, tuple(2, 3) }", "2");
-  check(f, "return { { 'filter', function(x) return x > 1 end }, { 'countRecords' }, { 'map', function(n) return 'n', n end } }, { 1, 2, 3 }", "(n,2)");
+  check(f, "return { { 'filter', function(x) return x > 1 end }, { 'countRecords' }, { 'map', function(n) return 'n', "
+        "n end } }, { 1, 2, 3 }", "(n,2)");
   check(f, "return { { 'foreach', function(x) end } }, { 1, 2 }", "");
   check(f, "return { { 'foreachPartition', function(it) for x in it do local _ = x + 1 end end } }, { 1, 2 }", "");
 }
@@ -111,28 +137,42 @@ static void test_partitions(void **state)
 static void test_aggregation(void **state)
 {
   fixture *f = *state;
-  const char *sum = "return { { 'combine', function(a, b) return a + b end } }, { tuple('b', 1), tuple('a', 2), tuple('b', 3) }";
+  const char *sum = "return { { 'combine', function(a, b) return a + b end } }, { tuple('b', 1), tuple('a', 2), "
+        "tuple('b', 3) }";
   check(f, sum, "(b,4) (a,2)");
-  check(f, "return { { 'combine', function(a, b) return a + b end } }, { tuple(1, 1), tuple(1.0, 2), tuple(2.0, 3), tuple(0.0, 1), tuple(-0.0, 1) }", "(1,3) (2,3) (0,2)");
-  check(f, "return { { 'combine', function(v) return { v } end, function(c, v) c[#c + 1] = v return c end } }, { tuple('a', 1), tuple('b', 2), tuple('a', 3) }", "(a,{1,3}) (b,{2})");
-  check(f, "return { { 'combine', function(a, b) return a + b end, param = 2 } }, { tuple('a', 1), tuple('b', 1), tuple('c', 1), tuple('a', 1) }", "(a,1) (b,1) (c,1) (a,1)");
-  check(f, "return { { 'combine', function(a, b) return (a or 0) + (b or 0) end } }, { tuple('a', nil), tuple('a', 2), tuple('b', nil) }", "(a,2) (b,nil)");
-  check(f, "return { { 'combine', function(a, b) return nil end } }, { tuple('a', 1), tuple('a', 2), tuple('a', 3), tuple('b', 1) }", "(a,nil) (b,1)");
-  check(f, "return { { 'aggregate', function(v) return { n = v } end, function(c, v) c.n = c.n + v return c end }, { 'mapValues', function(c) return c.n end } }, "
-           "{ tuple({ 1, x = 2.0 }, 1), tuple({ 1, x = 2 }, 2), tuple({ 1 }, 4) }", "({1,x=2},3) ({1},4)");
-  check(f, "return { { 'merge', function(a, b) return a .. b end }, { 'map', function(k, v) return v end } }, { tuple('a', 'x'), tuple('a', 'y') }", "xy");
-  check(f, "return { { 'merge', math.max } }, { tuple(tuple('a', 1), 2), tuple(tuple('a', 1.0), 3), tuple(rille.null, 1), tuple(true, 1) }", "((a,1),3) (null,1) (true,1)");
-  check(f, "return { { 'combine', function(a, b) return a end } }, { tuple('a', 1, 2), tuple('a', 3, 4) }", "(a,(1,2))");
-  check(f, "return { { 'map', function(w) return w, 1 end }, { 'combine', function(a, b) return a + b end }, { 'map', function(w, n) return n, w end }, "
-           "{ 'combine', function(a, b) return a .. b end } }, { 'a', 'b', 'c', 'a' }", "(2,a) (1,bc)");
-  check(f, "return { { 'group' } }, { tuple('a', 1), tuple('b', 2), tuple('a', 3), tuple('a', 4, 5) }", "(a,{1,3,(4,5)}) (b,{2})");
-  check(f, "return { { 'map', function(x) local k = x % 2 if k == 0 then return 'even', x end return 'odd', x, 'o' end }, { 'group' } }, { 1, 2, 3 }", "(odd,{(1,o),(3,o)}) (even,{2})");
+  check(f, "return { { 'combine', function(a, b) return a + b end } }, { tuple(1, 1), tuple(1.0, 2), tuple(2.0, 3), "
+        "tuple(0.0, 1), tuple(-0.0, 1) }", "(1,3) (2,3) (0,2)");
+  check(f, "return { { 'combine', function(v) return { v } end, function(c, v) c[#c + 1] = v return c end } }, { "
+        "tuple('a', 1), tuple('b', 2), tuple('a', 3) }", "(a,{1,3}) (b,{2})");
+  check(f, "return { { 'combine', function(a, b) return a + b end, param = 2 } }, { tuple('a', 1), tuple('b', 1), "
+        "tuple('c', 1), tuple('a', 1) }", "(a,1) (b,1) (c,1) (a,1)");
+  check(f, "return { { 'combine', function(a, b) return (a or 0) + (b or 0) end } }, { tuple('a', nil), tuple('a', "
+        "2), tuple('b', nil) }", "(a,2) (b,nil)");
+  check(f, "return { { 'combine', function(a, b) return nil end } }, { tuple('a', 1), tuple('a', 2), tuple('a', 3), "
+        "tuple('b', 1) }", "(a,nil) (b,1)");
+  check(f, "return { { 'aggregate', function(v) return { n = v } end, function(c, v) c.n = c.n + v return c end }, { "
+        "'mapValues', function(c) return c.n end } }, "
+        "{ tuple({ 1, x = 2.0 }, 1), tuple({ 1, x = 2 }, 2), tuple({ 1 }, 4) }", "({1,x=2},3) ({1},4)");
+  check(f, "return { { 'merge', function(a, b) return a .. b end }, { 'map', function(k, v) return v end } }, { "
+        "tuple('a', 'x'), tuple('a', 'y') }", "xy");
+  check(f, "return { { 'merge', math.max } }, { tuple(tuple('a', 1), 2), tuple(tuple('a', 1.0), 3), tuple(rille.null, "
+        "1), tuple(true, 1) }", "((a,1),3) (null,1) (true,1)");
+  check(f, "return { { 'combine', function(a, b) return a end } }, { tuple('a', 1, 2), tuple('a', 3, 4) }",
+        "(a,(1,2))");
+  check(f, "return { { 'map', function(w) return w, 1 end }, { 'combine', function(a, b) return a + b end }, { 'map', "
+        "function(w, n) return n, w end }, "
+        "{ 'combine', function(a, b) return a .. b end } }, { 'a', 'b', 'c', 'a' }", "(2,a) (1,bc)");
+  check(f, "return { { 'group' } }, { tuple('a', 1), tuple('b', 2), tuple('a', 3), tuple('a', 4, 5) }",
+        "(a,{1,3,(4,5)}) (b,{2})");
+  check(f, "return { { 'map', function(x) local k = x % 2 if k == 0 then return 'even', x end return 'odd', x, 'o' "
+        "end }, { 'group' } }, { 1, 2, 3 }", "(odd,{(1,o),(3,o)}) (even,{2})");
 }
 
 static void test_cogroup(void **state)
 {
   fixture *f = *state;
-  const char *inputs = "{ tuple('a', 1), tuple('b', 2), tuple('a', 3) }, { tuple('c', 'x'), tuple('a', 'y'), tuple('a', 'z') }";
+  const char *inputs = "{ tuple('a', 1), tuple('b', 2), tuple('a', 3) }, { tuple('c', 'x'), tuple('a', 'y'), "
+        "tuple('a', 'z') }";
   const struct {
     const char *step, *expected;
   } cases[] = {
@@ -141,7 +181,8 @@ static void test_cogroup(void **state)
       {", { 'joinLeft' }", "(a,1,y) (a,1,z) (a,3,y) (a,3,z) (b,2,nil)"},
       {", { 'joinRight' }", "(a,1,y) (a,1,z) (a,3,y) (a,3,z) (c,nil,x)"},
       {", { 'joinFull' }", "(a,1,y) (a,1,z) (a,3,y) (a,3,z) (b,2,nil) (c,nil,x)"},
-      {", { 'joinInner' }, { 'filter', function(k, l, r) return l == 1 end }, { 'map', function(k, l, r) return k .. l .. r end }", "a1y a1z"},
+      {", { 'joinInner' }, { 'filter', function(k, l, r) return l == 1 end }, { 'map', function(k, l, r) return k .. "
+          "l .. r end }", "a1y a1z"},
       {", { 'mapValues', function(v) return #v[1] end }", "(a,2) (b,1) (c,0)"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -149,33 +190,46 @@ static void test_cogroup(void **state)
     snprintf(code, sizeof code, "return { { 'cogroup', param = 2 }%s }, %s", cases[i].step, inputs);
     check(f, code, cases[i].expected);
   }
-  check(f, "return { { 'cogroup', param = 3 } }, { tuple(1, 'a') }, {}, { tuple(1.0, 'b'), tuple(2, 'c') }", "(1,{a},{},{b}) (2,{},{},{c})");
+  check(f, "return { { 'cogroup', param = 3 } }, { tuple(1, 'a') }, {}, { tuple(1.0, 'b'), tuple(2, 'c') }",
+        "(1,{a},{},{b}) (2,{},{},{c})");
 }
 
 /* Rows longer than a chunk, more steps than a segment, more fields than variables. */
 static void test_sizes(void **state)
 {
   fixture *f = *state;
-  assert_int_equal(run_chain(f, "local t = {} for i = 1, 10000 do t[i] = i end return { { 'flatMap', function(x) return { x, x } end }, { 'countRecords' } }, t", 4096), RL_OK);
+  assert_int_equal(run_chain(f,
+        "local t = {} for i = 1, 10000 do t[i] = i end return { { 'flatMap', function(x) return { x, x } end }, { "
+        "'countRecords' } }, t", 4096), RL_OK);
   assert_string_equal(f->text.p, "20000");
-  check(f, "local s = {} for i = 1, 39 do s[i] = { 'map', function(x) local y = x + 1 return y end } end return s, { 0 }", "39");
-  check(f, "local s = {} for i = 1, 39 do s[i] = { 'filter', function(x) return x > 0 end } end return s, { 0, 1 }", "1");
-  check(f, "local s = {} for i = 1, 20 do s[i] = { 'map', function(a, b, c, d, e, f, g, h, i, j) return b, c, d, e, f, g, h, i, j, a end } end return s, { tuple(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) }",
+  check(f, "local s = {} for i = 1, 39 do s[i] = { 'map', function(x) local y = x + 1 return y end } end return s, { "
+        "0 }", "39");
+  check(f, "local s = {} for i = 1, 39 do s[i] = { 'filter', function(x) return x > 0 end } end return s, { 0, 1 }",
+        "1");
+  check(f, "local s = {} for i = 1, 20 do s[i] = { 'map', function(a, b, c, d, e, f, g, h, i, j) return b, c, d, e, "
+        "f, g, h, i, j, a end } end return s, { tuple(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) }",
         "(1,2,3,4,5,6,7,8,9,10)");
-  check(f, "local t = {} for i = 1, 200 do t[i] = i end return { { 'map', function(...) return select('#', ...), (select(200, ...)) end } }, { tuple(table.unpack(t)) }", "(200,200)");
+  check(f, "local t = {} for i = 1, 200 do t[i] = i end return { { 'map', function(...) return select('#', ...), "
+        "(select(200, ...)) end } }, { tuple(table.unpack(t)) }", "(200,200)");
 }
 
 static void test_recognised(void **state)
 {
   fixture *f = *state;
-  check(f, "return { { 'map', function(a, b) return a // b, a % b, a / b, a ^ 2, -a, ~a, a & b, a | 1, a ~ b, a << 1, a >> 1, 1 << b end } }, { tuple(7, 2) }",
+  check(f, "return { { 'map', function(a, b) return a // b, a % b, a / b, a ^ 2, -a, ~a, a & b, a | 1, a ~ b, a << 1, "
+        "a >> 1, 1 << b end } }, { tuple(7, 2) }",
         "(3,1,3.5,49.0,-7,-8,2,7,5,14,3,4)");
-  check(f, "return { { 'map', function(a) return a < 2, a <= 2, a > 2, a >= 2, a == 2, a ~= 2, not (a < 2), not a end } }, { 1, 2, 3 }",
-        "(true,true,false,false,false,true,false,false) (false,true,false,true,true,false,true,false) (false,false,true,true,false,true,true,false)");
-  check(f, "return { { 'map', function(a) return 3 - a, a - 3, 3 * a, 10 // a, -3 ^ a, a .. 'x' .. 1.5, #'abc', 1e100, 0.1, -2 end } }, { 2 }",
-        "(1,-1,6,5,-9.0,2x1.5,3,1e+100,0.1,-2)");
-  check(f, "return { { 'map', function(r) return r.user, r.amount * 2, r[1], #r end } }, { { 'q', user = 'u', amount = 3 } }", "(u,6,q,1)");
-  check(f, "return { { 'map', function(a) return a + 1, a + 1.0, a == 1.0, 'a\\1\\n\"%' .. a end } }, { 1, 1.5 }", "(2,2.0,true,a\001\n\"%1) (2.5,2.5,false,a\001\n\"%1.5)");
+  check(f, "return { { 'map', function(a) return a < 2, a <= 2, a > 2, a >= 2, a == 2, a ~= 2, not (a < 2), not a end "
+        "} }, { 1, 2, 3 }",
+        "(true,true,false,false,false,true,false,false) (false,true,false,true,true,false,true,false) "
+        "(false,false,true,true,false,true,true,false)");
+  check(f, "return { { 'map', function(a) return 3 - a, a - 3, 3 * a, 10 // a, -3 ^ a, a .. 'x' .. 1.5, #'abc', "
+        "1e100, 0.1, -2, 5e-324 end } }, { 2 }",
+        "(1,-1,6,5,-9.0,2x1.5,3,1e+100,0.1,-2,4.9406564584125e-324)");
+  check(f, "return { { 'map', function(r) return r.user, r.amount * 2, r[1], #r end } }, { { 'q', user = 'u', amount "
+        "= 3 } }", "(u,6,q,1)");
+  check(f, "return { { 'map', function(a) return a + 1, a + 1.0, a == 1.0, 'a\\1\\n\"%' .. a end } }, { 1, 1.5 }",
+        "(2,2.0,true,a\001\n\"%1) (2.5,2.5,false,a\001\n\"%1.5)");
 }
 
 static void test_words_in_place(void **state)
@@ -188,7 +242,8 @@ static void test_words_in_place(void **state)
   rl_chunks lines = {0};
   rl_chunks_add(&lines, rl_text_next(data, &at, data->n));
   rl_bytes_unref(data);
-  run_code(f->driver, "return { { 'flatMap', function(l) return l:gmatch('%S+') end }, { 'map', function(w) return w, 1 end }, { 'combine', function(a, b) return a + b end } }");
+  run_code(f->driver, "return { { 'flatMap', function(l) return l:gmatch('%S+') end }, { 'map', function(w) return w, "
+        "1 end }, { 'combine', function(a, b) return a + b end } }");
   make_chain(f->driver, &c);
   for (f->task.max_attempts = 1; f->task.max_attempts <= 2; f->task.max_attempts++) {
     rl_pull *input = rl_pull_chunks(&lines);
@@ -205,7 +260,8 @@ static void test_shapes_are_shared(void **state)
   fixture *f = *state;
   char code[200], expected[20];
   for (int i = 0; i < 300; i++) {
-    snprintf(code, sizeof code, "local n = %d return { { 'map', function(x) local y = x + n return y end } }, { 1 }", i);
+    snprintf(code, sizeof code, "local n = %d return { { 'map', function(x) local y = x + n return y end } }, { 1 }",
+        i);
     snprintf(expected, sizeof expected, "%d", i + 1);
     assert_int_equal(run_chain(f, code, 1), RL_OK);
     assert_string_equal(f->text.p, expected);
@@ -215,10 +271,13 @@ static void test_shapes_are_shared(void **state)
 static void test_closing_before_the_end(void **state)
 {
   fixture *f = *state;
-  check(f, "return { { 'flatMap', function(n) local i = 0 return function() i = i + 1 return i end end }, { 'take', param = 3 } }, { 1 }", "1 2 3");
+  check(f, "return { { 'flatMap', function(n) local i = 0 return function() i = i + 1 return i end end }, { 'take', "
+        "param = 3 } }, { 1 }", "1 2 3");
   check(f, "return { { 'flatMap', function(n) return setmetatable({}, { __call = 1 }) end } }, {}", "");
-  check(f, "return { { 'flatMap', function(n) local open = 'open' local t = setmetatable({}, { __close = function() open = 'closed' end }) local i = 0 "
-           "return function() i = i + 1 if i < 3 then return open end end, nil, nil, t end } }, { 1, 2 }", "open open open open");
+  check(f, "return { { 'flatMap', function(n) local open = 'open' local t = setmetatable({}, { __close = function() "
+        "open = 'closed' end }) local i = 0 "
+        "return function() i = i + 1 if i < 3 then return open end end, nil, nil, t end } }, { 1, 2 }",
+        "open open open open");
 }
 
 static void test_unknown_kinds(void **state)

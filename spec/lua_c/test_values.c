@@ -73,13 +73,15 @@ static void test_refusals(void **state)
   lua_State *L = *state;
   check_refused(L, "print", "a function cannot be in a record");
   check_refused(L, "io.stdout", "a userdata cannot be in a record");
-  check_refused(L, "{ a = { ['b c'] = { 1, coroutine.create(print) } } }", "a coroutine cannot be in a record (.a[\"b c\"][2])");
+  check_refused(L, "{ a = { ['b c'] = { 1, coroutine.create(print) } } }",
+        "a coroutine cannot be in a record (.a[\"b c\"][2])");
   check_refused(L, "tuple(1, print)", "a function cannot be in a record ([2])");
   check_refused(L, "{ [print] = 1 }", "a function cannot be in a record ([a function])");
   check_refused(L, "setmetatable({}, {})", "a table with a metatable cannot be in a record");
   check_refused(L, "{ x = setmetatable({}, {}) }", "a table with a metatable cannot be in a record (.x)");
   check_refused(L, "{ [{}] = 1, [{ }] = 2 }", "a table with two keys of the same content cannot be in a record");
-  check_refused(L, "(function() local t = {} t.a = { t } return t end)()", "a table that contains itself cannot be in a record (.a[1])");
+  check_refused(L, "(function() local t = {} t.a = { t } return t end)()",
+        "a table that contains itself cannot be in a record (.a[1])");
   run_code(L, "local t = {} for i = 1, 200 do t = { t } end return t");
   rl_buf scratch = {0};
   rl_value v;
@@ -95,7 +97,7 @@ static void test_tables_have_one_form(void **state)
   rl_buf a = {0}, b = {0};
   rl_value va, vb;
   run_code(L, "local a, b = {}, {} for i = 1, 100 do a['k' .. i] = i b['k' .. 101 - i] = 101 - i end "
-              "for i = 1, 10 do a[i] = i b[11 - i] = 11 - i end b.gone = 1 b.gone = nil return a, b");
+        "for i = 1, 10 do a[i] = i b[11 - i] = 11 - i end b.gone = 1 b.gone = nil return a, b");
   assert_int_equal(rl_lua_to_value(L, 1, &va, &a), RL_OK);
   assert_int_equal(rl_lua_to_value(L, 2, &vb, &b), RL_OK);
   assert_int_equal(va.s.n, vb.s.n);
@@ -160,19 +162,25 @@ static void test_no_records(void **state)
   check_no_record(L, "return tuple()", RL_EINVAL, "a record without a value");
   check_no_record(L, "return nil, 1", RL_EINVAL, "the first value of a record is nil");
   check_no_record(L, "return 1, { f = print }", RL_EINVAL, "a function cannot be in a record (field 2, .f)");
-  check_no_record(L, "local t = {} for i = 1, 251 do t[i] = i end return table.unpack(t)", RL_ELIMIT, "a record of more than 250 values");
+  check_no_record(L, "local t = {} for i = 1, 251 do t[i] = i end return table.unpack(t)", RL_ELIMIT,
+        "a record of more than 250 values");
 }
 
 static void test_tuples(void **state)
 {
-  run_code(*state, "assert(tuple(1, 'a') == tuple(1, 'a')) assert(tuple(1, nil) ~= tuple(1)) assert(tuple(1) == tuple(1.0)) "
-                   "assert(tuple({ 1, { x = tuple(2) } }) == tuple({ 1, { x = tuple(2) } })) assert(tuple({ 1 }) ~= tuple({ 1, 2 })) assert(tuple({ 1, 2 }) ~= tuple({ 1 })) "
-                   "assert(tuple({}) ~= tuple(setmetatable({}, {}))) assert(tuple(1) ~= 1) "
-                   "local t = tuple('k', nil, 3) assert(t[1] == 'k' and t[2] == nil and t[3] == 3 and t.n == 3 and #t == 3) "
-                   "assert(tostring(t) == '(k,nil,3)') assert(tostring(tuple(tuple(1, 2), { 3 })) == '((1,2),{3})') "
-                   "assert(tostring(rille.null) == 'null') assert(rille.null == rille.null) assert(getmetatable(t) == 'rille.tuple') "
-                   "assert(not pcall(setmetatable, t, {})) local ok, why = pcall(tostring, tuple(print)) assert(not ok and why:find('a function cannot be')) "
-                   "assert(not pcall(tuple, table.unpack({}, 1, 251)))");
+  run_code(*state, "assert(tuple(1, 'a') == tuple(1, 'a')) assert(tuple(1, nil) ~= tuple(1)) assert(tuple(1) == "
+        "tuple(1.0)) "
+        "assert(tuple({ 1, { x = tuple(2) } }) == tuple({ 1, { x = tuple(2) } })) assert(tuple({ 1 }) ~= "
+        "tuple({ 1, 2 })) assert(tuple({ 1, 2 }) ~= tuple({ 1 })) "
+        "assert(tuple({}) ~= tuple(setmetatable({}, {}))) assert(tuple(1) ~= 1) "
+        "local t = tuple('k', nil, 3) assert(t[1] == 'k' and t[2] == nil and t[3] == 3 and t.n == 3 and #t "
+        "== 3) "
+        "assert(tostring(t) == '(k,nil,3)') assert(tostring(tuple(tuple(1, 2), { 3 })) == '((1,2),{3})') "
+        "assert(tostring(rille.null) == 'null') assert(rille.null == rille.null) assert(getmetatable(t) == "
+        "'rille.tuple') "
+        "assert(not pcall(setmetatable, t, {})) local ok, why = pcall(tostring, tuple(print)) assert(not "
+        "ok and why:find('a function cannot be')) "
+        "assert(not pcall(tuple, table.unpack({}, 1, 251)))");
 }
 
 int main(void)

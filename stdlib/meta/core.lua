@@ -19,6 +19,12 @@ function core.monotonic() end              ---@return number seconds, monotonic
 function core.now() end                    ---@return integer wall clock, ms since the epoch
 function core.sleep(ms) end                ---@param ms integer serves messages of the active context meanwhile
 
+-- Questions about values, for functions of the library that go to workers: these travel by name.
+function core.compare(a, b) end            ---@return integer below 0, 0 or above: the total order (core/data/value.h)
+function core.keyText(v) end               ---@return string the same for what is the same key; raises for what is none
+function core.keyPartition(v, n) end       ---@return integer the hash partition of n, from 0, that the key is in
+function core.fields(record) end           ---@return any ... of a record as one value
+
 -- the command line -----------------------------------------------------------------------------------------------------
 --- Settings that win over what a script gives: `rille run --master` and `--conf` put them here. core.context applies, lowest first: the file core.properties, its own
 --- properties file, its conf, these.
@@ -41,9 +47,13 @@ function core.fn(spec) end
 function core.capture(fns) end
 
 ---@class rille.core.Op: userdata
----@param spec { kind: "narrow"|"shuffle"|"union"|"coalesce", name: string, site: string?, uid: string?, fn: rille.core.Fn?, mapFn: rille.core.Fn?, part: "hash"|"roundRobin"|"range"|nil, partitions: integer?, descending: boolean?, keepsKeys: boolean? }
+---@param spec { kind: "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian", name: string, site: string?, uid: string?, fn: rille.core.Fn?, mapFn: rille.core.Fn?, part: "hash"|"roundRobin"|"range"|nil, partitions: integer?, descending: boolean?, uneven: boolean?, keepsKeys: boolean? }
 ---@return rille.core.Op
 function core.op(spec) end
+
+---@param spec { command: string[], env: string[]?, site: string? } env: "NAME=value"
+---@return rille.core.Fn for a narrow op: records through a process; there is nothing to capture
+function core.pipe(spec) end
 
 -- contexts and RDDs ----------------------------------------------------------------------------------------------------------
 ---@class rille.core.Context: userdata
@@ -64,6 +74,7 @@ function Context:parallelize(records, partitions) end
 function Context:textFile(path, partitions) end     ---@return rille.core.Rdd
 function Context:binaryRecords(path, length) end    ---@return rille.core.Rdd
 function Context:objectFile(path) end               ---@return rille.core.Rdd
+function Context:files(path) end                    ---@return string[] paths of what textFile(path) would read
 function Context:blocks(texts) end                  ---@return rille.core.Rdd one partition a string, each cut into lines in place
 function Context:empty(partitions) end              ---@return rille.core.Rdd
 ---@param rdd rille.core.Rdd
@@ -83,6 +94,7 @@ local Rdd = {}
 function core.apply(op, parents, parallelism) end
 function Rdd:id() end                      ---@return integer
 function Rdd:partitions() end              ---@return integer
+function Rdd:parents() end                 ---@return table[] { rdd, whether its records are exchanged on the way } of each
 function Rdd:isHashed() end                ---@return boolean partitioned by key
 function Rdd:persist() end
 function Rdd:unpersist() end

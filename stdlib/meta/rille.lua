@@ -53,6 +53,33 @@ local Context = {}
 ---@return rille.RDD
 function Context:parallelize(list, n) end
 
+--- As parallelize.
+---@param list any[]
+---@param n integer?
+---@return rille.RDD
+function Context:makeRDD(list, n) end
+
+--- Whole numbers from `first` up to, and without, `stop`; with one number, from 0 up to it.
+---@overload fun(self: rille.Context, stop: integer): rille.RDD
+---@param first integer
+---@param stop integer
+---@param step integer? 1 without it; below 0 they go down
+---@param n integer? number of partitions; rille.default.parallelism without it
+---@return rille.RDD
+function Context:range(first, stop, step, n) end
+
+--- (path, content) of each file; path as for textFile.
+---@param path string
+---@param n integer? number of partitions
+---@return rille.RDD
+function Context:wholeTextFiles(path, n) end
+
+--- As wholeTextFiles: a string holds any bytes.
+---@param path string
+---@param n integer?
+---@return rille.RDD
+function Context:binaryFiles(path, n) end
+
 --- The lines of a file, of the files of a directory, or of those that match a pattern.
 ---@param path string
 ---@param n integer? least number of partitions where the size allows
@@ -93,6 +120,15 @@ function Context:isStopped() end
 -- RDD -----------------------------------------------------------------------------------------------------------------
 
 --- An immutable, partitioned data set, computed when an action asks for it. `n` is always a number of partitions.
+---
+--- Where an operation takes records as one value (reduce, fold, sortWith, values of keyBy and zip), a record of several
+--- values is a rille.tuple of them.
+---
+--- Sorting (sortBy, sortByKey, repartitionAndSortWithinPartitions, takeOrdered, top, min, max) has one order over values of
+--- all types: rille.null, false, true, numbers (an integer before an equal float, NaN last), strings by their bytes,
+--- tuples, tables (both field by field). Equal ones stay in their order. Comparing by a function: sortWith.
+---
+--- What takes a seed gives the same result for the same seed, partitions and records, on any number of workers.
 ---@class rille.RDD
 local RDD = {}
 
@@ -118,6 +154,46 @@ function RDD:mapPartitions(f, preservesPartitioning) end
 ---@return rille.RDD
 function RDD:mapPartitionsWithIndex(f, preservesPartitioning) end
 
+--- (f(record), record).
+---@param f fun(...: any): any
+---@return rille.RDD
+function RDD:keyBy(f) end
+
+---@return rille.RDD
+function RDD:keys() end
+
+--- Of records of more than two values: records of all but the first.
+---@return rille.RDD
+function RDD:values() end
+
+--- A random part of the records, in their order.
+---@param withReplacement boolean each record any number of times, `fraction` on average
+---@param fraction number the chance of each record, 0 to 1; with replacement any from 0
+---@param seed integer?
+---@return rille.RDD
+function RDD:sample(withReplacement, fraction, seed) end
+
+--- sample with a fraction for each key, given by a table (that has all keys) or by a function, which runs in the workers.
+---@generic K
+---@param withReplacement boolean
+---@param fractions table<K, number>|fun(key: K): number
+---@param seed integer?
+---@return rille.RDD
+function RDD:sampleByKey(withReplacement, fractions, seed) end
+
+--- Every record in one of as many RDDs as there are weights, at random.
+---@param weights number[] from 0; only their proportions count
+---@param seed integer?
+---@return rille.RDD[]
+function RDD:randomSplit(weights, seed) end
+
+--- Through a process a partition: records go in as lines (as saveAsTextFile writes them), lines that come out are records.
+--- It must end with status 0; it may end without reading all. No shell is involved: { "sh", "-c", "..." } is one.
+---@param command string|string[] the program and its arguments; a string is cut at white space
+---@param options { env: table<string, string>? }? env: variables on top of the job's own
+---@return rille.RDD
+function RDD:pipe(command, options) end
+
 --- One array per partition.
 ---@return rille.RDD
 function RDD:glom() end
@@ -131,6 +207,44 @@ function RDD:union(...) end
 ---@param n integer?
 ---@return rille.RDD
 function RDD:distinct(n) end
+
+--- Records that are not in the other, compared as keys; duplicates kept.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:subtract(other, n) end
+
+--- Unique records that are in both, compared as keys.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:intersection(other, n) end
+
+--- (record, record of the other), all combinations; partitions of both multiplied. A partition of the other at a time is
+--- held in memory.
+---@param other rille.RDD
+---@return rille.RDD
+function RDD:cartesian(other) end
+
+--- (record, record of the other) in their order. As many partitions, and records in each, are needed.
+---@param other rille.RDD
+---@return rille.RDD
+function RDD:zip(other) end
+
+--- What a function makes of an iterator over each one's partition. As many partitions are needed, which may differ in
+--- length; where one is read ahead of another, what lies between is held in memory.
+---@param other rille.RDD up to three of them, then the function, then preservesPartitioning
+---@param ... rille.RDD|fun(...: fun(): ...): (any[]|function)|boolean|nil
+---@return rille.RDD
+function RDD:zipPartitions(other, ...) end
+
+--- (record, its number from 0). Runs a job first when there are several partitions.
+---@return rille.RDD
+function RDD:zipWithIndex() end
+
+--- (record, a number no other has): i, i + n, i + 2 n, ... in partition i of n. Runs no job.
+---@return rille.RDD
+function RDD:zipWithUniqueId() end
 
 --- Exchanged round robin; order is not kept.
 ---@param n integer
@@ -149,10 +263,33 @@ function RDD:coalesce(n, shuffle) end
 ---@return rille.RDD
 function RDD:sortBy(f, ascending, n) end
 
+--- Sorted by a comparison function, stable, into one partition.
+---@generic T
+---@param less fun(a: T, b: T): boolean does a come before b? Gets records as one value; runs in the workers
+---@return rille.RDD
+function RDD:sortWith(less) end
+
 ---@param ascending boolean? true without it
 ---@param n integer?
 ---@return rille.RDD
 function RDD:sortByKey(ascending, n) end
+
+--- Exchanged by key; nothing is done where that is so already.
+---@param n integer
+---@return rille.RDD
+function RDD:partitionBy(n) end
+
+--- Exchanged by key, and sorted by key in each partition.
+---@param n integer
+---@param ascending boolean? true without it
+---@return rille.RDD
+function RDD:repartitionAndSortWithinPartitions(n, ascending) end
+
+--- (f(record), array of records).
+---@param f fun(...: any): any
+---@param n integer?
+---@return rille.RDD
+function RDD:groupBy(f, n) end
 
 ---@param f fun(value: any): any
 ---@return rille.RDD
@@ -179,6 +316,35 @@ function RDD:reduceByKey(f, n) end
 ---@param mapSideCombine boolean? true without it
 ---@return rille.RDD
 function RDD:combineByKey(create, mergeValue, mergeCombiners, n, mapSideCombine) end
+
+--- Values of each key added to a zero value, once a partition; each key gets a copy of its own.
+---@generic V
+---@param zero V
+---@param f fun(a: V, b: V): V associative
+---@param n integer?
+---@return rille.RDD
+function RDD:foldByKey(zero, f, n) end
+
+--- As foldByKey, into another type.
+---@generic A, V
+---@param zero A
+---@param add fun(acc: A, value: V): A
+---@param merge fun(a: A, b: A): A
+---@param n integer?
+---@return rille.RDD
+function RDD:aggregateByKey(zero, add, merge, n) end
+
+--- Pairs whose key the other does not have.
+---@param other rille.RDD
+---@param n integer?
+---@return rille.RDD
+function RDD:subtractByKey(other, n) end
+
+--- As cogroup.
+---@param other rille.RDD up to three of them
+---@param ... rille.RDD
+---@return rille.RDD
+function RDD:groupWith(other, ...) end
 
 --- (key, lefts, rights, ...): arrays, for every key of any side.
 ---@param other rille.RDD up to three of them, then the number of partitions
@@ -217,6 +383,28 @@ function RDD:collect() end
 ---@return integer
 function RDD:count() end
 
+--- All records, in order; a job for each partition as it is reached.
+---@return fun(): any
+function RDD:toLocalIterator() end
+
+--- (key, value) records as a table; of equal keys the last counts.
+---@return table<any, any>
+function RDD:collectAsMap() end
+
+--- How often each key is there.
+---@return table<any, integer>
+function RDD:countByKey() end
+
+---@generic V
+---@param f fun(a: V, b: V): V associative
+---@return table<any, V> by key
+function RDD:reduceByKeyLocally(f) end
+
+--- The values of a key; of one partition only where records are exchanged by key.
+---@param key any
+---@return any[]
+function RDD:lookup(key) end
+
 --- How often each record is there. Records of several values are keys as rille.tuple: go through them with pairs.
 ---@return table<any, integer>
 function RDD:countByValue() end
@@ -232,6 +420,130 @@ function RDD:take(n) end
 ---@param by (fun(...: any): any)? what to compare by; the records themselves without it
 ---@return any[] records the n largest, largest first
 function RDD:top(n, by) end
+
+---@param n integer
+---@param by (fun(...: any): any)? what to compare by; the records themselves without it
+---@return any[] records the n smallest, smallest first
+function RDD:takeOrdered(n, by) end
+
+--- n records at random, in random order; fewer where there are not so many and none may come twice.
+---@param withReplacement boolean
+---@param n integer
+---@param seed integer?
+---@return any[] records
+function RDD:takeSample(withReplacement, n, seed) end
+
+---@param by (fun(...: any): any)?
+---@return any record an error when the RDD is empty
+function RDD:max(by) end
+
+---@param by (fun(...: any): any)?
+---@return any record an error when the RDD is empty
+function RDD:min(by) end
+
+--- As reduce, beginning with a zero value in every partition and once more for their results.
+---@generic T
+---@param zero T copied for each
+---@param f fun(a: T, b: T): T associative; also runs in the job's own state
+---@return T
+function RDD:fold(zero, f) end
+
+--- As fold, into another type.
+---@generic A
+---@param zero A copied for each
+---@param add fun(acc: A, ...: any): A gets the fields of a record
+---@param merge fun(a: A, b: A): A also runs in the job's own state
+---@return A
+function RDD:aggregate(zero, add, merge) end
+
+--- As reduce, with partitions' results joined by the workers, some at a time, as long as there are many.
+---@param f fun(a: any, b: any): any associative and commutative
+---@param depth integer? of the tree; 2 without it
+---@return any
+function RDD:treeReduce(f, depth) end
+
+--- As aggregate, in the way of treeReduce.
+---@generic A
+---@param zero A
+---@param add fun(acc: A, ...: any): A
+---@param merge fun(a: A, b: A): A associative and commutative
+---@param depth integer?
+---@return A
+function RDD:treeAggregate(zero, add, merge, depth) end
+
+--- Of numbers; integers stay integers. 0 without records.
+---@return number
+function RDD:sum() end
+
+---@return number NaN without records, as all that follow
+function RDD:mean() end
+
+---@return number of the numbers themselves
+function RDD:variance() end
+
+---@return number
+function RDD:stdev() end
+
+---@return number estimated for what the numbers are a sample of
+function RDD:sampleVariance() end
+
+---@return number
+function RDD:sampleStdev() end
+
+---@class rille.Stats
+---@field count integer
+---@field sum number
+---@field mean number
+---@field min number            math.huge without records
+---@field max number
+---@field variance number
+---@field stdev number
+---@field sampleVariance number
+---@field sampleStdev number
+
+---@return rille.Stats
+function RDD:stats() end
+
+--- How many numbers lie between each two bounds; the lower belongs to it, of the last one the upper too. Others, and NaN,
+--- are left out.
+---@param buckets integer|number[] so many of equal width from the smallest number to the largest; or the bounds, rising
+---@return number[] bounds
+---@return integer[] counts
+function RDD:histogram(buckets) end
+
+--- Exact, as all these: what Spark estimates is counted here, and limits of time and of error are not looked at.
+---@param timeout number?
+---@param confidence number?
+---@return integer
+function RDD:countApprox(timeout, confidence) end
+
+---@param relativeSD number?
+---@return integer
+function RDD:countApproxDistinct(relativeSD) end
+
+---@param relativeSD number?
+---@return table<any, integer> by key: how many different values
+function RDD:countApproxDistinctByKey(relativeSD) end
+
+---@param timeout number?
+---@param confidence number?
+---@return table<any, integer>
+function RDD:countByValueApprox(timeout, confidence) end
+
+---@param timeout number?
+---@param confidence number?
+---@return table<any, integer>
+function RDD:countByKeyApprox(timeout, confidence) end
+
+---@param timeout number?
+---@param confidence number?
+---@return number
+function RDD:sumApprox(timeout, confidence) end
+
+---@param timeout number?
+---@param confidence number?
+---@return number
+function RDD:meanApprox(timeout, confidence) end
 
 --- Also run in the job's own state, over the partitions' results. An error when the RDD is empty.
 ---@param f fun(a: any, b: any): any associative and commutative
@@ -255,9 +567,18 @@ function RDD:saveAsTextFile(dir) end
 ---@param dir string
 function RDD:saveAsObjectFile(dir) end
 
---- Kept in memory once computed.
+---@alias rille.StorageLevel
+---| "MEMORY_ONLY"|"MEMORY_ONLY_2"|"MEMORY_ONLY_SER"|"MEMORY_ONLY_SER_2"
+---| "MEMORY_AND_DISK"|"MEMORY_AND_DISK_2"|"MEMORY_AND_DISK_SER"|"MEMORY_AND_DISK_SER_2"
+---| "DISK_ONLY"|"DISK_ONLY_2"|"DISK_ONLY_3"|"OFF_HEAP"|"NONE"
+
+--- Kept once computed: in memory, so far, whatever the level ("NONE" is unpersist).
+---@param level rille.StorageLevel?
 ---@return rille.RDD self
-function RDD:persist() end
+function RDD:persist(level) end
+
+---@return "MEMORY_ONLY"|"NONE"
+function RDD:getStorageLevel() end
 
 ---@return rille.RDD self
 function RDD:cache() end
@@ -277,6 +598,14 @@ function RDD:id() end
 
 ---@return integer
 function RDD:getNumPartitions() end
+
+--- How records are spread by key; nil where that is not known.
+---@return { kind: "hash", numPartitions: integer }?
+function RDD:partitioner() end
+
+--- What it is computed from: primitive steps, of which an operation may take several.
+---@return { rdd: rille.RDD, kind: "narrow"|"shuffle" }[]
+function RDD:dependencies() end
 
 ---@return rille.Context
 function RDD:context() end
@@ -630,5 +959,118 @@ function DStream:toDebugString() end
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
 ---@field checkpoint string?        directory
+
+-- rille.testing: scripts under test -----------------------------------------------------------------------------------
+
+---@class rille.testing.JobOptions
+---@field script string       the job's script; a relative name begins at the folder of the file that says it
+---@field args any[]?         its arguments
+---@field conf rille.Settings? win over those of the script; two workers unless `master` is given, always the manual clock
+
+---@class rille.testing.Case
+---@field inputs table<string|integer, (any[]|false)[]>?   for each input its batches
+---@field outputs table<string|integer, (any[]|false)[]>?  for each output what it must have got in every batch
+---@field bag boolean?                                     compares in any order
+
+--- What `require "rille.testing"` gives.
+---@class rille.testing
+local testing = {}
+
+--- Runs a job that is made of given batches and a function, without a script. One array of records for each batch in
+--- which the returned stream had an RDD.
+---@param options rille.testing.Options
+---@return any[][]
+function testing.run(options) end
+
+--- Texts as received blocks: an RDD of lines with one partition a text.
+---@param context rille.Context|rille.StreamingContext
+---@param texts string[]
+---@return rille.RDD
+function testing.blocks(context, texts) end
+
+--- In a file for `rille test`: the job of the cases that follow.
+---@param options rille.testing.JobOptions
+function testing.job(options) end
+
+--- In a file for `rille test`: a case of the job named last. Each has a job of its own.
+---@param name string
+---@param body fun(job: rille.testing.Job)|rille.testing.Case
+function testing.case(name, body) end
+
+--- A script under control of the caller, from busted or any other program: `local job <close> = testing.load { ... }`.
+--- It is loaded at the first step. An expectation that does not hold raises an error; under busted, a failure.
+---@param options rille.testing.JobOptions
+---@return rille.testing.Job
+function testing.load(options) end
+
+--- A job under test. Inputs and outputs are named by uid (an output by that of its stream), by operation ("print"), by
+--- number, an input also by what its operation was given ("localhost:9999"), an output also as "uid/print" or "print#2".
+---@class rille.testing.Job
+local Job = {}
+
+--- Puts functions of the test in the place of an operator's own (map, transform ...) or of an output's body. Before the
+--- first step.
+---@param name string uid of the operator, or an output
+---@param ... function as many as the operator has
+---@return rille.testing.Job self
+function Job:replace(name, ...) end
+
+--- Puts a value of the test in the place of a global, also of one that the script defines. Before the first step.
+---@param name string
+---@param value any
+---@return rille.testing.Job self
+function Job:global(name, value) end
+
+--- Runs one batch.
+---@param records table<string|integer, any[]|false>? for inputs; false: no RDD. The others have no records
+---@return rille.testing.Job self
+function Job:batch(records) end
+
+--- Runs as many batches as the longest list has.
+---@param lists table<string|integer, (any[]|false)[]>
+---@return rille.testing.Job self
+function Job:batches(lists) end
+
+--- Moves the clock on; batches that are due run without new records.
+---@param seconds number
+---@return rille.testing.Job self
+function Job:advance(seconds) end
+
+--- Time on the job's clock, which begins at 0.
+---@return integer ms
+function Job:time() end
+
+--- The job's context.
+---@return rille.StreamingContext
+function Job:context() end
+
+--- What an output got in batch n, or in the last one; nil when it had no RDD then.
+---@param output string|integer|nil may be left out when there is one only
+---@param n integer? counted from 1
+---@return any[]?
+function Job:records(output, n) end
+
+--- What an output got in the last batch must be these records. Plain tables stand for tuples.
+---@overload fun(self: rille.testing.Job, records: any[]|false, options: { bag: boolean? }?): rille.testing.Job
+---@param output string|integer may be left out when there is one only
+---@param records any[]|false false: no RDD
+---@param options { bag: boolean? }? bag: in any order
+---@return rille.testing.Job self
+function Job:expect(output, records, options) end
+
+--- The same for all batches so far.
+---@overload fun(self: rille.testing.Job, batches: (any[]|false)[], options: { bag: boolean? }?): rille.testing.Job
+---@param output string|integer
+---@param batches (any[]|false)[]
+---@param options { bag: boolean? }?
+---@return rille.testing.Job self
+function Job:expectBatches(output, batches, options) end
+
+--- Stops the context gracefully; the script runs on to its end.
+---@return rille.testing.Job self
+function Job:stop() end
+
+--- Ends the job and gives the Lua state back as it was.
+function Job:close() end
 
 return rille

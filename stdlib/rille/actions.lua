@@ -11,11 +11,11 @@ local method, narrow = methods_of(RDD), steps.narrow
 
 -- records -------------------------------------------------------------------------------------------------------------
 
-method("collect", {}, function(self) return (self:run("collect", "collect")) end)
+method("collect", {}, function(self) return self:run("collect", "collect") end)
 
-method("count", {}, function(self) return (self:run("count", "count")) end)
+method("count", {}, function(self) return self:run("count", "count") end)
 
-method("take", { "count" }, function(self, n) return (RDD.head(self, "take", n)) end)
+method("take", { "count" }, function(self, n) return RDD.head(self, "take", n) end)
 
 method("first", {}, function(self)
   local record = RDD.head(self, "first", 1)[1]
@@ -200,10 +200,10 @@ method("lookup", { "any" }, function(self, key)
   return (found:run("lookup", "collect", { partitions = partitions }))
 end)
 
--- estimates in Spark: here they are exact, and their limits of time and error are not needed -----------------------------
+-- estimates in Spark: here they are exact, and their limits of time and error are not needed -------------------------
 
-for estimate, exact in pairs { countApprox = "count", countByValueApprox = "countByValue", countByKeyApprox = "countByKey" } do
-  method(estimate, { "number?", "number?" }, function(self) return (self[exact](self)) end)
+for _, exact in ipairs { "count", "countByValue", "countByKey" } do
+  method(exact .. "Approx", { "number?", "number?" }, function(self) return self[exact](self) end)
 end
 
 method("countApproxDistinct", { "number?" }, function(self) return (self:distinct():count()) end)

@@ -1,12 +1,16 @@
---- Code of one segment as it is generated: its parts, and what is known of the record at a point of it. Used by rille.kinds and rille.fuse.
+--- Code of one segment as it is generated: its parts, and what is known of the record at a point of it. Used by
+-- rille.kinds and rille.fuse.
 --
 -- What is known of a record:
 --   source: it is the input's current row; `names` has its first fields.
---   fixed:  its fields are `names` (variables or constants). `checked`: the first is known not to be nil. `partial`: there may be more, which nobody
+--   fixed:  its fields are `names` (variables or constants). `checked`: the first is known not to be nil. `partial`:
+-- there may be more, which nobody
 --           before the next record asks for. `pair`: it came as key and value.
---   raw:    it is what a function returned, the values of `text` ("..." or a variable): a single tuple is still to be spread. `names`: its first fields,
+--   raw:    it is what a function returned, the values of `text` ("..." or a variable): a single tuple is still to be
+-- spread. `names`: its first fields,
 --           where they were needed.
--- `producer` is the step whose function returned it. Names carry the number of the step that made them, so none hides another.
+-- `producer` is the step whose function returned it. Names carry the number of the step that made them, so none hides
+-- another.
 
 local concat, unpack = table.concat, table.unpack
 
@@ -55,16 +59,18 @@ local function is_counted(parameters)
   return parameters >= 0 and parameters <= MAX_LOCALS
 end
 
--- The segment ------------------------------------------------------------------------------------------------------------
+-- The segment ---------------------------------------------------------------------------------------------------------
 
 local Code = {}
 Code.__index = Code
 
---- Code for `steps`: { kind, takes, parameters, functions = { what is known of each } }. `kinds` generate the code of a step.
+--- Code for `steps`: { kind, takes, parameters, functions = { what is known of each }, and of rille.guard: guarded,
+-- tagged, handler }. `kinds` generate the code of a
+-- step.
 function codegen.new(steps, kinds)
   return setmetatable({
     steps = steps, kinds = kinds, lines = {}, declarations = {}, functions = {}, epilogue = {},
-    vars = 1, producer = 0, consumer = 0,
+    vars = 1, producer = 0, consumer = 0, tagged = steps[#steps].tagged,
   }, Code)
 end
 
@@ -95,9 +101,10 @@ function Code:define(i, name, parameters, body)
   self.lines = outer
 end
 
--- Records ----------------------------------------------------------------------------------------------------------------
+-- Records -------------------------------------------------------------------------------------------------------------
 
---- What the functions from step i up to the next that makes a new record take: how many fields at most, and whether one of them needs the whole record.
+--- What the functions from step i up to the next that makes a new record take: how many fields at most, and whether one
+-- of them needs the whole record.
 function Code:needs(i)
   local most, whole = 0, false
   local step = self.steps[i]
@@ -108,7 +115,8 @@ function Code:needs(i)
     elseif n > most then
       most = n
     end
-    if step.kind ~= "filter" then
+    whole = whole or step.guarded -- a bad record is shown as it was
+    if not self.kinds[step.kind].passes then
       return most, whole or step.kind == "keyed"
     end
     i = i + 1
@@ -132,12 +140,18 @@ end
 function Code:arguments(record, parameters)
   if is_counted(parameters) then
     return { unpack(record.names, 1, math.min(parameters, #record.names)) }
-  elseif record.form == "source" then
-    return { "fieldsRow(op)" }
-  elseif record.form == "raw" then
-    return { ("fields(op, %d, %s)"):format(record.producer, record.text) }
   end
-  return record.names
+  return record.form == "fixed" and record.names or { self:fields(record) }
+end
+
+--- All its fields, as arguments.
+function Code:fields(record)
+  if record.form == "source" then
+    return "fieldsRow(op)"
+  elseif record.form == "raw" then
+    return ("fields(op, %d, %s)"):format(record.producer, record.text)
+  end
+  return concat(record.names, ", ")
 end
 
 --- The record as one value.
@@ -172,7 +186,7 @@ function Code:pair(i, record)
   return k, v
 end
 
--- What becomes of results --------------------------------------------------------------------------------------------------
+-- What becomes of results ---------------------------------------------------------------------------------------------
 
 --- What function j of step i returns, as one value: several become a tuple.
 function Code:value(i, j, arguments)
@@ -191,18 +205,29 @@ function Code:continue(i, record)
     return self.kinds[step.kind].generate(self, i, step, record)
   end
   self.producer = record.producer
-  if record.form == "source" then
+  if self.tagged then
+    if record.form == "fixed" then
+      self:prepare(i, record)
+    end
+    self:line(i - 1, "emit(op, true, %s)", self:fields(record))
+  elseif record.form == "source" then
     self:line(i - 1, "emitRow(op)")
   else
     self:line(i - 1, "emit(op, %s)", record.form == "raw" and record.text or concat(record.names, ", "))
   end
 end
 
---- Where the record that step i makes is not known: makes what follows a function. Returns one that gives the call of it with the values of the record (`plain`: a
--- single value that is neither nil nor a table), and whether it makes a difference to know that.
+--- Where the record that step i makes is not known: makes what follows a function. Returns one that gives the call of
+-- it with the values of the record (`plain`: a single value that is neither nil nor a table), and whether it makes a
+-- difference to know that.
 function Code:rest(i)
   if not self.steps[i + 1] then
     self.producer = i
+    if self.tagged then
+      return function(values)
+        return ("emit(op, true, fields(op, %d, %s))"):format(i, values)
+      end, false
+    end
     return function(values)
       return ("emit(op, %s)"):format(values)
     end, false

@@ -7,6 +7,7 @@ local check = require "rille.check"
 local core = require "rille.core"
 local methods_of = require "rille.method"
 local RDD = require "rille.rdd"
+local shared = require "rille.shared"
 local site = require "rille.site"
 local steps = require "rille.steps"
 
@@ -111,6 +112,8 @@ method("union", { "list" }, function(self, rdds)
   if rdds[1].owner ~= self then check.fail "bad argument #1 to 'union' (the RDDs are of another context)" end
   return rdds[1]:derive("union", table.move(rdds, 1, #rdds, 1, {}), { { kind = "union" } })
 end)
+
+shared.install(Context)
 
 method("defaultParallelism", {}, function(self) return self.handle:parallelism() end)
 

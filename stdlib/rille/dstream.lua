@@ -25,6 +25,10 @@ local uid = require "rille.uid"
 ---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
 ---@field package persisted boolean?
+---@field package strict boolean?
+---@field package guarded boolean?            its bad records are diverted
+---@field package keeps_errors boolean?       and there is a stream of them
+---@field package tagged rille.core.DStream[]? where they are, from start on
 local DStream = class "DStream"
 
 ---@param value any
@@ -44,6 +48,13 @@ function DStream.add(owner, node)
   return node
 end
 
+-- What has good and bad records of a stream is computed once for both.
+local function keep_errors(node, handle)
+  handle:persist()
+  node.tagged = node.tagged or {}
+  table.insert(node.tagged, handle)
+end
+
 --- The result of an operation.
 ---@param name string
 ---@param parents rille.DStream[]
@@ -54,17 +65,21 @@ function DStream:derive(name, parents, plan, strict)
   self.owner:check_open()
   local where = site.here(steps.given(plan))
   steps.make(plan, name, where) -- functions that cannot travel are refused here, where the job hands them over
-  local function make(_, handles, own)
-    local made = steps.make(plan, name, where, own)
+  local function make(node, handles, own)
+    local made = steps.make(node.keeps_errors and steps.tagged(node.plan) or node.plan, name, where, own)
     if strict then
       local context = self.owner.sc
       local function compute(rdds) return RDD.chain(context, made, rdds) end
       return core.dtransform({ name = name, site = where, uid = own }, handles, compute), made.fns
     end
-    for _, part in ipairs(made.ops) do handles = { core.dapply(part.op, handles) } end
+    for _, part in ipairs(made.ops) do
+      handles = { core.dapply(part.op, handles) }
+      if part.tagged then keep_errors(node, handles[1]) end
+    end
     return handles[1], made.fns
   end
-  return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make, plan = plan })
+  return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make, plan = plan,
+    strict = strict })
 end
 
 --- Makes the primitive stream; the parents' exist.
@@ -246,6 +261,42 @@ method("slice", { "time", "time" }, function(self, from, to)
     if handle then rdds[#rdds + 1] = RDD.wrap(self.owner.sc, handle, { time = time, site = self.site }) end
   end
   return rdds
+end)
+
+-- bad records ---------------------------------------------------------------------------------------------------------
+
+-- Diverts the bad records of the operation a stream was made by.
+local function guard(self, name, handler)
+  self.owner:check_open()
+  local plan = self.plan and not self.strict and steps.guarded(self.plan, handler)
+  if not plan then
+    check.fail(("%s: %s calls no function with single records, so it has no bad ones"):format(name, self.operation))
+  end
+  steps.make(plan, self.operation, self.site) -- a handler that cannot travel is refused here
+  self.plan, self.guarded = plan, true
+end
+
+method("onError", { "handler" }, function(self, handler)
+  guard(self, "onError", handler ~= "skip" and handler or nil)
+  return self
+end)
+
+method("errors", {}, function(self)
+  if not self.guarded then guard(self, "errors", nil) end
+  self.owner:check_open()
+  self.keeps_errors = true
+  local where = site.here()
+  local function make(_, _, own)
+    local of_each, fns = {}, {}
+    for i, handle in ipairs(self.tagged) do
+      local made = steps.make({ steps.diverted() }, "errors", where, own .. ":" .. i)
+      of_each[i] = core.dapply(made.ops[1].op, { handle })
+      table.move(made.fns, 1, #made.fns, #fns + 1, fns)
+    end
+    if #of_each == 1 then return of_each[1], fns end
+    return core.dapply(steps.make({ { kind = "union" } }, "errors", where, own).ops[1].op, of_each), fns
+  end
+  return DStream.add(self.owner, { operation = "errors", parents = { self }, site = where, make = make })
 end)
 
 method("context", {}, function(self) return self.owner end)

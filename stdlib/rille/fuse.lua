@@ -1,17 +1,19 @@
 --- The code generator of workers: fuses a run of steps into one Lua function a segment.
 --
--- A segment's function pulls the records of its input in one loop, and each step's code stands inside the one before it (rille.kinds). The record on its
--- way is kept in local variables wherever it is known how many fields it has. Where a function may return any number of values, what follows becomes a
--- function of its own. Aggregations gather while the loop runs, and give their records to what follows them once it has ended.
+-- A segment's function pulls the records of its input in one loop, and each step's code stands inside the one before it
+-- (rille.kinds). The record on its way is kept in local variables wherever it is known how many fields it has. Where a
+-- function may return any number of values, what follows becomes a function of its own. Aggregations gather while the
+-- loop runs, and give their records to what follows them once it has ended.
 --
--- The text depends only on the shape of the chain (kinds, numbers of parameters and results, recognised functions); the functions are arguments of the maker that it
--- compiles to, so the closures of another batch find their code made.
+-- The text depends only on the shape of the chain (kinds, numbers of parameters and results, recognised functions); the
+-- functions are arguments of the maker that it compiles to, so the closures of another batch find their code made.
 
 local library, codegen, kinds = ...
 
 local concat, unpack = table.concat, table.unpack
 
 library.max = math.max
+library.none = {} -- stands for nil where that would be no entry
 
 local MAX_STEPS = 24 -- in one segment: about 200 nested blocks are allowed
 local MAX_WEIGHT = 140 -- and 200 local variables
@@ -19,11 +21,12 @@ local MAKERS_KEPT = 128
 
 --- Names of what generated code uses, in the order in which a maker gets them.
 local HELPERS = {
-  "absent", "elements", "emit", "emitRow", "fields", "fieldsRow", "hole", "input", "iterator", "key", "pack", "packRow", "packs", "pair", "pairRow",
-  "pairs", "plain", "read", "tokens", "tuple", "value", "words", "max",
+  "absent", "attempt", "bad", "drain", "elements", "emit", "emitRow", "fields", "fieldsRow", "goodKey", "hole",
+  "input", "iterator", "key", "max", "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain",
+  "read", "tokens", "tuple", "value", "words",
 }
 
--- Code -----------------------------------------------------------------------------------------------------------------------
+-- Code ----------------------------------------------------------------------------------------------------------------
 
 --- The loop over the input for the first step.
 local function read_input(code)
@@ -49,7 +52,7 @@ local function read_input(code)
   code:line(1, "end")
 end
 
---- Names of the functions (f2_1: the first of step 2) and classes that a maker gets.
+--- Names of the functions (f2_1: the first of step 2; h2: its handler) and classes that a maker gets.
 local function parameter_names(steps)
   local list = { unpack(HELPERS) }
   for i, step in ipairs(steps) do
@@ -58,6 +61,9 @@ local function parameter_names(steps)
       if f.class then
         list[#list + 1] = "class" .. i
       end
+    end
+    if step.handler then
+      list[#list + 1] = "h" .. i
     end
   end
   return concat(list, ", ")
@@ -92,7 +98,7 @@ local function generate(steps)
   return code
 end
 
--- Makers by shape ------------------------------------------------------------------------------------------------------------
+-- Makers by shape -----------------------------------------------------------------------------------------------------
 
 local function compile(steps)
   local code = generate(steps)
@@ -105,10 +111,11 @@ end
 
 local function shape_of(step)
   local kind = kinds[step.kind]
-  local parts = { step.kind, kind.shape and kind.shape(step) or "" }
+  local parts = { step.kind, kind.shape and kind.shape(step) or "", step.handler and "h" or "", step.tagged and "t" or "" }
   for _, f in ipairs(step.functions) do
     parts[#parts + 1] = f.parameters .. ":" .. f.returns
-    parts[#parts + 1] = f.expressions and concat(f.expressions, "\1") or f.class and "words" or f.pattern and "gmatch" or ""
+    parts[#parts + 1] = f.expressions and concat(f.expressions, "\1")
+      or f.class and "words" or f.pattern and "gmatch" or ""
   end
   return concat(parts, "\2")
 end
@@ -130,12 +137,13 @@ local function maker(shape, steps)
   return made
 end
 
--- Patterns of one character class and + ----------------------------------------------------------------------------------------
+-- Patterns of one character class and + -------------------------------------------------------------------------------
 
 local classes = {}
 
 local function is_single_class(item)
-  return item == "." or item:find("^[^%^%$%*%+%?%.%(%)%[%]%%%-]$") or item:find("^%%[acdglpsuwxACDGLPSUWX]$") or item:find("^%%%p$")
+  return item == "." or item:find("^[^%^%$%*%+%?%.%(%)%[%]%%%-]$")
+    or item:find("^%%[acdglpsuwxACDGLPSUWX]$") or item:find("^%%%p$")
     or (item:find("^%[%^?[^%[%]]+%]$") and not item:find("%%%]"))
 end
 
@@ -157,7 +165,7 @@ local function class_of(pattern)
   return class
 end
 
--- Plans ------------------------------------------------------------------------------------------------------------------------
+-- Plans ---------------------------------------------------------------------------------------------------------------
 
 --- What is known of a function, as far as it may be used.
 local function inspect(f, inline)
@@ -170,15 +178,17 @@ local function inspect(f, inline)
   return info
 end
 
-local function describe(step, inline)
-  local kind = kinds[step.kind]
+local function describe(step, inline, guarded)
+  local name = guarded and step.kind .. "!" or step.kind
+  local kind = kinds[name]
   local functions = {}
-  for j, f in ipairs(step) do
-    functions[j] = inspect(f, inline)
+  for j = 1, step.handled and #step - 1 or #step do
+    functions[j] = inspect(step[j], inline and not guarded)
   end
   return {
-    kind = step.kind, param = step.param, takes = kind.takes, functions = functions,
+    kind = name, param = step.param, takes = kind.takes, functions = functions, guarded = guarded,
     parameters = kind.parameters or functions[1] and functions[1].parameters,
+    tagged = step.tagged, handler = step.handled and step[#step] or nil,
   }
 end
 
@@ -204,6 +214,7 @@ local function arguments_for(steps)
       arguments[#arguments + 1] = f.f
       arguments[#arguments + 1] = f.class
     end
+    arguments[#arguments + 1] = step.handler
   end
   return unpack(arguments)
 end
@@ -220,9 +231,12 @@ local function segment(first, steps)
   }
 end
 
---- Cuts a chain of steps ({ kind =, param =, functions... }) into segments: { first, steps, body, lines, vars, producer, consumer }, or { first, native = 1 } for
--- a step that needs no Lua. With `inline`, functions that were recognised are replaced by what they compute.
-return function(chain, inline)
+--- Cuts a chain of steps ({ kind =, param =, functions... }) into segments: { first, steps, body, lines, vars,
+-- producer, consumer }, or { first, native = 1 } for a step that needs no Lua. With `inline`, functions that were
+-- recognised are replaced by what they compute.
+-- The kinds of rille.guard stand in for steps that are guarded, or for all with `guarded`; a tagged step ends its
+-- segment.
+return function(chain, inline, guarded)
   local plan, run, weight = {}, {}, 0
   local function cut(i)
     if #run > 0 then
@@ -236,13 +250,16 @@ return function(chain, inline)
       cut(i)
       plan[#plan + 1] = { first = i, native = 1 }
     else
-      local described = describe(step, inline)
+      local described = describe(step, inline, (guarded or step.guarded) and kinds[step.kind .. "!"] ~= nil)
       local w = weight_of(described)
       if kind.begin or #run >= MAX_STEPS or weight + w > MAX_WEIGHT then
         cut(i)
       end
       run[#run + 1] = described
       weight = weight + w
+      if step.tagged then
+        cut(i + 1)
+      end
     end
   end
   cut(#chain + 1)

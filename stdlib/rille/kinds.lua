@@ -1,21 +1,24 @@
 --- The code of each kind of step, for the code generator of workers (rille.fuse).
 --
 -- A kind has:
---   takes     what it takes of a record: "fields" (its function's arguments), "pair" (key and value), "packed" (one value)
+--   takes     what it takes of a record: "fields" (its function's arguments), "pair" (key and value), "packed" (one
+-- value)
 --   generate  function(code, i, step, record): the code for one record at step i, and for what follows
---   begin     instead: function(code, i, step) for a step that reads the input itself, and so comes first in its segment
+--   begin     instead: function(code, i, step) for a step that reads the input itself, and so comes first in its
+-- segment
 --   shape     function(step): what else its code depends on
+--   passes    true: records pass it as they are
 
 local codegen = ...
 
 local concat = table.concat
 local call, fixed, inlined, names, raw = codegen.call, codegen.fixed, codegen.inlined, codegen.names, codegen.raw
 
-local MAX_KEYS = 262144 -- that a combining step holds before it passes on what it has
+local MAX_KEYS <const> = 262144 -- that a combining step holds before it passes on what it has
 
 local kinds = {}
 
--- Steps over records ---------------------------------------------------------------------------------------------------
+-- Steps over records --------------------------------------------------------------------------------------------------
 
 local function arguments_of(code, i, step, record)
   code:prepare(i, record)
@@ -24,6 +27,7 @@ end
 
 kinds.filter = {
   takes = "fields",
+  passes = true,
   generate = function(code, i, step, record)
     local arguments = arguments_of(code, i, step, record)
     local f = step.functions[1]
@@ -69,7 +73,8 @@ kinds.foreach = {
   end,
 }
 
---- Code over what a function returned, an array or an iterator. `rest` gives the code for one element; `key` is what `each` takes before its values, with a comma.
+--- Code over what a function returned, an array or an iterator. `rest` gives the code for one element; `key` is what
+-- `each` takes before its values, with a comma.
 local function over_results(code, i, results, rest, differs, key)
   key = key or ""
   code:define(i, "e" .. i, key .. "...", function()
@@ -100,7 +105,8 @@ local function over_results(code, i, results, rest, differs, key)
   code:line(i, "end")
 end
 
---- The loop over the words of a text where the function was recognised as text:gmatch(pattern); nil where it may be something else.
+--- The loop over the words of a text where the function was recognised as text:gmatch(pattern); nil where it may be
+-- something else.
 local function word_loop(i, f, record, arguments)
   if f.class then
     return ("tokens(%s, class%d)"):format(arguments[1], i)
@@ -147,7 +153,8 @@ kinds.flatMapValues = {
   end,
 }
 
---- (key, lefts, rights) to a record for each combination. `left` and `right` tell whether an empty side counts as one absent value.
+--- (key, lefts, rights) to a record for each combination. `left` and `right` tell whether an empty side counts as one
+-- absent value.
 local function join(left, right)
   local function loop(code, i, side, absent)
     code:line(i, absent and "for j%s = 1, max(#%s, 1) do" or "for j%s = 1, #%s do", side, side)
@@ -173,7 +180,7 @@ kinds.joinLeft = join(false, true)
 kinds.joinRight = join(true, false)
 kinds.joinFull = join(true, true)
 
--- Steps over a whole partition -------------------------------------------------------------------------------------------
+-- Steps over a whole partition ----------------------------------------------------------------------------------------
 
 kinds.reduce = {
   takes = "packed",
@@ -206,23 +213,27 @@ kinds.glom = {
   end,
 }
 
--- Aggregation by key -------------------------------------------------------------------------------------------------------
+-- Aggregation by key --------------------------------------------------------------------------------------------------
 --
--- slot: key -> index; keys and vals by index, in the order of first sight. So a record costs one look-up, and nil is a value as any other. A key that is not
--- in slot goes through `key`, which refuses nil and NaN and gives tables of equal content one object (kept in `interned`).
+-- vals: key -> value; keys in the order of first sight. So a record costs one look-up. A nil value stands there as
+-- `none`. A key that is not in vals goes through `key`, which refuses nil and NaN and gives tables of equal content one object
+-- (kept in `interned`).
 
---- Declares the tables of step i, and the function that gives what they hold to what follows: the key and, of each list, the value.
-local function declare_groups(code, i, lists)
-  local reset = ("slot%d, keys%d, vals%d, interned%d, n%d = {}, {}, {}, {}, 0"):format(i, i, i, i, i)
+--- Declares the tables of step i, and the function that gives what they hold to what follows: the key and, of each
+-- table, the value.
+local function declare_groups(code, i, tables)
+  local reset = ("keys%d, vals%d, interned%d, n%d = {}, {}, {}, 0"):format(i, i, i, i)
   code:declare(i, "local %s", reset)
   code:afterwards(i, "flush%d()", i)
   code:define(i, "flush" .. i, "", function()
     local fields = { "k" .. i }
     code:line(i, "for i = 1, n%d do", i)
     code:line(i, "local k%d = keys%d[i]", i, i)
-    for j, list in ipairs(lists) do
-      fields[j + 1] = ("g%d_%d"):format(i, j)
-      code:line(i, "local %s = %s[i]", fields[j + 1], list)
+    for j, from in ipairs(tables) do
+      local g = ("g%d_%d"):format(i, j)
+      fields[j + 1] = g
+      code:line(i, "local %s = %s[k%d]", g, from, i)
+      code:line(i, "if %s == none then %s = nil end", g, g)
     end
     code:continue(i + 1, fixed(fields, i, true))
     code:line(i, "end")
@@ -230,34 +241,43 @@ local function declare_groups(code, i, lists)
   end)
 end
 
---- Defines add(k, v) for a key that was not found: `first` gives the expression of a new key's value, `merge` the code for one that is known after all.
-local function define_add(code, i, first, merge, limit)
+codegen.declare_groups, codegen.MAX_KEYS = declare_groups, MAX_KEYS -- for rille.guard
+
+--- Code for one (key, value). `first` gives the expression of a new key's value from v; `merge` adds the code for a
+-- known one from the variables c (what is there), k and v.
+local function gather(code, i, record, first, merge, limit)
+  local function known(k, v)
+    code:line(i, "local c = vals%d[%s]", i, k)
+    code:line(i, "if c ~= nil then")
+    merge(k, v)
+  end
+  declare_groups(code, i, { "vals" .. i })
   code:define(i, "add" .. i, "k, v", function()
     code:line(i, "k = key(op, %d, k, interned%d)", i, i)
-    code:line(i, "local i = slot%d[k]", i)
-    code:line(i, "if i then")
-    code:line(i, merge("i", "v"))
+    known("k", "v")
     code:line(i, "return")
     code:line(i, "end")
     if limit then
       code:line(i, "if n%d >= %d then flush%d() end", i, limit, i)
     end
     code:line(i, "local x = %s", first("v"))
+    code:line(i, "if x == nil then x = none end")
     code:line(i, "n%d = n%d + 1", i, i)
-    code:line(i, "slot%d[k], keys%d[n%d], vals%d[n%d] = n%d, k, x", i, i, i, i, i, i)
+    code:line(i, "keys%d[n%d], vals%d[k] = k, x", i, i, i)
   end)
-end
-
-local function gather(code, i, record, first, merge, limit)
-  declare_groups(code, i, { "vals" .. i })
-  define_add(code, i, first, merge, limit)
   local k, v = code:pair(i, record)
-  code:line(i, "local i%d = slot%d[%s]", i, i, k)
-  code:line(i, "if i%d then", i)
-  code:line(i, merge("i" .. i, v))
+  code:line(i, "do")
+  known(k, v)
   code:line(i, "else")
   code:line(i, "add%d(%s, %s)", i, k, v)
   code:line(i, "end")
+  code:line(i, "end")
+end
+
+--- Is it arithmetic of both parameters, which gives a number or fails, as it does with `none`?
+local function is_arithmetic(f)
+  local expression = f.expressions and #f.expressions == 1 and f.expressions[1] or ""
+  return expression:find("^%(%(%$[12]%) [%+%-%*/] %(%$[12]%)%)$")
 end
 
 --- Aggregation with functions { create, merge } or { merge }.
@@ -265,9 +285,14 @@ local function aggregation(code, i, step, record, limit)
   local last = #step.functions
   gather(code, i, record, function(v)
     return last == 2 and code:value(i, 1, { v }) or v
-  end, function(index, v)
-    local place = ("vals%d[%s]"):format(i, index)
-    return place .. " = " .. code:value(i, last, { place, v })
+  end, function(k, v)
+    if is_arithmetic(step.functions[last]) then
+      return code:line(i, "vals%d[%s] = %s", i, k, code:value(i, last, { "c", v }))
+    end
+    code:line(i, "if c == none then c = nil end")
+    code:line(i, "c = %s", code:value(i, last, { "c", v }))
+    code:line(i, "if c == nil then c = none end")
+    code:line(i, "vals%d[%s] = c", i, k)
   end, limit)
 end
 
@@ -291,31 +316,31 @@ kinds.group = {
   generate = function(code, i, _, record)
     gather(code, i, record, function(v)
       return ("{ %s == nil and absent(op, %d, k) or %s }"):format(v, i, v)
-    end, function(index, v)
-      return ("if %s == nil then absent(op, %d, keys%d[%s]) end local t = vals%d[%s] t[#t + 1] = %s"):format(v, i, i, index, i, index, v)
+    end, function(k, v)
+      code:line(i, "if %s == nil then absent(op, %d, %s) end", v, i, k)
+      code:line(i, "c[#c + 1] = %s", v)
     end)
   end,
 }
 
--- Steps that read the input themselves -----------------------------------------------------------------------------------
+-- Steps that read the input themselves --------------------------------------------------------------------------------
 
 kinds.cogroup = {
   shape = param_of,
   begin = function(code, i, step)
     local sides = math.max(step.param, 2)
-    local lists = {}
+    local tables = {}
     for side = 1, sides do
-      lists[side] = ("vals%d[%d]"):format(i, side)
+      tables[side] = ("vals%d[%d]"):format(i, side)
     end
-    declare_groups(code, i, lists)
-    code:define(i, "add" .. i, "k", function()
+    declare_groups(code, i, tables)
+    code:define(i, "add" .. i, "k, lists", function()
       code:line(i, "k = key(op, %d, k, interned%d)", i, i)
-      code:line(i, "local i = slot%d[k]", i)
-      code:line(i, "if i then return i end")
+      code:line(i, "if lists[k] then return lists[k] end")
       code:line(i, "n%d = n%d + 1", i, i)
-      code:line(i, "slot%d[k], keys%d[n%d] = n%d, k", i, i, i, i)
-      code:line(i, "for side = 1, %d do vals%d[side][n%d] = {} end", sides, i, i)
-      code:line(i, "return n%d", i)
+      code:line(i, "keys%d[n%d] = k", i, i)
+      code:line(i, "for side = 1, %d do vals%d[side][k] = {} end", sides, i)
+      code:line(i, "return lists[k]")
     end)
     code.consumer = i
     code:line(i, "for side = 1, %d do vals%d[side] = {} end", sides, i)
@@ -323,7 +348,7 @@ kinds.cogroup = {
     code:line(i, "input(op, side)")
     code:line(i, "local lists = vals%d[side]", i)
     code:line(i, "for k, v in pairs, op do")
-    code:line(i, "local t = lists[slot%d[k] or add%d(k)]", i, i)
+    code:line(i, "local t = lists[k] or add%d(k, lists)", i)
     code:line(i, "if v == nil then absent(op, %d, k) end", i)
     code:line(i, "t[#t + 1] = v")
     code:line(i, "end")

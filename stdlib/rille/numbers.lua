@@ -8,9 +8,9 @@ local method = methods_of(RDD)
 
 -- In workers ----------------------------------------------------------------------------------------------------------
 
-local function refuse(name, value)
-  error(("%s needs records that are one number each, but got %s"):format(name,
-    type(value) == "table" and "a table" or type(value) .. " " .. tostring(value)), 0)
+local function refuse(name, value, more)
+  local got = more ~= nil and "a record of several values" or ("the %s %s"):format(type(value), tostring(value))
+  error(("%s needs records of one number each, but got %s"):format(name, got), 0)
 end
 
 -- For mapPartitions: the sum of a partition.
@@ -18,7 +18,7 @@ local function partition_sum(name)
   return function(records)
     local sum, math_type = 0, math.type
     for x, more in records do
-      if more ~= nil or not math_type(x) then refuse(name, more == nil and x or {}) end
+      if more ~= nil or not math_type(x) then refuse(name, x, more) end
       sum = sum + x
     end
     return { sum }
@@ -31,7 +31,7 @@ local function partition_stats(name)
     local count, mean, squares, sum, min, max = 0, 0.0, 0.0, 0, math.huge, -math.huge
     local math_type = math.type
     for x, more in records do
-      if more ~= nil or not math_type(x) then refuse(name, more == nil and x or {}) end
+      if more ~= nil or not math_type(x) then refuse(name, x, more) end
       count = count + 1
       local distance = x - mean
       mean = mean + distance / count
@@ -50,7 +50,7 @@ local function partition_histogram(bounds)
     local counts, n = {}, #bounds - 1
     for i = 1, n do counts[i] = 0 end
     for x, more in records do
-      if more ~= nil or not math.type(x) then refuse("histogram", more == nil and x or {}) end
+      if more ~= nil or not math.type(x) then refuse("histogram", x, more) end
       if x >= bounds[1] and x <= bounds[n + 1] then
         local low, high = 1, n -- the last i with bounds[i] <= x; the last stretch has its upper end
         while low < high do
@@ -99,7 +99,7 @@ local function stats_of(self, name)
   }, Stats)
 end
 
-method("stats", {}, function(self) return (stats_of(self, "stats")) end)
+method("stats", {}, function(self) return stats_of(self, "stats") end)
 
 for _, name in ipairs { "mean", "variance", "stdev", "sampleVariance", "sampleStdev" } do
   method(name, {}, function(self) return stats_of(self, name)[name] end)
@@ -113,10 +113,10 @@ local function sum(self)
   return total
 end
 
-method("sum", {}, function(self) return (sum(self)) end)
+method("sum", {}, function(self) return sum(self) end)
 
 -- Estimates in Spark; here exact.
-method("sumApprox", { "number?", "number?" }, function(self) return (sum(self)) end)
+method("sumApprox", { "number?", "number?" }, function(self) return sum(self) end)
 method("meanApprox", { "number?", "number?" }, function(self) return stats_of(self, "meanApprox").mean end)
 
 -- n stretches of one width from the smallest number to the largest; one where there is nothing between them.
@@ -140,7 +140,8 @@ local function check_bounds(bounds)
     valid = valid and math.type(bounds[i]) ~= nil and bounds[i] == bounds[i] and (i == 1 or bounds[i] > bounds[i - 1])
   end
   if not valid then
-    check.fail("bad argument #1 to 'histogram' (a whole number from 1, or an array of at least 2 numbers in rising order)")
+    check.fail("bad argument #1 to 'histogram' (a whole number from 1, or an array of at least 2 numbers in rising " ..
+      "order)")
   end
   return bounds
 end

@@ -11,7 +11,6 @@ local core = require "rille.core"
 local folding = require "rille.folding"
 local numbering = require "rille.numbering"
 local random = require "rille.random"
-local site = require "rille.site"
 local sorting = require "rille.sorting"
 local steps = require "rille.steps"
 
@@ -55,7 +54,7 @@ operations.values = { rdd = true, takes = {},
 
 operations.sample = { rdd = true, takes = { "boolean", "multiple", "seed?" },
   plan = function(self, replace, fraction, seed)
-    seed = random.seed(seed, self.time, site.here())
+    seed = random.seed(seed, self)
     if not replace then
       check.argument(2, "sample", "fraction", fraction)
       return { keyed_narrow("mapPartitionsWithIndex", random.between(seed, 0, fraction)) }
@@ -156,7 +155,9 @@ operations.zipWithUniqueId = { rdd = true, takes = {},
 operations.sortWith = { rdd = true, takes = { "function" },
   plan = function(_, less)
     local sort = sorting.partition_sorter(less)
-    return { narrow "pack", narrow("mapPartitions", sort), narrow "pack", steps.round_robin(1), narrow("mapPartitions", sort) }
+    return {
+      narrow "pack", narrow("mapPartitions", sort), narrow "pack", steps.round_robin(1), narrow("mapPartitions", sort),
+    }
   end }
 
 operations.sortBy = { rdd = true, takes = { "function", "boolean?", "partitions?" },

@@ -39,17 +39,18 @@ local function poisson(uniform, mean)
   return n
 end
 
---- The seed of an operation: what the job gave; else in a batch one that is the same when the batch is run again; else
---- any.
+--- The seed of an operation: what the job gave; else in a batch one that is the same when the batch is run again, and
+--- another at each time it is asked for; else any.
 ---@param given integer?
----@param time integer? of the batch
----@param where string?
+---@param rdd rille.RDD
 ---@return integer
-function random.seed(given, time, where)
+function random.seed(given, rdd)
   if given then return given end
-  if not time then return math.random(0) end
-  local seed = mix(time)
-  for i = 1, where and #where or 0 do seed = mix(seed + where:byte(i)) end
+  if not rdd.time then return math.random(0) end
+  local draws = rdd.draws
+  draws.n = draws.n + 1
+  local seed = mix(rdd.time + mix(draws.n))
+  for i = 1, draws.site and #draws.site or 0 do seed = mix(seed + draws.site:byte(i)) end
   return seed
 end
 

@@ -13,19 +13,21 @@ local steps = require "rille.steps"
 ---@field package handle rille.core.Rdd
 ---@field package fns rille.core.Fn[]?     its own, until they are captured
 ---@field package parents rille.RDD[]?     likewise
+---@field package recipe { name: string, plan: rille.Part[], handles: rille.core.Rdd[] }? until it is used
 ---@field package time integer?            of the batch it belongs to
+---@field package draws { n: integer, site: string? } seeds drawn from it and its like, the RDD the batch began with
 ---@field package site string?             where it was made
 local RDD = class "RDD"
 
 --- An RDD over a handle.
 ---@param owner rille.Context
 ---@param handle rille.core.Rdd
----@param like { fns: rille.core.Fn[]?, parents: rille.RDD[]?, time: integer?, site: string? }?
+---@param like { fns: rille.core.Fn[]?, parents: rille.RDD[]?, time: integer?, draws: table?, site: string? }?
 ---@return rille.RDD
 function RDD.wrap(owner, handle, like)
   like = like or {}
   return setmetatable({ owner = owner, handle = handle, fns = like.fns, parents = like.parents, time = like.time,
-    site = like.site }, RDD)
+    draws = like.draws or { n = 0, site = like.site }, site = like.site }, RDD)
 end
 
 ---@param value any
@@ -64,12 +66,17 @@ function RDD:derive(name, parents, plan)
   parents = parents or { self }
   local where = site.here(steps.given(plan)) or self.site
   local made = steps.make(plan, name, where)
-  local handles, time = {}, nil
+  local handles, time, draws = {}, nil, parents[1].draws
   for i, parent in ipairs(parents) do
-    handles[i], time = parent.handle, time or parent.time
+    handles[i] = parent.handle
+    if parent.time and not time then time, draws = parent.time, parent.draws end
   end
   local handle = site.call(RDD.chain, self.owner, made, handles)
-  return RDD.wrap(self.owner, handle, { fns = made.fns, parents = parents, time = time, site = where })
+  for _, parent in ipairs(parents) do parent.recipe = nil end
+  local result = RDD.wrap(self.owner, handle, { fns = made.fns, parents = parents, time = time, draws = draws,
+    site = where })
+  result.recipe = { name = name, plan = plan, handles = handles }
+  return result
 end
 
 --- Where the parents and the context are to settle it, nothing is said.
@@ -91,7 +98,7 @@ function RDD:capture()
   end
   if #fns > 0 then core.capture(fns) end
   -- The primitive lineage holds what is needed from now on.
-  for _, rdd in ipairs(open) do rdd.fns, rdd.parents = nil, nil end
+  for _, rdd in ipairs(open) do rdd.fns, rdd.parents, rdd.recipe = nil, nil, nil end
 end
 
 -- running jobs --------------------------------------------------------------------------------------------------------
@@ -215,12 +222,24 @@ method("dependencies", {}, function(self)
   local list = {}
   for i, parent in ipairs(self.handle:parents()) do
     local handle, exchanged = table.unpack(parent)
-    list[i] = {
-      kind = exchanged and "shuffle" or "narrow",
-      rdd = RDD.wrap(self.owner, handle, { time = self.time, site = self.site, fns = self.fns, parents = self.parents }),
-    }
+    local like = { time = self.time, draws = self.draws, site = self.site, fns = self.fns, parents = self.parents }
+    list[i] = { kind = exchanged and "shuffle" or "narrow", rdd = RDD.wrap(self.owner, handle, like) }
   end
   return list
+end)
+
+-- It is made anew: nothing stands on it yet.
+method("onError", { "handler" }, function(self, handler)
+  local recipe = self.recipe
+  if not recipe then check.fail "onError: it comes right behind the operation whose bad records it is for" end
+  local plan = steps.guarded(recipe.plan, handler ~= "skip" and handler or nil)
+  if not plan then
+    check.fail(("onError: %s calls no function with single records, so it has no bad ones"):format(recipe.name))
+  end
+  local made = steps.make(plan, recipe.name, self.site)
+  self.handle = site.call(RDD.chain, self.owner, made, recipe.handles)
+  self.fns, recipe.plan = made.fns, plan
+  return self
 end)
 
 method("context", {}, function(self) return self.owner end)

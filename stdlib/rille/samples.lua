@@ -4,22 +4,26 @@ local core = require "rille.core"
 local methods_of = require "rille.method"
 local random = require "rille.random"
 local RDD = require "rille.rdd"
-local site = require "rille.site"
 local sorting = require "rille.sorting"
 local steps = require "rille.steps"
 
 local method, narrow = methods_of(RDD), steps.narrow
 
-method("randomSplit", { "list", "seed?" }, function(self, weights, seed)
-  local total = 0
+local function total_of(weights)
+  local total, bad = 0, "bad argument #1 to 'randomSplit' "
   for i, weight in ipairs(weights) do
     if not math.type(weight) or not (weight >= 0 and weight < math.huge) then
-      check.fail(("bad argument #1 to 'randomSplit' (weights are numbers from 0; [%d] is %s)"):format(i, tostring(weight)))
+      check.fail(("%s(weights are numbers from 0; [%d] is %s)"):format(bad, i, tostring(weight)))
     end
     total = total + weight
   end
-  if total <= 0 then check.fail "bad argument #1 to 'randomSplit' (an array of weights, one of them above 0, expected)" end
-  seed = random.seed(seed, self.time, site.here())
+  if total <= 0 then check.fail(bad .. "(an array of weights, one of them above 0, expected)") end
+  return total
+end
+
+method("randomSplit", { "list", "seed?" }, function(self, weights, seed)
+  local total = total_of(weights)
+  seed = random.seed(seed, self)
   local parts, from = {}, 0.0
   for i, weight in ipairs(weights) do
     local to = i == #weights and 1.0 or from + weight / total
@@ -81,7 +85,7 @@ end
 
 method("takeSample", { "boolean", "count", "seed?" }, function(self, replace, n, seed)
   if n == 0 then return {} end
-  seed = random.seed(seed, self.time, site.here())
+  seed = random.seed(seed, self)
   return ((replace and with_replacement or without_replacement)(self, n, seed))
 end)
 
@@ -100,7 +104,7 @@ method("sampleByKey", { "boolean", "choice", "seed?" }, function(self, replace, 
         :format(tostring(key), tostring(fraction)))
     end
   end
-  seed = random.seed(seed, self.time, site.here())
+  seed = random.seed(seed, self)
   local fraction = fraction_of(fractions)
   local plan = { steps.as_pairs() }
   if replace then

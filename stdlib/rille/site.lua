@@ -69,8 +69,8 @@ function site.traced(co, why, level)
   local info = debug.getinfo(co, level, "Sln")
   while info do
     if info.what ~= "C" and not is_library(info.source) then
-      local named = info.what == "main" and "main chunk" or
-        info.name and ("function '%s'"):format(info.name) or ("function <%s:%d>"):format(info.short_src, info.linedefined)
+      local named = info.what == "main" and "main chunk" or info.name and ("function '%s'"):format(info.name) or
+        ("function <%s:%d>"):format(info.short_src, info.linedefined)
       lines[#lines + 1] = ("  %s:%d: in %s"):format(info.short_src, info.currentline, named)
     end
     level = level + 1

@@ -15,6 +15,8 @@ local steps = {}
 ---@field kind string       of lua/luafn.c
 ---@field functions function[]
 ---@field param integer?
+---@field guard { handler: function? }?  its bad records are diverted
+---@field tagged boolean?                and kept with the others, to be told apart behind it
 
 ---@class rille.Part
 ---@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"
@@ -27,6 +29,7 @@ local steps = {}
 ---@field uneven boolean?       zip: partitions may differ in length
 ---@field with any[]?           union: records of one more parent
 ---@field each boolean?         over each of the parents by itself
+---@field tagged boolean?       its step is
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
 
 ---@param kind string
@@ -160,8 +163,74 @@ function steps.given(plan)
   end
 end
 
+-- bad records ---------------------------------------------------------------------------------------------------------
+
+-- The kinds whose functions see single records, or whose keys may be bad (rille.guard).
+local GUARDABLE = {}
+for kind in ("map filter flatMap keyed foreach mapValues flatMapValues reduce combine merge aggregate group cogroup")
+  :gmatch "%a+" do
+  GUARDABLE[kind] = true
+end
+
+local function copy_of(t, changes)
+  local copy = {}
+  for key, value in pairs(t) do copy[key] = value end
+  for key, value in pairs(changes) do copy[key] = value end
+  return copy
+end
+
+--- The plan with its bad records diverted; nil when no step of it has any.
+---@param plan rille.Part[]
+---@param handler function?
+---@return rille.Part[]?
+function steps.guarded(plan, handler)
+  local guarded, any = {}, false
+  local function with_guard(made)
+    if not made or not GUARDABLE[made.kind] then return made end
+    any = true
+    return copy_of(made, { guard = { handler = handler } })
+  end
+  for i, part in ipairs(plan) do
+    guarded[i] = copy_of(part, { fn = with_guard(part.fn), mapFn = with_guard(part.mapFn) })
+  end
+  return any and guarded or nil
+end
+
+local function passed(keeps_keys)
+  return { kind = "narrow", fn = steps.step "passed", keepsKeys = keeps_keys }
+end
+
+--- A guarded plan that keeps its bad records: behind each part that has some (`tagged`) comes one that lets the good
+--- ones pass.
+---@param plan rille.Part[]
+---@return rille.Part[]
+function steps.tagged(plan)
+  local tagged = {}
+  local function add(part) tagged[#tagged + 1] = part end
+  for _, part in ipairs(plan) do
+    local send, receive = part.mapFn, part.fn
+    if send and send.guard then
+      add { kind = "narrow", fn = copy_of(send, { tagged = true }), keepsKeys = true, tagged = true }
+      add(passed(true))
+      part = copy_of(part, {})
+      part.mapFn = nil
+    end
+    if receive and receive.guard then
+      add(copy_of(part, { fn = copy_of(receive, { tagged = true }), tagged = true }))
+      add(passed(part.keepsKeys or part.part == "hash"))
+    else
+      add(part)
+    end
+  end
+  return tagged
+end
+
+--- Where tagged parts ended up: (message, record) of each bad one.
+---@return rille.Part
+function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" } end
+
 ---@class rille.Made
----@field ops { op: rille.core.Op, with: any[]?, each: boolean? }[]
+---@field ops { op: rille.core.Op, with: any[]?, each: boolean?, tagged: boolean? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
 
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
@@ -176,8 +245,13 @@ function steps.make(plan, name, site, uid)
     local own = uid and (i == #plan and uid or uid .. ":" .. i)
     local function made(step)
       if not step then return nil end
-      local fn = core.fn { kind = step.kind, functions = step.functions, param = step.param, name = name, site = site,
-        uid = own }
+      local guard, functions = step.guard, step.functions
+      if guard and guard.handler then
+        functions = table.move(functions, 1, #functions, 1, {})
+        functions[#functions + 1] = guard.handler
+      end
+      local fn = core.fn { kind = step.kind, functions = functions, param = step.param, name = name, site = site,
+        uid = own, guarded = guard ~= nil, handled = functions ~= step.functions, tagged = step.tagged }
       fns[#fns + 1] = fn
       return fn
     end
@@ -187,7 +261,7 @@ function steps.make(plan, name, site, uid)
     local op = core.op { kind = part.kind, name = name, site = site, uid = own, fn = fn, mapFn = map_fn,
       part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
       keepsKeys = part.keepsKeys }
-    ops[i] = { op = op, with = part.with, each = part.each }
+    ops[i] = { op = op, with = part.with, each = part.each, tagged = part.tagged }
   end
   return { ops = ops, fns = fns }
 end

@@ -7,6 +7,7 @@ local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
 local queue = require "rille.queue"
+local shared = require "rille.shared"
 local site = require "rille.site"
 local uid = require "rille.uid"
 
@@ -256,6 +257,7 @@ method("addStreamingListener", { "table" }, function(self, listener)
   self.handle:addListener(function(event)
     local handler = listener[handler_names[event.kind]]
     if not handler then return end
+    if event.kind == "batchCompleted" then event.badRecords = shared.bad_records(event.batchTime) end
     local outer = self.listening
     self.listening = true
     local ok, why = pcall(handler, event)
@@ -276,10 +278,22 @@ local function materialise(self)
   if #fns > 0 then core.capture(fns) end
 end
 
+-- The line about each batch's bad records. Events are made only for listeners: there is none where nothing is diverted.
+local function watch_bad_records(self)
+  local wanted = self.sc.handle:conf "rille.task.maxBadRecords" ~= "0"
+  for _, node in ipairs(self.nodes) do wanted = wanted or node.guarded end
+  shared.watching = wanted
+  if not wanted then return end
+  self.handle:addListener(function(event)
+    if event.kind == "batchCompleted" then shared.end_batch(event.batchTime) end
+  end)
+end
+
 local function start(self)
   if self.handle:state() == "INITIALIZED" and not self.made then
     if control.holder then control.holder:starting(self) end
     materialise(self)
+    watch_bad_records(self)
     self.made = true
   end
   self.handle:start()

@@ -116,8 +116,8 @@ end
 
 local function look_for_unused(self, ssc)
   if #ssc.outputs == 0 then
-    self.problems[#self.problems + 1] = "the job has no output, so there is nothing to run; add print, foreachRDD or " ..
-      "saveAsTextFiles"
+    self.problems[#self.problems + 1] = "the job has no output, so there is nothing to run; add print, foreachRDD " ..
+      "or saveAsTextFiles"
     return
   end
   local used, has_children = names.used(ssc), {}

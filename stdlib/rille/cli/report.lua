@@ -58,7 +58,9 @@ end
 
 -- JUnit ---------------------------------------------------------------------------------------------------------------
 
-local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["\n"] = "&#10;", ["\t"] = "&#9;" }
+local ENTITIES = {
+  ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["\n"] = "&#10;", ["\t"] = "&#9;",
+}
 
 -- XML has no other control characters, and bytes that are no UTF-8 would make the file unreadable.
 local function xml(text)

@@ -1,6 +1,6 @@
 --- `rille test`: runs files of tests for jobs.
 local core = require "rille.core"
-local Job = require "rille.harness.job"
+local failure = require "rille.harness.failure"
 local options = require "rille.cli.options"
 local report = require "rille.cli.report"
 local site = require "rille.site"
@@ -72,14 +72,14 @@ end
 
 -- What a call raised: a failure as it is, else text with the frames of the test.
 local function handler(why)
-  if Job.isFailure(why) then return why end
+  if failure.is(why) then return why end
   local text = tostring(why)
   return text:find("\n", 1, true) and text or site.traced(coroutine.running(), text, 2)
 end
 
 local function outcome_of(ok, why)
   if ok then return "passed" end
-  return Job.isFailure(why) and "failed" or "error", tostring(why)
+  return failure.is(why) and "failed" or "error", tostring(why)
 end
 
 -- What the engine warned of; its errors are raised anyway.
@@ -127,13 +127,13 @@ local function run_file(file, filter, add)
 end
 
 local function write_junit(path, results)
-  local file, why = io.open(path, "wb")
+  local done, file, why = false, io.open(path, "wb")
   if file then
-    _, why = file:write(report.junit(results))
-    file:close()
+    done, why = file:write(report.junit(results))
+    if done then done, why = file:close() end
   end
-  if why then io.stderr:write(("rille: the JUnit file cannot be written: %s\n"):format(why)) end
-  return why == nil
+  if not done then io.stderr:write(("rille: the JUnit file cannot be written: %s\n"):format(why)) end
+  return done
 end
 
 -- All files once; the exit status.

@@ -5,6 +5,7 @@ local class = require "rille.class"
 local control = require "rille.control"
 local core = require "rille.core"
 local difference = require "rille.harness.difference"
+local failure = require "rille.harness.failure"
 local names = require "rille.harness.names"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
@@ -33,24 +34,9 @@ local Job = class "TestJob"
 
 local open -- the job in hand; there is one context a process
 
--- failing -------------------------------------------------------------------------------------------------------------
-
----@class rille.testing.Failure
-local Failure = { __name = "Failure" }
-Failure.__index = Failure
-function Failure:__tostring() return self.where and self.where .. ": " .. self.message or self.message end
-
----@param value any
----@return boolean
-function Job.isFailure(value) return getmetatable(value) == Failure end
-
--- An expectation that does not hold: under busted a failed assertion.
-local function fail(message)
-  local failure = setmetatable({ where = site.here(), message = message }, Failure)
-  local luassert = package.loaded.luassert
-  if luassert then luassert(false, failure) end
-  error(failure, 0)
-end
+---@class rille.TestHolder: rille.Holder
+---@field job rille.testing.Job
+local Holder = class "TestHolder"
 
 -- the script ----------------------------------------------------------------------------------------------------------
 
@@ -106,7 +92,7 @@ local function opened(self, name)
   if self.closed then check.fail(("illegal state: %s was called on a job that was closed"):format(name)) end
   if self.world then return end
   if open then open:close() end
-  open, self.world, control.holder = self, world.keep(), self
+  open, self.world, control.holder = self, world.keep(), setmetatable({ job = self }, Holder)
   local ok, why = pcall(load_script, self)
   if ok then return end
   self:close()
@@ -150,13 +136,13 @@ end
 local TEXT_INPUTS = { socketTextStream = true, textFileStream = true, binaryRecordsStream = true }
 
 --- An input of the script: its batches are what the test gives.
-function Job:input(ssc, node)
-  self.made = ssc
-  local handle = ssc:context().handle
+function Holder:input(ssc, node)
+  local job, handle = self.job, ssc:context().handle
+  job.made = ssc
   local function compute(time)
-    local batch = (self.given[time] or {})[node]
+    local batch = (job.given[time] or {})[node]
     if batch == false then return nil end
-    if batch == nil and node.compute and not self.fed[node] then return node.compute(time) end
+    if batch == nil and node.compute and not job.fed[node] then return node.compute(time) end
     return handle:parallelize(batch or {}, handle:parallelism())
   end
   return ssc.handle:input("Test stream", compute, node.site)
@@ -180,12 +166,12 @@ local function keep_output(self, output)
 end
 
 --- The script has described all: replacements take their places, outputs are watched.
-function Job:starting(ssc)
-  local uids = uid.all(ssc.nodes)
-  for name, functions in pairs(self.functions) do names.replace(ssc, uids, name, functions) end
-  for _, output in ipairs(ssc.outputs) do keep_output(self, output) end
-  self.world:settle(self.globals)
-  self.ssc, self.uids = ssc, uids
+function Holder:starting(ssc)
+  local job, uids = self.job, uid.all(ssc.nodes)
+  for name, functions in pairs(job.functions) do names.replace(ssc, uids, name, functions) end
+  for _, output in ipairs(ssc.outputs) do keep_output(job, output) end
+  job.world:settle(job.globals)
+  job.ssc, job.uids = ssc, uids
 end
 
 local function now(self) return self.ssc.handle:time() end
@@ -204,22 +190,20 @@ end
 -- Does the script itself wait, and not a function that the engine called?
 local function is_script(self) return coroutine.running() == self.co and coroutine.isyieldable() end
 
-function Job:await(ssc, ms)
-  if not is_script(self) then
+function Holder:await(ssc, ms)
+  if not is_script(self.job) then
     check.fail("illegal state: under test a job can wait in its script only, not in a coroutine of its own or in a " ..
       "module while that is loaded")
   end
-  if not self.ssc then
-    coroutine.yield() -- not started: load_script says so
-  end
-  return wait(self, ms >= 0 and ssc.handle:time() + ms or nil)
+  if not self.job.ssc then coroutine.yield() end -- it was not started; load_script says so
+  return wait(self.job, ms >= 0 and ssc.handle:time() + ms or nil)
 end
 
-function Job:sleep(ms)
-  if not is_script(self) then
+function Holder:sleep(ms)
+  if not is_script(self.job) then
     core.sleep(ms)
-  elseif self.ssc then
-    wait(self, now(self) + ms)
+  elseif self.job.ssc then
+    wait(self.job, now(self.job) + ms)
   end
 end
 
@@ -244,7 +228,7 @@ end
 
 local function check_running(self, name)
   if has_stopped(self) then
-    fail(("%s: the job has stopped its context at %d ms, so no more batches are run"):format(name, now(self)))
+    failure.raise(("%s: the job has stopped its context at %d ms, so no more batches are run"):format(name, now(self)))
   end
 end
 
@@ -426,7 +410,7 @@ local function expectation(self, name, output, wanted, options)
 end
 
 local function report(lines)
-  if #lines > 0 then fail(table.concat(lines, "\n")) end
+  if #lines > 0 then failure.raise(table.concat(lines, "\n")) end
 end
 
 --- What an output got in the last batch must be these records.
@@ -438,7 +422,7 @@ function Job:expect(output, wanted, options)
   local found, list, in_order = expectation(self, "expect", output, wanted, options)
   check_wanted("expect", list)
   local time, lines = self.times[#self.times], {}
-  if not time then fail "expect: no batch was run yet; job:batch { ... } runs one" end
+  if not time then failure.raise "expect: no batch was run yet; job:batch { ... } runs one" end
   compare(self, lines, found, time, list, in_order)
   report(lines)
   return self

@@ -145,9 +145,9 @@ end
 ---@return ""|"exit"|"error" how, any why
 function world.resume(co, ...)
   local exit = os.exit
-  function os.exit(...) coroutine.yield(EXIT, ...) end
+  rawset(os, "exit", function(...) coroutine.yield(EXIT, ...) end)
   local how, why = results(coroutine.resume(co, ...))
-  os.exit = exit
+  rawset(os, "exit", exit)
   return how, why
 end
 
