@@ -120,7 +120,8 @@ void rl_broadcast_sweep(lua_State *L, uint64_t *epoch)
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &copies_key) == LUA_TTABLE) {
     for (lua_pushnil(L); lua_next(L, top + 1); lua_settop(L, top + 2)) {
       const rl_holder *h = lua_touserdata(L, top + 2);
-      if (h->seen == atomic_load(&((broadcast *)h->object)->version)) continue;
+      /* a weak key stays until the cycle after its finalizer has run */
+      if (h->object && h->seen == atomic_load(&((broadcast *)h->object)->version)) continue;
       drop_copy(L, top + 2);
       lua_pushvalue(L, top + 2);
       lua_pushnil(L);

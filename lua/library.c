@@ -354,7 +354,7 @@ static int fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *wh
 }
 
 /* Pushes what stands for the table (or tuple) at `index`: the one object for all with equal content, kept in the table
- * at `interned`. */
+ * at `interned`; or the table itself, where nothing is there. */
 static rl_status push_interned(lua_State *L, rl_luaop *op, int index, int interned)
 {
   rl_value key;
@@ -362,6 +362,10 @@ static rl_status push_interned(lua_State *L, rl_luaop *op, int index, int intern
   rl_status st = rl_lua_to_value(L, index, &key, &op->scratch);
   if (st == RL_OK) st = rl_key_normalise(&key, &op->text);
   if (st != RL_OK) return st;
+  if (lua_gettop(L) < interned) {
+    lua_pushvalue(L, index);
+    return RL_OK;
+  }
   lua_pushlstring(L, key.s.p, key.s.n);
   lua_pushvalue(L, -1);
   if (lua_rawget(L, interned) != LUA_TNIL) return RL_OK;
@@ -409,7 +413,7 @@ static int lib_key(lua_State *L)
   return push_key(L, op) == RL_OK ? 1 : fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
 }
 
-/* goodKey(op, step, k, interned): likewise; or nil and what is wrong. */
+/* goodKey(op, step, k[, interned]): likewise; or nil and what is wrong. */
 static int lib_good_key(lua_State *L)
 {
   if (push_key(L, op_at(L)) == RL_OK) return 1;

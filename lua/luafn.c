@@ -32,7 +32,7 @@ static const struct {
     {"group", 0, 0},        {"cogroup", 0, 0},       {"joinInner", 0, 0},    {"joinLeft", 0, 0},
     {"joinRight", 0, 0},    {"joinFull", 0, 0},      {"keyed", 1, 1},        {"take", 0, 0},
     {"countRecords", 0, 0}, {"pack", 0, 0},          {"unpack", 0, 0},        {"passed", 0, 0},
-    {"diverted", 0, 0},
+    {"diverted", 0, 0},     {"goodKeys", 0, 0},
 };
 
 /* Functions -------------------------------------------------------------------------------------------------------- */
@@ -172,8 +172,7 @@ static void make_plan(lua_State *L, const opening *o)
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_pushboolean(L, may_inline(o->task));
-  lua_pushboolean(L, o->w->config->max_bad_records > 0);
-  lua_call(L, 3, 1);
+  lua_call(L, 2, 1);
 }
 
 /* Pushes the list of segments for the chain, made now or before. */

@@ -21,7 +21,7 @@ typedef struct rl_worker rl_worker;
 
 /* What workers of one context share; outlives them. */
 typedef struct rl_worker_config {
-  int64_t max_bad_records; /* of one task; 0: none, but where onError says otherwise */
+  int64_t max_bad_records; /* of one task; 0: no limit (which are diverted at all, the steps say) */
   int64_t max_memory;  /* bytes a state may hold; 0: no limit */
   char *package_path;  /* the driver's, for require inside closures */
   char *package_cpath;

@@ -13,6 +13,7 @@ local steps = require "rille.steps"
 
 ---@class rille.Context
 ---@field package handle rille.core.Context
+---@field package diverts boolean?            operations leave bad records out (rille.task.maxBadRecords)
 ---@field package default_partitions integer  for operations on RDDs: 0 where the parents settle it
 local Context = class "Context"
 
@@ -35,7 +36,8 @@ local function create(_, conf)
   end
   local handle = site.call(core.context, settings, properties)
   local default_partitions = handle:parallelismIsSet() and handle:parallelism() or 0
-  return setmetatable({ handle = handle, default_partitions = default_partitions }, Context)
+  local diverts = handle:conf "rille.task.maxBadRecords" ~= "0"
+  return setmetatable({ handle = handle, default_partitions = default_partitions, diverts = diverts }, Context)
 end
 
 setmetatable(Context, { __call = create })

@@ -49,10 +49,19 @@ function DStream.add(owner, node)
 end
 
 -- What has good and bad records of a stream is computed once for both.
-local function keep_errors(node, handle)
-  handle:persist()
+local function keep_errors(node, handles)
   node.tagged = node.tagged or {}
-  table.insert(node.tagged, handle)
+  for _, handle in ipairs(handles) do
+    handle:persist()
+    table.insert(node.tagged, handle)
+  end
+end
+
+local function apply(part, handles)
+  if not part.each then return { core.dapply(part.op, handles) } end
+  local results = {}
+  for i, handle in ipairs(handles) do results[i] = core.dapply(part.op, { handle }) end
+  return results
 end
 
 --- The result of an operation.
@@ -63,6 +72,8 @@ end
 ---@return rille.DStream
 function DStream:derive(name, parents, plan, strict)
   self.owner:check_open()
+  local guarded = self.owner.sc.diverts and not strict and steps.guarded(plan)
+  plan = guarded or plan
   local where = site.here(steps.given(plan))
   steps.make(plan, name, where) -- functions that cannot travel are refused here, where the job hands them over
   local function make(node, handles, own)
@@ -73,13 +84,13 @@ function DStream:derive(name, parents, plan, strict)
       return core.dtransform({ name = name, site = where, uid = own }, handles, compute), made.fns
     end
     for _, part in ipairs(made.ops) do
-      handles = { core.dapply(part.op, handles) }
-      if part.tagged then keep_errors(node, handles[1]) end
+      handles = apply(part, handles)
+      if part.tagged then keep_errors(node, handles) end
     end
     return handles[1], made.fns
   end
   return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make, plan = plan,
-    strict = strict })
+    strict = strict, guarded = guarded and true })
 end
 
 --- Makes the primitive stream; the parents' exist.

@@ -178,9 +178,8 @@ local function inspect(f, inline)
   return info
 end
 
-local function describe(step, inline, guarded)
-  local name = guarded and step.kind .. "!" or step.kind
-  local kind = kinds[name]
+local function describe(step, name, inline)
+  local kind, guarded = kinds[name], name ~= step.kind
   local functions = {}
   for j = 1, step.handled and #step - 1 or #step do
     functions[j] = inspect(step[j], inline and not guarded)
@@ -234,9 +233,8 @@ end
 --- Cuts a chain of steps ({ kind =, param =, functions... }) into segments: { first, steps, body, lines, vars,
 -- producer, consumer }, or { first, native = 1 } for a step that needs no Lua. With `inline`, functions that were
 -- recognised are replaced by what they compute.
--- The kinds of rille.guard stand in for steps that are guarded, or for all with `guarded`; a tagged step ends its
--- segment.
-return function(chain, inline, guarded)
+-- The kinds of rille.guard stand in for those of steps that are guarded; a tagged step ends its segment.
+return function(chain, inline)
   local plan, run, weight = {}, {}, 0
   local function cut(i)
     if #run > 0 then
@@ -245,12 +243,13 @@ return function(chain, inline, guarded)
     run, weight = {}, 0
   end
   for i, step in ipairs(chain) do
-    local kind = kinds[step.kind]
+    local name = step.guarded and step.kind .. "!" or step.kind
+    local kind = kinds[name]
     if not kind then
       cut(i)
       plan[#plan + 1] = { first = i, native = 1 }
     else
-      local described = describe(step, inline, (guarded or step.guarded) and kinds[step.kind .. "!"] ~= nil)
+      local described = describe(step, name, inline)
       local w = weight_of(described)
       if kind.begin or #run >= MAX_STEPS or weight + w > MAX_WEIGHT then
         cut(i)

@@ -180,6 +180,22 @@ kinds["reduce!"] = {
   end,
 }
 
+--- In front of an exchange by key.
+kinds["goodKeys!"] = {
+  takes = "fields",
+  parameters = 1,
+  passes = true,
+  generate = function(code, i, step, record)
+    local arguments = arguments_of(code, i, step, record)
+    code:line(i, "local g%d, why%d = goodKey(op, %d, %s)", i, i, i, arguments[1])
+    code:line(i, "if g%d == nil then", i)
+    divert(code, i, "why" .. i, code:fields(record))
+    code:line(i, "else")
+    code:continue(i + 1, record)
+    code:line(i, "end")
+  end,
+}
+
 -- Aggregation by key --------------------------------------------------------------------------------------------------
 
 --- Looks up the good key of k; a bad one ends the function.

@@ -64,6 +64,7 @@ end
 ---@return rille.RDD
 function RDD:derive(name, parents, plan)
   parents = parents or { self }
+  if self.owner.diverts then plan = steps.guarded(plan) or plan end
   local where = site.here(steps.given(plan)) or self.site
   local made = steps.make(plan, name, where)
   local handles, time, draws = {}, nil, parents[1].draws

@@ -167,8 +167,8 @@ end
 
 -- The kinds whose functions see single records, or whose keys may be bad (rille.guard).
 local GUARDABLE = {}
-for kind in ("map filter flatMap keyed foreach mapValues flatMapValues reduce combine merge aggregate group cogroup")
-  :gmatch "%a+" do
+for kind in ("map filter flatMap keyed foreach mapValues flatMapValues reduce combine merge aggregate group cogroup "
+  .. "goodKeys"):gmatch "%a+" do
   GUARDABLE[kind] = true
 end
 
@@ -191,13 +191,14 @@ function steps.guarded(plan, handler)
     return copy_of(made, { guard = { handler = handler } })
   end
   for i, part in ipairs(plan) do
-    guarded[i] = copy_of(part, { fn = with_guard(part.fn), mapFn = with_guard(part.mapFn) })
+    local send = part.mapFn or part.part == "hash" and steps.step "goodKeys" or nil
+    guarded[i] = copy_of(part, { fn = with_guard(part.fn), mapFn = with_guard(send) })
   end
   return any and guarded or nil
 end
 
-local function passed(keeps_keys)
-  return { kind = "narrow", fn = steps.step "passed", keepsKeys = keeps_keys }
+local function passed(keeps_keys, each)
+  return { kind = "narrow", fn = steps.step "passed", keepsKeys = keeps_keys, each = each }
 end
 
 --- A guarded plan that keeps its bad records: behind each part that has some (`tagged`) comes one that lets the good
@@ -210,8 +211,8 @@ function steps.tagged(plan)
   for _, part in ipairs(plan) do
     local send, receive = part.mapFn, part.fn
     if send and send.guard then
-      add { kind = "narrow", fn = copy_of(send, { tagged = true }), keepsKeys = true, tagged = true }
-      add(passed(true))
+      add { kind = "narrow", fn = copy_of(send, { tagged = true }), keepsKeys = true, tagged = true, each = true }
+      add(passed(true, true))
       part = copy_of(part, {})
       part.mapFn = nil
     end

@@ -280,7 +280,7 @@ end
 
 -- The line about each batch's bad records. Events are made only for listeners: there is none where nothing is diverted.
 local function watch_bad_records(self)
-  local wanted = self.sc.handle:conf "rille.task.maxBadRecords" ~= "0"
+  local wanted = self.sc.diverts
   for _, node in ipairs(self.nodes) do wanted = wanted or node.guarded end
   shared.watching = wanted
   if not wanted then return end
