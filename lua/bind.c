@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "capture.h"
+#include "json.h"
 #include "ordering.h"
 #include "rille.h"
 #include "shared.h"
@@ -161,6 +162,10 @@ static void make_module(lua_State *L)
   lua_setfield(L, -2, "version");
   rl_lua_push_null(L);
   lua_setfield(L, -2, "null");
+  rl_json_open(L);
+  lua_setfield(L, -2, "json");
+  rl_time_open(L);
+  lua_setfield(L, -2, "time");
   rl_broadcast_prepare(L);
   rl_accumulator_prepare_driver(L);
   lua_setfield(L, -2, "Accumulator");

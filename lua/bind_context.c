@@ -30,8 +30,8 @@ static rl_worker_config *keep_config(int64_t max_memory, int64_t max_bad, const 
 {
   pthread_mutex_lock(&kept_lock);
   kept_config *k = kept;
-  while (k && (k->config.max_memory != max_memory || k->config.max_bad_records != max_bad || strcmp(k->config.package_path, path) != 0 ||
-               strcmp(k->config.package_cpath, cpath) != 0))
+  while (k && (k->config.max_memory != max_memory || k->config.max_bad_records != max_bad ||
+               strcmp(k->config.package_path, path) != 0 || strcmp(k->config.package_cpath, cpath) != 0))
     k = k->next;
   if (!k) {
     k = RL_NEW(kept_config);
@@ -56,7 +56,8 @@ const rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf)
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, NULL);
   const char *path = push_package(L, "path"), *cpath = push_package(L, "cpath");
-  const rl_worker_config *config = keep_config(rl_conf_size(conf, "rille.task.maxMemory"), rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
+  const rl_worker_config *config =
+    keep_config(rl_conf_size(conf, "rille.task.maxMemory"), rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
   lua_settop(L, top);
   return config;
 }

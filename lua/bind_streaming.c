@@ -192,43 +192,38 @@ static int await(lua_State *L)
   return 1;
 }
 
-static bool never(void *arg)
-{
-  (void)arg;
-  return false;
-}
-
-static int64_t check_sleep_ns(lua_State *L, int index)
+static int64_t check_sleep_ms(lua_State *L, int index)
 {
   lua_Integer ms = luaL_checkinteger(L, index);
   luaL_argcheck(L, ms >= 0 && ms <= INT64_MAX / 1000000 / 2, index, "out of range");
-  return ms * 1000000;
+  return ms;
 }
 
-static void sleep_serving(lua_State *L, rl_streaming *s, int64_t ns)
+static void sleep_serving(lua_State *L, rl_streaming *s, int64_t ms)
 {
-  rl_bind_enter(L);
-  rl_driver_serve(rl_context_driver(rl_streaming_context(s)), never, NULL, ns);
+  rl_streaming_on_hurry(rl_gate_hurry, rl_bind_enter(L));
+  rl_streaming_sleep(s, ms, true);
+  rl_streaming_on_hurry(NULL, NULL);
 }
 
 static int streaming_sleep(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
-  sleep_serving(L, s, check_sleep_ns(L, 2));
+  sleep_serving(L, s, check_sleep_ms(L, 2));
   return 0;
 }
 
 /* core.sleep(ms): serves the active context, if it is of this state. */
 static int core_sleep(lua_State *L)
 {
-  int64_t ns = check_sleep_ns(L, 1);
+  int64_t ms = check_sleep_ms(L, 1);
   active(L);
   void **h = lua_touserdata(L, -1);
   if (h && *h) {
-    sleep_serving(L, *h, ns);
+    sleep_serving(L, *h, ms);
     return 0;
   }
-  struct timespec left = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+  struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
   while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) continue;
   return 0;
 }

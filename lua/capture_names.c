@@ -36,6 +36,16 @@ void rl_capture_register(lua_State *L, int index, const char *name)
   lua_pop(L, 1);
 }
 
+void rl_capture_register_library(lua_State *L, const char *name)
+{
+  int library = lua_gettop(L);
+  rl_capture_register(L, library, name);
+  for (lua_pushnil(L); lua_next(L, library); lua_settop(L, library + 1)) {
+    lua_pushfstring(L, "%s.%s", name, lua_tostring(L, library + 1));
+    rl_capture_register(L, library + 2, lua_tostring(L, -1));
+  }
+}
+
 bool rl_capture_is_standard(lua_State *L, const char *name)
 {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_NAMED_TABLE);

@@ -23,7 +23,8 @@ typedef struct rl_step {
   /* Bad records (rille.guard). */
   bool guarded; /* what its functions raise is no fault of the task's */
   bool handled; /* the last of `functions` is the handler */
-  bool tagged;  /* its records come behind `true`; bad ones, as (false, message, record), too: see the kinds passed and diverted */
+  bool tagged; /* its records come behind `true`; bad ones, as (false, message, record), too: see the kinds passed and
+                  diverted */
 } rl_step;
 
 rl_fn *rl_luafn_new(const rl_step *step); /* RL_EINVAL and NULL for an unknown kind */

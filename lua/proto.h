@@ -1,6 +1,7 @@
 /* Reading a dumped Lua function (lua_dump, Lua 5.4): the tree of prototypes with what the engine wants to know of each.
  *
- * Only dumps made in this process are read (never bytes from disk or network), but the reader checks every length all the same. */
+ * Only dumps made in this process are read (never bytes from disk or network), but the reader checks every length all
+ * the same. */
 #ifndef RL_LUA_PROTO_H
 #define RL_LUA_PROTO_H
 
@@ -45,26 +46,32 @@ struct rl_proto {
   size_t body_n;
 };
 
-/* Parses a dump. All pointers live in *out's own memory (strings are copied). RL_EUNSUPPORTED when the header is not this Lua's. */
+/* Parses a dump. All pointers live in *out's own memory (strings are copied). RL_EUNSUPPORTED when the header is not
+ * this Lua's. */
 rl_status rl_proto_read(const char *dump, size_t n, rl_proto **out);
 void rl_proto_delete(rl_proto *p);
 
-/* Number of values every reachable return of the function gives, or -1 when it varies or cannot be told (tail calls, varargs, open calls). A function that
- * can run off its end returns 0 there. Unreachable instructions (the implicit return behind a `return`) do not count. */
+/* Number of values every reachable return of the function gives, or -1 when it varies or cannot be told (tail calls,
+ * varargs, open calls). A function that can run off its end returns 0 there. Unreachable instructions (the implicit
+ * return behind a `return`) do not count. */
 int rl_proto_returns(const rl_proto *p);
 
 /* Does this function, or one nested in it, assign upvalue `index` of this function? */
 bool rl_proto_assigns_upvalue(const rl_proto *p, size_t index);
 
-/* Calls `visit` for each global name the function or one nested in it reads or writes (names of fields of its _ENV upvalue), each once. `dynamic` tells that _ENV is
- * also used in other ways (passed on, indexed by a non-constant). */
-void rl_proto_globals(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n, bool assigned), void *user, bool *dynamic);
+/* Calls `visit` for each global name the function or one nested in it reads or writes (names of fields of its _ENV
+ * upvalue), each once. `dynamic` tells that _ENV is also used in other ways (passed on, indexed by a non-constant). */
+void rl_proto_globals(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n, bool assigned),
+                      void *user, bool *dynamic);
 
-/* The same for the fields of one upvalue: `local G = _G` makes globals fields of another upvalue than _ENV, and a stripped function has no names. In both
- * functions `visit` must return (no Lua error may leave it), and `name` is valid during the call. `visit` and `dynamic` may be NULL. */
-void rl_proto_fields(const rl_proto *p, size_t index, void (*visit)(void *user, const char *name, size_t n, bool assigned), void *user, bool *dynamic);
+/* The same for the fields of one upvalue: `local G = _G` makes globals fields of another upvalue than _ENV, and a
+ * stripped function has no names. In both functions `visit` must return (no Lua error may leave it), and `name` is
+ * valid during the call. `visit` and `dynamic` may be NULL. */
+void rl_proto_fields(const rl_proto *p, size_t index,
+                     void (*visit)(void *user, const char *name, size_t n, bool assigned), void *user, bool *dynamic);
 
-/* Calls `visit` for each name that the function or one nested in it hands to the global `require` as a constant. Names may come more than once. */
+/* Calls `visit` for each name that the function or one nested in it hands to the global `require` as a constant. Names
+ * may come more than once. */
 void rl_proto_requires(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n), void *user);
 
 #endif

@@ -159,7 +159,7 @@ static int read_some(lua_State *L)
   lua_Integer most = luaL_checkinteger(L, 1);
   luaL_argcheck(L, most > 0, 1, "a number of bytes or \"l\" expected");
   skip_lf(c);
-  while (c->at == c->data.n && !c->end) {
+  while (c->data.n - c->at < (size_t)most && !c->end) {
     if (fill(c) != RL_OK) return raise(L);
     skip_lf(c);
   }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "capture.h"
+#include "json.h"
 #include "shared.h"
 #include "values.h"
 
@@ -216,11 +217,25 @@ static int not_in_workers(lua_State *L)
                     luaL_tolstring(L, 2, NULL));
 }
 
+/* Makes rille.<name>, for `require` too; the module is on top. */
+static void open_library(lua_State *L, void (*open)(lua_State *L), const char *name)
+{
+  open(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushfstring(L, "rille.%s", name);
+  lua_pushvalue(L, -3);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+  lua_setfield(L, -2, name);
+}
+
 /* The part of `require "rille"` that makes sense in a worker. The primitives under it are not to be opened here:
  * they are the driver's. */
 static void open_module(lua_State *L)
 {
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 5);
+  open_library(L, rl_json_open, "json");
+  open_library(L, rl_time_open, "time");
   lua_pushcfunction(L, rl_lua_tuple);
   lua_setfield(L, -2, "tuple");
   rl_lua_push_null(L);

@@ -16,6 +16,7 @@ packages_build=(
   liblua5.4-dev   # the language of jobs: headers, and the library for the rille program
   libuv1-dev      # sockets and timers of the io thread
   libxxhash-dev   # hashing of keys, checksums
+  libjansson-dev  # rille.json (docs/decisions/008)
 )
 packages_test=(
   lua5.4          # stock Lua: loads the module, runs busted and the benchmarks' baseline

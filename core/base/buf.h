@@ -32,7 +32,8 @@ typedef struct rl_bytes {
   char data[];
 } rl_bytes;
 
-rl_bytes *rl_bytes_new(size_t cap); /* n = 0, contents undefined; NULL with RL_ENOMEM set when the system has no memory */
+/* N = 0, contents undefined; NULL with RL_ENOMEM set when the system has no memory. */
+rl_bytes *rl_bytes_new(size_t cap);
 rl_bytes *rl_bytes_from(const void *p, size_t n);
 rl_bytes *rl_bytes_ref(rl_bytes *b);
 void rl_bytes_unref(rl_bytes *b); /* NULL is allowed */

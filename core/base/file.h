@@ -1,5 +1,6 @@
-/* File calls. All of the engine's access to files it owns or reads goes through one table, so that tests can fail or crash any step.
- * Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path. EINTR and short transfers are dealt with here. */
+/* File calls. All of the engine's access to files it owns or reads goes through one table, so that tests can fail or
+ * crash any step. Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path. EINTR and short
+ * transfers are dealt with here. */
 #ifndef RL_BASE_FILE_H
 #define RL_BASE_FILE_H
 
@@ -32,13 +33,16 @@ const rl_fs *rl_fs_get(void);
 void rl_fs_set(const rl_fs *fs); /* tests only, before threads start; NULL: rl_fs_system */
 
 rl_status rl_file_open(const char *path, int flags, int *fd); /* O_CLOEXEC added, mode 0666 */
-rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got); /* reads until n or end of file */
+/* Reads until n or end of file. */
+rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got);
 rl_status rl_file_write(int fd, const char *path, const void *p, size_t n);
 rl_status rl_file_read_all(const char *path, rl_buf *out);
-/* Writes `path` so that a reader sees the old file or all of the new one: temporary name beside it, fsync when `durable`, rename. */
+/* Writes `path` so that a reader sees the old file or all of the new one: temporary name beside it, fsync when
+ * `durable`, rename. */
 rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durable);
 rl_status rl_dir_make(const char *path); /* with parents; an existing directory is fine */
-rl_status rl_dir_remove(const char *path); /* with contents; a missing one is fine; symbolic links are unlinked, not followed */
+/* With contents; a missing one is fine; symbolic links are unlinked, not followed. */
+rl_status rl_dir_remove(const char *path);
 bool rl_path_is_dir(const char *path);
 char *rl_path_join(const char *dir, const char *name); /* owned by the caller */
 

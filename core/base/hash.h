@@ -1,5 +1,5 @@
-/* Hashing: XXH3 (libxxhash) with a seed, and a mixer for integers. Results are stable over runs and machines of one byte order;
- * they decide partitions, so they never change without a format version. */
+/* Hashing: XXH3 (libxxhash) with a seed, and a mixer for integers. Results are stable over runs and machines of one
+ * byte order; they decide partitions, so they never change without a format version. */
 #ifndef RL_BASE_HASH_H
 #define RL_BASE_HASH_H
 

@@ -1,5 +1,5 @@
-/* The engine's own messages: one line each, to stderr unless a sink is set. Threads may log at once; a line is never torn.
- * Form: `2026-11-20 16:17:12.123 WARN  message`. */
+/* The engine's own messages: one line each, to stderr unless a sink is set. Threads may log at once; a line is never
+ * torn. Form: `2026-11-20 16:17:12.123 WARN  message`. */
 #ifndef RL_BASE_LOG_H
 #define RL_BASE_LOG_H
 

@@ -1,8 +1,8 @@
 /* Allocation and its accounting.
  *
- * Small structures come from rl_alloc and friends, which never return NULL: on a system that cannot give a few hundred bytes the
- * process says so in one line and aborts (docs/decisions/002). Data (buffers, chunks) is counted in `rl_mem_used`, so that queues
- * can be bounded by bytes. All functions may be called on any thread. */
+ * Small structures come from rl_alloc and friends, which never return NULL: on a system that cannot give a few hundred
+ * bytes the process says so in one line and aborts (docs/decisions/002). Data (buffers, chunks) is counted in
+ * `rl_mem_used`, so that queues can be bounded by bytes. All functions may be called on any thread. */
 #ifndef RL_BASE_MEM_H
 #define RL_BASE_MEM_H
 

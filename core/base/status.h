@@ -1,10 +1,11 @@
 /* Errors.
  *
- * Every function that can fail returns an rl_status. The message is built where the fault is, with the file, offset, host or key at
- * hand, and is kept as the calling thread's current error until the next failure on that thread. Whoever carries an error to another
- * thread moves it out with rl_error_take() and puts it back there with rl_error_raise().
+ * Every function that can fail returns an rl_status. The message is built where the fault is, with the file, offset,
+ * host or key at hand, and is kept as the calling thread's current error until the next failure on that thread. Whoever
+ * carries an error to another thread moves it out with rl_error_take() and puts it back there with rl_error_raise().
  *
- * An error knows whether the same work may be worth another try (`retriable`) and may carry a traceback of the user's script. */
+ * An error knows whether the same work may be worth another try (`retriable`) and may carry a traceback of the user's
+ * script. */
 #ifndef RL_BASE_STATUS_H
 #define RL_BASE_STATUS_H
 
@@ -52,10 +53,12 @@ typedef struct rl_error {
 #define RL_PRINTF(fmt, first)
 #endif
 
-/* Makes `code` with the formatted message this thread's current error (retriable as the table says, no trace). Returns `code`. */
+/* Makes `code` with the formatted message this thread's current error (retriable as the table says, no trace). Returns
+ * `code`. */
 rl_status rl_fail(rl_status code, const char *fmt, ...) RL_PRINTF(2, 3);
 
-/* As rl_fail(RL_EIO, ...), with ": " and the text of errno behind the message. ENOSPC, ENOENT and the like keep errno's wording. */
+/* As rl_fail(RL_EIO, ...), with ": " and the text of errno behind the message. ENOSPC, ENOENT and the like keep errno's
+ * wording. */
 rl_status rl_fail_errno(const char *fmt, ...) RL_PRINTF(1, 2);
 
 /* Puts text in front of the current error's message: rl_error_prefix("stage %u: ", n). */
@@ -63,10 +66,12 @@ void rl_error_prefix(const char *fmt, ...) RL_PRINTF(1, 2);
 void rl_error_set_retriable(bool retriable);
 void rl_error_set_trace(const char *trace); /* copied; NULL removes */
 
-const char *rl_error_message(void); /* of this thread's current error; "" when there is none; valid until the next failure */
+/* Of this thread's current error; "" when there is none; valid until the next failure. */
+const char *rl_error_message(void);
 const rl_error *rl_error_current(void);
 
-/* Moves the thread's current error into *out (the thread has none afterwards). If there is none, *out becomes RL_ESTATE "unknown error". */
+/* Moves the thread's current error into *out (the thread has none afterwards). If there is none, *out becomes RL_ESTATE
+ * "unknown error". */
 void rl_error_take(rl_error *out);
 /* Makes *e (moved, emptied) the thread's current error; returns its code. */
 rl_status rl_error_raise(rl_error *e);

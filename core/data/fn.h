@@ -1,8 +1,9 @@
 /* Functions over records, and the operators that run them.
  *
- * core sees a user's function as an rl_fn: counted, immutable after it was captured, of some class. A class is a way to run functions: Lua
- * closures (lua/), or native ones (core/data/native.h). A run of neighbouring functions of one class is opened together, so a class may
- * fuse them into one. Operators pull: open, next chunk, close. So scheduler and shuffle never know which they run.
+ * core sees a user's function as an rl_fn: counted, immutable after it was captured, of some class. A class is a way to
+ * run functions: Lua closures (lua/), or native ones (core/data/native.h). A run of neighbouring functions of one class
+ * is opened together, so a class may fuse them into one. Operators pull: open, next chunk, close. So scheduler and
+ * shuffle never know which they run.
  *
  * An operator is used by one thread, the worker of its task. */
 #ifndef RL_DATA_FN_H
@@ -50,8 +51,8 @@ static inline void rl_pull_close(rl_pull *p)
 
 typedef struct rl_fn_class {
   const char *name;
-  /* Opens fns[0..n) one behind the other over inputs[0..ninputs) (more than one only where fns[0] takes several, as cogroup does).
-   * The inputs become the operator's own, also on failure. n >= 1, all of this class. */
+  /* Opens fns[0..n) one behind the other over inputs[0..ninputs) (more than one only where fns[0] takes several, as
+   * cogroup does). The inputs become the operator's own, also on failure. n >= 1, all of this class. */
   rl_status (*open)(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs, rl_pull **out);
   void (*destroy)(rl_fn *fn); /* at the last unref, on any thread */
 } rl_fn_class;
@@ -66,7 +67,8 @@ void rl_fn_unref(rl_fn *f); /* NULL is allowed */
 
 /* Ready-made operators. */
 rl_pull *rl_pull_chunks(const rl_chunks *list);            /* over a list; references each chunk */
-rl_pull *rl_pull_concat(rl_pull **inputs, size_t n);       /* one after another; takes over the inputs (the array is copied) */
+rl_pull *rl_pull_concat(rl_pull **inputs,
+                        size_t n); /* one after another; takes over the inputs (the array is copied) */
 rl_pull *rl_pull_empty(void);
 rl_status rl_pull_drain(rl_pull *p, rl_chunks *out);       /* reads to the end; does not close */
 

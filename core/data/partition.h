@@ -1,9 +1,9 @@
 /* Where records go in a shuffle.
  *
- * HASH: the key (first field, normalised) is hashed with RL_HASH_SEED to one of RL_KEY_GROUPS key groups; partition p of n owns the groups g
- * with g * n / RL_KEY_GROUPS == p. With n > RL_KEY_GROUPS the surplus partitions are empty. Two hash partitioners are equal when n is.
- * ROUND_ROBIN: record i of a map task goes to (start + i) % n, start from the task's seed.
- * RANGE: used for sorting; see data/sort.h. */
+ * HASH: the key (first field, normalised) is hashed with RL_HASH_SEED to one of RL_KEY_GROUPS key groups; partition p
+ * of n owns the groups g with g * n / RL_KEY_GROUPS == p. With n > RL_KEY_GROUPS the surplus partitions are empty. Two
+ * hash partitioners are equal when n is. ROUND_ROBIN: record i of a map task goes to (start + i) % n, start from the
+ * task's seed. RANGE: used for sorting; see data/sort.h. */
 #ifndef RL_DATA_PARTITION_H
 #define RL_DATA_PARTITION_H
 
@@ -15,13 +15,17 @@
 typedef enum rl_partkind { RL_PART_NONE, RL_PART_HASH, RL_PART_ROUND_ROBIN, RL_PART_RANGE } rl_partkind;
 
 static inline uint32_t rl_key_group(uint64_t hash) { return (uint32_t)(hash & (RL_KEY_GROUPS - 1)); }
-static inline uint32_t rl_group_partition(uint32_t group, uint32_t n) { return (uint32_t)((uint64_t)group * n / RL_KEY_GROUPS); }
+static inline uint32_t rl_group_partition(uint32_t group, uint32_t n)
+{
+  return (uint32_t)((uint64_t)group * n / RL_KEY_GROUPS);
+}
 
 /* Distributes chunks over n outputs. One owner. */
 typedef struct rl_splitter rl_splitter;
 
-/* pair: records must have a key and a value; those with more than two fields become (key, tuple of the rest), the key is stored normalised,
- * and a one-value record is RL_EINVAL "a record of one value where (key, value) is needed". Without it (ROUND_ROBIN) records pass whole. */
+/* pair: records must have a key and a value; those with more than two fields become (key, tuple of the rest), the key
+ * is stored normalised, and a one-value record is RL_EINVAL "a record of one value where (key, value) is needed".
+ * Without it (ROUND_ROBIN) records pass whole. */
 rl_splitter *rl_splitter_new(rl_partkind kind, uint32_t n, bool pair, uint64_t seed);
 rl_status rl_splitter_add(rl_splitter *s, const rl_chunk *c);
 /* Moves what was collected for each output into out[0..n). */

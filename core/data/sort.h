@@ -1,7 +1,8 @@
 /* Sorting by the first field (rl_value_compare's order), stable.
  *
- * A sorted shuffle works without a sampling job: each map task sorts its whole output into one run; when all runs are there, bounds are read off
- * them at even distances; reduce task p merges the slices of all runs that fall between bounds p-1 and p, runs in map order. */
+ * A sorted shuffle works without a sampling job: each map task sorts its whole output into one run; when all runs are
+ * there, bounds are read off them at even distances; reduce task p merges the slices of all runs that fall between
+ * bounds p-1 and p, runs in map order. */
 #ifndef RL_DATA_SORT_H
 #define RL_DATA_SORT_H
 
@@ -19,6 +20,7 @@ rl_bounds *rl_bounds_ref(rl_bounds *b);
 void rl_bounds_unref(rl_bounds *b);
 
 /* Merges the records of range p of all runs into `out`, stable in run order. */
-rl_status rl_sort_merge(const rl_chunks *runs, size_t nruns, const rl_bounds *b, bool descending, uint32_t p, rl_chunks *out);
+rl_status rl_sort_merge(const rl_chunks *runs, size_t nruns, const rl_bounds *b, bool descending, uint32_t p,
+                        rl_chunks *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* Opening a partition: from an RDD down to shuffle inputs, sources and cached partitions, with neighbouring functions of one class opened together. */
+/* Opening a partition: from an RDD down to shuffle inputs, sources and cached partitions, with neighbouring functions
+ * of one class opened together. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -82,7 +83,8 @@ static rl_pull *open_coalesced(rl_rdd *r, uint32_t p, const rl_task *task)
 }
 
 /* Parents of which one partition each is read at the same time. */
-static rl_status open_together(const part_ref *parts, uint32_t n, const rl_task *task, rl_pull **inputs) /* NOLINT(misc-no-recursion) */
+static rl_status open_together(const part_ref *parts, uint32_t n, const rl_task *task,
+                               rl_pull **inputs) /* NOLINT(misc-no-recursion) */
 {
   for (uint32_t i = 0; i < n; i++) {
     rl_status st = rl_rdd_open(parts[i].rdd, parts[i].partition, task, NULL, 0, &inputs[i]);
@@ -104,7 +106,8 @@ static rl_status open_zip(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **
   return st;
 }
 
-static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **out) /* NOLINT(misc-no-recursion) */
+static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task,
+                                rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   uint32_t m = r->parents[1]->partitions;
   const part_ref parts[2] = {{r->parents[0], p / m}, {r->parents[1], p % m}};
@@ -115,7 +118,8 @@ static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task, rl_p
 }
 
 /* What the map tasks left for partition p, in map order. */
-static rl_status open_exchange(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task, rl_pull **out) /* NOLINT(misc-no-recursion) */
+static rl_status open_exchange(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task,
+                               rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   rl_exchange *x = &r->exchanges[i];
   if (x->narrow) return rl_rdd_open(r->parents[i], p, task, &r->op->map_fn, r->op->map_fn ? 1 : 0, out);
@@ -191,7 +195,8 @@ static rl_pull *open_cached(rl_rdd *r, uint32_t p)
   return found;
 }
 
-/* The functions of a chain, first to run first. Collected from the end of the lineage upwards, so it grows at the front. */
+/* The functions of a chain, first to run first. Collected from the end of the lineage upwards, so it grows at the
+ * front. */
 typedef struct chain {
   rl_fn **fns;
   size_t n, cap, first;
@@ -242,7 +247,8 @@ static rl_status open_leaf(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull *
   }
 }
 
-static rl_status open_inputs(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull **inputs) /* NOLINT(misc-no-recursion) */
+static rl_status open_inputs(rl_rdd *r, uint32_t p, const rl_task *task,
+                             rl_pull **inputs) /* NOLINT(misc-no-recursion) */
 {
   for (uint32_t i = 0; i < r->nparents; i++) {
     rl_status st = open_exchange(r, i, p, task, &inputs[i]);
@@ -254,7 +260,8 @@ static rl_status open_inputs(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull
   return RL_OK;
 }
 
-static rl_status open_bottom(rl_rdd *r, uint32_t p, const rl_task *task, chain *c, rl_pull **out) /* NOLINT(misc-no-recursion) */
+static rl_status open_bottom(rl_rdd *r, uint32_t p, const rl_task *task, chain *c,
+                             rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   if (r->op->kind != RL_OP_SHUFFLE) {
     rl_pull *input;
@@ -275,7 +282,8 @@ static rl_status open_bottom(rl_rdd *r, uint32_t p, const rl_task *task, chain *
 }
 
 /* The chain from `r` upwards, to the first RDD that is no plain function over its parent or that is persisted. */
-static rl_status open_from(rl_rdd *r, uint32_t p, const rl_task *task, chain *c, rl_pull **out) /* NOLINT(misc-no-recursion) */
+static rl_status open_from(rl_rdd *r, uint32_t p, const rl_task *task, chain *c,
+                           rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   for (;;) {
     if (rl_rdd_is_persisted(r)) {
@@ -301,7 +309,8 @@ static rl_status open_from(rl_rdd *r, uint32_t p, const rl_task *task, chain *c,
   }
 }
 
-rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n, rl_pull **out) /* NOLINT(misc-no-recursion) */
+rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n,
+                      rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
   chain c = {0};
   while (n) chain_push_front(&c, tail[--n]);

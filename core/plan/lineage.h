@@ -1,7 +1,7 @@
 /* Inside an RDD: what the planner and the scheduler share. Not public.
  *
- * An rl_exchange is the link of a SHUFFLE RDD to one parent. Its map outputs are filled in by the scheduler, one map task at a time, before `done`; from then on they are
- * immutable and read by any worker. */
+ * An rl_exchange is the link of a SHUFFLE RDD to one parent. Its map outputs are filled in by the scheduler, one map
+ * task at a time, before `done`; from then on they are immutable and read by any worker. */
 #ifndef RL_PLAN_LINEAGE_H
 #define RL_PLAN_LINEAGE_H
 
@@ -12,7 +12,7 @@
 #include "plan/rdd.h"
 
 typedef struct rl_exchange {
-  bool narrow;          /* the parent is already partitioned as needed: partition p comes from its partition p, no exchange */
+  bool narrow; /* the parent is already partitioned as needed: partition p comes from its partition p, no exchange */
   uint32_t maps;        /* partitions of the parent */
   rl_chunks *out;       /* HASH, ROUND_ROBIN: out[map * partitions + p]; RANGE: out[map] is a sorted run */
   rl_bounds *bounds;    /* RANGE, once done */

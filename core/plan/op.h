@@ -1,5 +1,5 @@
-/* Operations: what an RDD or a DStream does with its parents. One description serves both: an RDD is an op over RDDs, a derived DStream is an op applied
- * to its parents' RDDs in every batch. Immutable and counted. */
+/* Operations: what an RDD or a DStream does with its parents. One description serves both: an RDD is an op over RDDs, a
+ * derived DStream is an op applied to its parents' RDDs in every batch. Immutable and counted. */
 #ifndef RL_PLAN_OP_H
 #define RL_PLAN_OP_H
 

@@ -22,7 +22,7 @@ static rl_rdd *new_rdd(rl_op *op, uint32_t partitions)
   return r;
 }
 
-/* Sources ---------------------------------------------------------------------------------------------------------------- */
+/* Sources ---------------------------------------------------------------------------------------------------------- */
 
 rl_rdd *rl_rdd_from_source(rl_source *source)
 {
@@ -99,7 +99,7 @@ rl_rdd *rl_rdd_from_blocks(rl_block *const *blocks, uint32_t n)
   return rl_rdd_from_source(&s->base);
 }
 
-/* Applying operations ------------------------------------------------------------------------------------------------------ */
+/* Applying operations ---------------------------------------------------------------------------------------------- */
 
 static uint32_t largest(rl_rdd *const *parents, uint32_t n)
 {
@@ -109,7 +109,8 @@ static uint32_t largest(rl_rdd *const *parents, uint32_t n)
   return most;
 }
 
-/* Where the op leaves it open: a parent already partitioned by key (the widest), then the default, then the largest parent. */
+/* Where the op leaves it open: a parent already partitioned by key (the widest), then the default, then the largest
+ * parent. */
 static uint32_t shuffle_partitions(const rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism)
 {
   if (op->partitions) return op->partitions;
@@ -133,11 +134,13 @@ static void plan_shuffle(rl_rdd *r, const rl_op *op)
     x->maps = parent->partitions;
     x->narrow = op->part == RL_PART_HASH && parent->part == RL_PART_HASH && parent->partitions == r->partitions;
     atomic_init(&x->done, x->narrow || x->maps == 0); /* no map tasks: nothing to wait for */
-    if (!x->narrow && x->maps) x->out = rl_calloc(op->part == RL_PART_RANGE ? x->maps : (size_t)x->maps * r->partitions, sizeof *x->out);
+    if (!x->narrow && x->maps)
+      x->out = rl_calloc(op->part == RL_PART_RANGE ? x->maps : (size_t)x->maps * r->partitions, sizeof *x->out);
   }
 }
 
-/* Section 3.7 of the reference: parents without partitions are skipped; if the rest share one partitioner, it is kept. */
+/* Section 3.7 of the reference: parents without partitions are skipped; if the rest share one partitioner, it is kept.
+ */
 static uint32_t plan_union(rl_rdd *r)
 {
   uint64_t sum = 0;
@@ -157,11 +160,14 @@ static uint32_t plan_union(rl_rdd *r)
 
 static rl_status check_zip(const rl_op *op, rl_rdd *const *parents, uint32_t n)
 {
-  if (n < 2 || n >= RL_MAX_FIELDS) return rl_fail(RL_EINVAL, "%s takes 2 to %d RDDs, not %" PRIu32, op->name, RL_MAX_FIELDS - 1, n);
+  if (n < 2 || n >= RL_MAX_FIELDS)
+    return rl_fail(RL_EINVAL, "%s takes 2 to %d RDDs, not %" PRIu32, op->name, RL_MAX_FIELDS - 1, n);
   for (uint32_t i = 1; i < n; i++)
     if (parents[i]->partitions != parents[0]->partitions)
-      return rl_fail(RL_EINVAL, "%s: the RDDs have %" PRIu32 " and %" PRIu32 " partitions, and need as many each; repartition changes the number", op->name,
-                     parents[0]->partitions, parents[i]->partitions);
+      return rl_fail(RL_EINVAL,
+                     "%s: the RDDs have %" PRIu32 " and %" PRIu32
+                     " partitions, and need as many each; repartition changes the number",
+                     op->name, parents[0]->partitions, parents[i]->partitions);
   return RL_OK;
 }
 
@@ -169,8 +175,8 @@ static rl_status check_cartesian(const rl_op *op, rl_rdd *const *parents, uint32
 {
   if (n != 2) return rl_fail(RL_EINVAL, "%s takes two RDDs, not %" PRIu32, op->name, n);
   if ((uint64_t)parents[0]->partitions * parents[1]->partitions <= PARTITIONS_MAX) return RL_OK;
-  return rl_fail(RL_ELIMIT, "%s: %" PRIu32 " times %" PRIu32 " partitions are more than %d; coalesce gives fewer", op->name, parents[0]->partitions,
-                 parents[1]->partitions, PARTITIONS_MAX);
+  return rl_fail(RL_ELIMIT, "%s: %" PRIu32 " times %" PRIu32 " partitions are more than %d; coalesce gives fewer",
+                 op->name, parents[0]->partitions, parents[1]->partitions, PARTITIONS_MAX);
 }
 
 static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t n)
@@ -181,7 +187,9 @@ static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t
   if (op->kind == RL_OP_NARROW && !op->fn) return rl_fail(RL_EINVAL, "%s needs a function", op->name);
   for (uint32_t i = 0; i < n; i++)
     if (parents[i]->depth >= RL_LINEAGE_MAX_DEPTH)
-      return rl_fail(RL_ELIMIT, "%s: the lineage is over %d operations deep; collect it, or persist and parallelize it anew", op->name, RL_LINEAGE_MAX_DEPTH);
+      return rl_fail(RL_ELIMIT,
+                     "%s: the lineage is over %d operations deep; collect it, or persist and parallelize it anew",
+                     op->name, RL_LINEAGE_MAX_DEPTH);
   if (op->kind == RL_OP_ZIP) return check_zip(op, parents, n);
   return op->kind == RL_OP_CARTESIAN ? check_cartesian(op, parents, n) : RL_OK;
 }
@@ -220,7 +228,7 @@ rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t p
   return RL_OK;
 }
 
-/* Life ------------------------------------------------------------------------------------------------------------------------ */
+/* Life ------------------------------------------------------------------------------------------------------------- */
 
 rl_rdd *rl_rdd_ref(rl_rdd *r)
 {
@@ -251,7 +259,8 @@ static void destroy(rl_rdd *r)
 {
   drop_cache(r);
   drop_exchanges(r);
-  if (r->source && atomic_fetch_sub_explicit(&r->source->refs, 1, memory_order_acq_rel) == 1) r->source->cls->destroy(r->source);
+  if (r->source && atomic_fetch_sub_explicit(&r->source->refs, 1, memory_order_acq_rel) == 1)
+    r->source->cls->destroy(r->source);
   rl_op_unref(r->op);
   rl_free(r->parents);
   rl_free(r->label);
@@ -268,7 +277,7 @@ void rl_rdd_unref(rl_rdd *r) /* NOLINT(misc-no-recursion) */
   destroy(r);
 }
 
-/* Looking at it ---------------------------------------------------------------------------------------------------------------- */
+/* Looking at it ---------------------------------------------------------------------------------------------------- */
 
 uint64_t rl_rdd_id(const rl_rdd *r) { return r->id; }
 uint32_t rl_rdd_partitions(const rl_rdd *r) { return r->partitions; }
@@ -282,7 +291,10 @@ uint32_t rl_rdd_parents(const rl_rdd *r, rl_rdd *const **parents)
   return r->nparents;
 }
 
-bool rl_rdd_is_exchanged(const rl_rdd *r, uint32_t parent) { return r->op->kind == RL_OP_SHUFFLE && !r->exchanges[parent].narrow; }
+bool rl_rdd_is_exchanged(const rl_rdd *r, uint32_t parent)
+{
+  return r->op->kind == RL_OP_SHUFFLE && !r->exchanges[parent].narrow;
+}
 
 void rl_rdd_set_name(rl_rdd *r, const char *name)
 {
@@ -338,7 +350,9 @@ static void debug_level(const rl_rdd *r, rl_buf *out, unsigned indent) /* NOLINT
     if (r->persisted) rl_buf_puts(out, " [persisted]");
     rl_buf_putc(out, '\n');
     for (uint32_t i = 0; i < r->nparents; i++)
-      if (rl_rdd_is_exchanged(r, i)) rl_buf_printf(out, "%*s +-(%" PRIu32 " to %" PRIu32 " partitions)\n", (int)indent, "", r->exchanges[i].maps, r->partitions);
+      if (rl_rdd_is_exchanged(r, i))
+        rl_buf_printf(out, "%*s +-(%" PRIu32 " to %" PRIu32 " partitions)\n", (int)indent, "", r->exchanges[i].maps,
+                      r->partitions);
     for (uint32_t i = 0; r->nparents > 1 && i < r->nparents; i++) debug_level(r->parents[i], out, indent + 2);
     r = r->nparents == 1 ? r->parents[0] : NULL;
   }

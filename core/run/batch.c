@@ -1,5 +1,6 @@
-/* Batches: from the tick to completion. A tick (sched, or rl_streaming_advance) allocates blocks and leaves the batch in `ticked`; the driver generates its RDDs in order of time and runs its
- * outputs in order of registration, at most rille.streaming.concurrentJobs at once. */
+/* Batches: from the tick to completion. A tick (sched, or rl_streaming_advance) allocates blocks and leaves the batch
+ * in `ticked`; the driver generates its RDDs in order of time and runs its outputs in order of registration, at most
+ * rille.streaming.concurrentJobs at once. */
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -58,11 +59,16 @@ void rl_batch_add_input(rl_streaming *s, rl_input_info *info)
   b->inputs[b->ninputs++] = *info;
 }
 
-/* Events --------------------------------------------------------------------------------------------------------------------- */
+/* Events ----------------------------------------------------------------------------------------------------------- */
 
 static rl_output_info output_info(const rl_output_run *r)
 {
-  return (rl_output_info){.batch_time = r->batch->time, .id = r->id, .name = r->output->name, .start = r->start, .end = r->end, .failure = r->failure};
+  return (rl_output_info){.batch_time = r->batch->time,
+                          .id = r->id,
+                          .name = r->output->name,
+                          .start = r->start,
+                          .end = r->end,
+                          .failure = r->failure};
 }
 
 static int64_t us_between(int64_t from_ns, int64_t to_ns) { return from_ns && to_ns ? (to_ns - from_ns) / 1000 : -1; }
@@ -97,7 +103,7 @@ static void post_output(rl_streaming *s, const rl_output_run *r, rl_event_kind k
   rl_events_post(s, &(rl_event){.kind = kind, .time = rl_clock_now(s->clock), .output = output_info(r)});
 }
 
-/* Completion -------------------------------------------------------------------------------------------------------------------- */
+/* Completion ------------------------------------------------------------------------------------------------------- */
 
 static void start_batch(rl_streaming *s, rl_batch *b)
 {
@@ -148,7 +154,8 @@ static rl_output_run *next_run(rl_streaming *s)
   return NULL;
 }
 
-/* Starts outputs while there is room and nobody hurries the stop. An output may end before its fn returns, which comes back here: the outer call goes on then. */
+/* Starts outputs while there is room and nobody hurries the stop. An output may end before its fn returns, which comes
+ * back here: the outer call goes on then. */
 static void pump(rl_streaming *s)
 {
   if (s->pumping) return;
@@ -165,7 +172,7 @@ static void pump(rl_streaming *s)
   s->pumping = false;
 }
 
-/* Generation ---------------------------------------------------------------------------------------------------------------------- */
+/* Generation ------------------------------------------------------------------------------------------------------- */
 
 static rl_status generate(rl_streaming *s, rl_batch *b)
 {
@@ -177,7 +184,8 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
     rl_status st = rl_dstream_get(o->stream, b->time, &rdd);
     if (st) return st;
     if (!rdd) continue;
-    b->runs[b->nruns] = (rl_output_run){.batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
+    b->runs[b->nruns] = (rl_output_run){
+      .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
   }
   return RL_OK;
@@ -205,7 +213,8 @@ static void submit(rl_streaming *s, rl_batch *b)
 void rl_batch_on_message(rl_message *m)
 {
   rl_streaming *s = (rl_streaming *)((char *)m - offsetof(rl_streaming, tick_message));
-  if (s->generating) return; /* a transform waits for an action of its own; whoever generates takes the next tick as well */
+  /* A transform waits for an action of its own; whoever generates takes the next tick as well. */
+  if (s->generating) return;
   rl_streaming_ref(s);
   rl_batch *b;
   while ((b = take_ticked(s))) {

@@ -16,27 +16,36 @@
 const rl_conf_key rl_conf_keys[] = {
   {"rille.app.name", RL_CONF_TEXT, "rille", 0, "the job's name, in messages"},
   {"rille.master", RL_CONF_TEXT, "local[*]", 0, "local, local[N] or local[*]: number of workers"},
-  {"rille.default.parallelism", RL_CONF_INT, "", 0, "partitions where an operation leaves them open; unset: the number of workers"},
+  {"rille.default.parallelism", RL_CONF_INT, "", 0,
+   "partitions where an operation leaves them open; unset: the number of workers"},
   {"rille.log.level", RL_CONF_TEXT, "warn", 0, "debug, info, warn, error or off"},
   {"rille.task.maxFailures", RL_CONF_INT, "4", 0, "attempts of a task before its job fails"},
-  {"rille.task.maxBadRecords", RL_CONF_INT, "0", 0, "records of a task whose function raises that are left out; 0: the first fails it"},
+  {"rille.task.maxBadRecords", RL_CONF_INT, "0", 0,
+   "records of a task whose function raises that are left out; 0: the first fails it"},
   {"rille.task.maxMemory", RL_CONF_SIZE, "512m", 0, "what a worker's Lua state may hold; 0: no limit"},
   {"rille.task.maxSeconds", RL_CONF_DURATION, "60", 1000, "how long one attempt of a task may run; 0: no limit"},
   {"rille.streaming.clock", RL_CONF_TEXT, "system", 0, "system or manual"},
-  {"rille.streaming.blockInterval", RL_CONF_DURATION, "", 1, "how often receivers cut a block; unset: min(200ms, batch / 2)"},
+  {"rille.streaming.blockInterval", RL_CONF_DURATION, "", 1,
+   "how often receivers cut a block; unset: min(200ms, batch / 2)"},
   {"rille.streaming.concurrentJobs", RL_CONF_INT, "1", 0, "outputs that may run at the same time"},
-  {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1, "limit of a graceful stop; unset: 10 batches, at least 10 s"},
-  {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0, "SIGINT and SIGTERM work off what was received"},
-  {"rille.streaming.stopContextByDefault", RL_CONF_BOOL, "true", 0, "StreamingContext:stop() stops its Context as well"},
+  {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
+   "limit of a graceful stop; unset: 10 batches, at least 10 s"},
+  {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,
+   "SIGINT and SIGTERM work off what was received"},
+  {"rille.streaming.stopContextByDefault", RL_CONF_BOOL, "true", 0,
+   "StreamingContext:stop() stops its Context as well"},
   {"rille.streaming.receiverRestartDelay", RL_CONF_DURATION, "2", 1, "pause before a receiver starts again"},
-  {"rille.streaming.receiver.maxBufferedBytes", RL_CONF_SIZE, "128m", 0, "received and not yet worked off, per receiver, before the source is held back"},
+  {"rille.streaming.receiver.maxBufferedBytes", RL_CONF_SIZE, "128m", 0,
+   "received and not yet worked off, per receiver, before the source is held back"},
   {"rille.streaming.receiver.maxRecordBytes", RL_CONF_SIZE, "16m", 0, "a longer line is cut"},
-  {"rille.streaming.fileStream.minRememberDuration", RL_CONF_DURATION, "60", 1000, "how far back a file stream looks for files"},
+  {"rille.streaming.fileStream.minRememberDuration", RL_CONF_DURATION, "60", 1000,
+   "how far back a file stream looks for files"},
   {"rille.streaming.unpersist", RL_CONF_BOOL, "true", 0, "batches' RDDs are dropped when no longer needed"},
   {NULL, RL_CONF_TEXT, NULL, 0, NULL},
 };
 
-/* Other names for the same settings: the short ones of a conf table, and Spark's where they differ in more than the prefix. */
+/* Other names for the same settings: the short ones of a conf table, and Spark's where they differ in more than the
+ * prefix. */
 static const struct {
   const char *alias, *name;
 } aliases[] = {
@@ -114,7 +123,8 @@ static rl_status unknown(const char *key)
       best = i;
     }
   }
-  if (least <= strlen(key) / 3) return rl_fail(RL_EINVAL, "unknown setting '%s'; did you mean '%s'?", key, rl_conf_keys[best].name);
+  if (least <= strlen(key) / 3)
+    return rl_fail(RL_EINVAL, "unknown setting '%s'; did you mean '%s'?", key, rl_conf_keys[best].name);
   return rl_fail(RL_EINVAL, "unknown setting '%s'; settings start with rille. (see docs/settings.md)", key);
 }
 
@@ -184,7 +194,8 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
   rl_log_level level;
   int64_t i;
   if (strcmp(k->name, "rille.master") == 0 && !is_master(value))
-    return rl_fail(RL_EINVAL, "rille.master is '%s'; it must be local, local[N] with N from 1 to 1024, or local[*]", value);
+    return rl_fail(RL_EINVAL, "rille.master is '%s'; it must be local, local[N] with N from 1 to 1024, or local[*]",
+                   value);
   if (strcmp(k->name, "rille.streaming.clock") == 0 && strcmp(value, "system") != 0 && strcmp(value, "manual") != 0)
     return rl_fail(RL_EINVAL, "rille.streaming.clock is '%s'; it must be system or manual", value);
   if (strcmp(k->name, "rille.log.level") == 0 && !rl_log_parse_level(value, &level))
@@ -208,16 +219,19 @@ static rl_status check(const rl_conf_key *k, const char *value, bool spark, int6
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be true or false", k->name, value);
     break;
   case RL_CONF_FLOAT:
-    if (strtod(value, &end), end == value || *end) return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number", k->name, value);
+    if (strtod(value, &end), end == value || *end)
+      return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number", k->name, value);
     break;
   case RL_CONF_DURATION:
     if (!parse_us(value, spark ? k->spark_unit_ms : 1000, us))
-      return rl_fail(RL_EINVAL, "%s is '%s'; it must be seconds, or a number with us, ms, s, m, h or d", k->name, value);
+      return rl_fail(RL_EINVAL, "%s is '%s'; it must be seconds, or a number with us, ms, s, m, h or d", k->name,
+                     value);
     if (*us == 0 && (strcmp(k->name, "rille.streaming.blockInterval") == 0))
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be greater than 0", k->name, value);
     break;
   case RL_CONF_SIZE:
-    if (!parse_size(value, &i)) return rl_fail(RL_EINVAL, "%s is '%s'; it must be bytes, or a number with k, m or g", k->name, value);
+    if (!parse_size(value, &i))
+      return rl_fail(RL_EINVAL, "%s is '%s'; it must be bytes, or a number with k, m or g", k->name, value);
     break;
   case RL_CONF_INT:
   case RL_CONF_TEXT: break;

@@ -1,8 +1,9 @@
-/* Settings: known keys with type, default and meaning (core/run/conf.c has the table), and the values given for one context.
+/* Settings: known keys with type, default and meaning (core/run/conf.c has the table), and the values given for one
+ * context.
  *
- * `rille.` keys must be known; `spark.` is understood as a prefix where the same setting exists and gives a warning elsewhere. Durations are seconds
- * (fractions allowed) or text with a unit: us ms s m min h d. A plain number under a `spark.` name has the unit Spark gives that key. Sizes: 64k, 512m, 1g or bytes. Booleans:
- * true, false. */
+ * `rille.` keys must be known; `spark.` is understood as a prefix where the same setting exists and gives a warning
+ * elsewhere. Durations are seconds (fractions allowed) or text with a unit: us ms s m min h d. A plain number under a
+ * `spark.` name has the unit Spark gives that key. Sizes: 64k, 512m, 1g or bytes. Booleans: true, false. */
 #ifndef RL_RUN_CONF_H
 #define RL_RUN_CONF_H
 
@@ -11,7 +12,14 @@
 
 #include "base/status.h"
 
-typedef enum rl_conf_type { RL_CONF_BOOL, RL_CONF_INT, RL_CONF_FLOAT, RL_CONF_DURATION, RL_CONF_SIZE, RL_CONF_TEXT } rl_conf_type;
+typedef enum rl_conf_type {
+  RL_CONF_BOOL,
+  RL_CONF_INT,
+  RL_CONF_FLOAT,
+  RL_CONF_DURATION,
+  RL_CONF_SIZE,
+  RL_CONF_TEXT
+} rl_conf_type;
 
 typedef struct rl_conf_key {
   const char *name;
@@ -29,8 +37,8 @@ rl_conf *rl_conf_new(void);
 rl_conf *rl_conf_copy(const rl_conf *c);
 void rl_conf_delete(rl_conf *c);
 
-/* Accepts full names, `spark.` names, and the short ones appName, master, clock. RL_EINVAL names the key and what would fit (an unknown rille. key: the nearest known one).
- * A foreign spark. key is logged as a warning and ignored. */
+/* Accepts full names, `spark.` names, and the short ones appName, master, clock. RL_EINVAL names the key and what would
+ * fit (an unknown rille. key: the nearest known one). A foreign spark. key is logged as a warning and ignored. */
 rl_status rl_conf_set(rl_conf *c, const char *key, const char *value);
 /* A properties file: `key value` or `key=value` a line, # comments; errors name file and line. */
 rl_status rl_conf_load(rl_conf *c, const char *path);

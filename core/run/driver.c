@@ -42,7 +42,8 @@ void rl_driver_post(rl_driver *d, rl_message *m)
     m->next = NULL;
     *d->last = m;
     d->last = &m->next;
-    sem_post(&d->wakeups); /* under the lock, so that a driver being deleted after the message ran is no longer touched */
+    /* Under the lock, so that a driver being deleted after the message ran is no longer touched. */
+    sem_post(&d->wakeups);
   }
   pthread_mutex_unlock(&d->lock);
 }
@@ -98,7 +99,8 @@ bool rl_driver_serve(rl_driver *d, bool (*done)(void *arg), void *arg, int64_t t
       d->depth++;
       m->run(m);
       d->depth--;
-      if (deadline >= 0 && rl_mono_ns() >= deadline) return done(arg); /* a steady stream of messages must not hold it up */
+      /* A steady stream of messages must not hold it up. */
+      if (deadline >= 0 && rl_mono_ns() >= deadline) return done(arg);
       continue;
     }
     if (timeout_ns == 0 || !wait_until(d, deadline)) return done(arg);

@@ -10,8 +10,10 @@ static rl_status check_open(const rl_streaming *s, const char *what)
 {
   switch (rl_streaming_state(s)) {
   case RL_INITIALIZED: return RL_OK;
-  case RL_ACTIVE: return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was started", what);
-  default: return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was stopped", what);
+  case RL_ACTIVE:
+    return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was started", what);
+  default:
+    return rl_fail(RL_ESTATE, "%s: inputs, operations and outputs cannot be added after the context was stopped", what);
   }
 }
 
@@ -53,9 +55,11 @@ static rl_status check_parents(rl_op const *op, rl_dstream *const *parents, uint
 {
   if (n == 0) return rl_fail(RL_EINVAL, "%s needs at least one stream", op->name);
   for (uint32_t i = 1; i < n; i++) {
-    if (parents[i]->s != parents[0]->s) return rl_fail(RL_EINVAL, "%s: the streams belong to different contexts", op->name);
+    if (parents[i]->s != parents[0]->s)
+      return rl_fail(RL_EINVAL, "%s: the streams belong to different contexts", op->name);
     if (parents[i]->slide != parents[0]->slide)
-      return rl_fail(RL_EINVAL, "%s: the streams have different slides (%" PRId64 " ms and %" PRId64 " ms)", op->name, parents[0]->slide, parents[i]->slide);
+      return rl_fail(RL_EINVAL, "%s: the streams have different slides (%" PRId64 " ms and %" PRId64 " ms)", op->name,
+                     parents[0]->slide, parents[i]->slide);
   }
   return check_open(parents[0]->s, op->name);
 }
@@ -67,8 +71,8 @@ rl_status rl_dstream_apply(rl_op *op, rl_dstream *const *parents, uint32_t n, rl
   return st;
 }
 
-rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn, void *user, void (*destroy)(void *),
-                               rl_dstream **out)
+rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn,
+                               void *user, void (*destroy)(void *), rl_dstream **out)
 {
   rl_status st = check_parents(named, parents, n);
   if (st) {
@@ -82,7 +86,8 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
   return RL_OK;
 }
 
-rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user, void (*destroy)(void *))
+rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
+                            void (*destroy)(void *))
 {
   rl_status st = check_open(d->s, name);
   if (st) {
@@ -97,7 +102,7 @@ rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, r
   return RL_OK;
 }
 
-/* What a stream gives at a time ---------------------------------------------------------------------------------------------- */
+/* What a stream gives at a time ------------------------------------------------------------------------------------ */
 
 static rl_generated *find(const rl_dstream *d, int64_t time)
 {
@@ -125,7 +130,8 @@ static rl_status compute_input(rl_dstream *d, int64_t time, rl_rdd **out)
 
 static rl_status missing(const rl_dstream *d, const rl_dstream *parent, int64_t time)
 {
-  return rl_fail(RL_ESTATE, "%s: %s has no RDD at %" PRId64 " ms, and %s needs one of every stream", d->label, parent->label, time, d->op->name);
+  return rl_fail(RL_ESTATE, "%s: %s has no RDD at %" PRId64 " ms, and %s needs one of every stream", d->label,
+                 parent->label, time, d->op->name);
 }
 
 /* The parents' RDDs into rdds[0..nparents); *none when the only parent of a plain operation has none. */
@@ -173,7 +179,7 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
   return RL_OK;
 }
 
-/* Start, clearing, end -------------------------------------------------------------------------------------------------------- */
+/* Start, clearing, end --------------------------------------------------------------------------------------------- */
 
 /* From each output down: a stream keeps its RDDs at least its slide, and as long as what stands on it. */
 static void reach(rl_dstream *d, int64_t remember_ms) /* NOLINT(misc-no-recursion) */
@@ -255,7 +261,7 @@ void rl_graph_delete(rl_streaming *s)
   }
 }
 
-/* Looking at it ------------------------------------------------------------------------------------------------------------------ */
+/* Looking at it ---------------------------------------------------------------------------------------------------- */
 
 void rl_dstream_persist(rl_dstream *d) { d->persist = true; }
 rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }

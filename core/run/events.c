@@ -1,4 +1,5 @@
-/* The event queue: posted anywhere, delivered on the driver. An event is copied with its strings, since its batch may be gone when it is delivered. */
+/* The event queue: posted anywhere, delivered on the driver. An event is copied with its strings, since its batch may
+ * be gone when it is delivered. */
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -82,7 +83,8 @@ static size_t count(rl_event_queue *eq)
   return n;
 }
 
-/* Those that are there now; what comes meanwhile waits for the next turn, so that a flood of events does not keep other messages waiting. */
+/* Those that are there now; what comes meanwhile waits for the next turn, so that a flood of events does not keep other
+ * messages waiting. */
 static void deliver(rl_message *m)
 {
   rl_event_queue *eq = (rl_event_queue *)((char *)m - offsetof(rl_event_queue, message));
@@ -91,7 +93,8 @@ static void deliver(rl_message *m)
   rl_queued_event *q;
   size_t dropped;
   for (size_t n = count(eq); n > 0 && (q = take(eq, &dropped)); n--) {
-    if (dropped) rl_warn("%zu events were dropped: listeners do not keep up (the queue holds %d)", dropped, RL_EVENTS_MAX);
+    if (dropped)
+      rl_warn("%zu events were dropped: listeners do not keep up (the queue holds %d)", dropped, RL_EVENTS_MAX);
     for (rl_listener *l = eq->listeners; l; l = l->next) l->fn(l->user, &q->event);
     free_event(q);
   }

@@ -17,7 +17,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int installed;              /* under lock */
 static struct sigaction previous;  /* under lock */
 
-/* SIGRTMIN + 6: real-time signals are free for programs, and the first few are taken by other run-times now and then. */
+/* SIGRTMIN + 6: real-time signals are free for programs, and the first few are taken by other run-times now and then.
+ */
 int rl_interrupt_signal(void) { return SIGRTMIN + 6; }
 
 static void handler(int sig)

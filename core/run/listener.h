@@ -1,7 +1,8 @@
 /* Events: what happens in a streaming context, for listeners in C or Lua (section 19 of the reference).
  *
- * Posted on any thread, delivered in order on the driver thread while it serves messages. The queue holds RL_EVENTS_MAX events; beyond it the newest are dropped, counted, and
- * the number is logged with the next delivery. Events happen only while listeners are registered, except that the batch fields are kept for the last batches. */
+ * Posted on any thread, delivered in order on the driver thread while it serves messages. The queue holds RL_EVENTS_MAX
+ * events; beyond it the newest are dropped, counted, and the number is logged with the next delivery. Events happen
+ * only while listeners are registered, except that the batch fields are kept for the last batches. */
 #ifndef RL_RUN_LISTENER_H
 #define RL_RUN_LISTENER_H
 

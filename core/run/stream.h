@@ -1,4 +1,5 @@
-/* Inside a streaming context. Not public. Driver thread only, but for the fields under `lock` (what a tick leaves for the driver) and the event queue. */
+/* Inside a streaming context. Not public. Driver thread only, but for the fields under `lock` (what a tick leaves for
+ * the driver) and the event queue. */
 #ifndef RL_RUN_STREAM_H
 #define RL_RUN_STREAM_H
 

@@ -15,14 +15,15 @@
 static _Atomic(rl_streaming *) active;
 static volatile sig_atomic_t signals_seen; /* since the active context's start */
 
-/* Making and freeing -------------------------------------------------------------------------------------------------------- */
+/* Making and freeing ----------------------------------------------------------------------------------------------- */
 
 static void on_timer(rl_timer *t);
 static void stop_now(rl_streaming *s, bool graceful);
 
 rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
 {
-  if (batch_ms <= 0) return rl_fail(RL_EINVAL, "the batch duration must be greater than 0, not %" PRId64 " ms", batch_ms);
+  if (batch_ms <= 0)
+    return rl_fail(RL_EINVAL, "the batch duration must be greater than 0, not %" PRId64 " ms", batch_ms);
   if (rl_context_is_stopped(c)) return rl_fail(RL_ESTATE, "the context was stopped");
   rl_streaming *s = RL_NEW(rl_streaming);
   s->refs = 1;
@@ -84,7 +85,8 @@ rl_streaming *rl_streaming_active(void) { return atomic_load(&active); }
 rl_status rl_streaming_remember(rl_streaming *s, int64_t ms)
 {
   if (rl_streaming_state(s) != RL_INITIALIZED) return rl_fail(RL_ESTATE, "remember: the context was started already");
-  if (s->remember) return rl_fail(RL_EINVAL, "remember was set before, to %" PRId64 " ms; it can be set once", s->remember);
+  if (s->remember)
+    return rl_fail(RL_EINVAL, "remember was set before, to %" PRId64 " ms; it can be set once", s->remember);
   if (ms <= 0) return rl_fail(RL_EINVAL, "remember: the duration must be greater than 0");
   s->remember = ms;
   return RL_OK;
@@ -105,7 +107,7 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
   s->has_error = true;
 }
 
-/* Ticks ------------------------------------------------------------------------------------------------------------------------- */
+/* Ticks ------------------------------------------------------------------------------------------------------------ */
 
 static int64_t wall_ns(void)
 {
@@ -114,7 +116,8 @@ static int64_t wall_ns(void)
   return (int64_t)ts.tv_sec * SECOND_NS + ts.tv_nsec;
 }
 
-/* When `time` by the system's wall clock comes, on the monotonic clock. Read anew for every tick, so there is no drift. */
+/* When `time` by the system's wall clock comes, on the monotonic clock. Read anew for every tick, so there is no drift.
+ */
 static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
 
 /* The next tick that is due by the wall clock; RL_NO_TIME when none is. */
@@ -146,12 +149,15 @@ static void set_next_tick(rl_streaming *s, int64_t time)
   pthread_mutex_unlock(&s->lock);
 }
 
-/* Start --------------------------------------------------------------------------------------------------------------------------- */
+/* Start ------------------------------------------------------------------------------------------------------------ */
 
 static rl_status check_start(rl_streaming *s)
 {
-  if (rl_streaming_state(s) == RL_STOPPED) return rl_fail(RL_ESTATE, "the streaming context was stopped; it cannot be started again, make a new one");
-  if (!s->outputs) return rl_fail(RL_EINVAL, "no output operation was registered, so there is nothing to do; add print, foreachRDD or a save");
+  if (rl_streaming_state(s) == RL_STOPPED)
+    return rl_fail(RL_ESTATE, "the streaming context was stopped; it cannot be started again, make a new one");
+  if (!s->outputs)
+    return rl_fail(RL_EINVAL,
+                   "no output operation was registered, so there is nothing to do; add print, foreachRDD or a save");
   if (rl_context_is_stopped(s->c)) return rl_fail(RL_ESTATE, "the context was stopped");
   rl_streaming *none = NULL;
   if (!atomic_compare_exchange_strong(&active, &none, s))
@@ -194,7 +200,7 @@ rl_status rl_streaming_start(rl_streaming *s)
   return RL_OK;
 }
 
-/* Signals ------------------------------------------------------------------------------------------------------------------------------ */
+/* Signals ---------------------------------------------------------------------------------------------------------- */
 
 static rl_driver *volatile signalled; /* whose wait the handler ends */
 
@@ -248,7 +254,7 @@ static void release_signals(caught *c)
   signalled = NULL;
 }
 
-/* Stop ------------------------------------------------------------------------------------------------------------------------------------ */
+/* Stop ------------------------------------------------------------------------------------------------------------- */
 
 typedef bool condition(void *arg);
 
@@ -299,7 +305,9 @@ static void work_off(rl_streaming *s)
   rl_timer_cancel(s->c, &s->timer);
   if (done) done = rl_driver_serve(d, idle_or_hurried, s, left(deadline));
   if (!done)
-    rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and not worked off is lost", (double)limit / 1e9);
+    rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
+            "not worked off is lost",
+            (double)limit / 1e9);
 }
 
 static void cut_off(rl_streaming *s)
@@ -361,7 +369,7 @@ void rl_streaming_abort(rl_streaming *s)
   if (rl_streaming_state(s) == RL_ACTIVE && !s->stopping) stop_now(s, false);
 }
 
-/* Waiting ---------------------------------------------------------------------------------------------------------------------------------- */
+/* Waiting ---------------------------------------------------------------------------------------------------------- */
 
 static bool something_to_do(void *arg)
 {
@@ -386,7 +394,8 @@ static void obey_signal(rl_streaming *s)
 
 rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped)
 {
-  if (rl_driver_in_message(rl_context_driver(s->c))) return rl_fail(RL_ESTATE, "awaitTermination cannot be called inside a function that the engine called");
+  if (rl_driver_in_message(rl_context_driver(s->c)))
+    return rl_fail(RL_ESTATE, "awaitTermination cannot be called inside a function that the engine called");
   caught c = {0};
   rl_streaming_ref(s);
   if (signals) catch_signals(s, &c);
@@ -400,12 +409,43 @@ rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, 
   return st;
 }
 
+static bool stop_wanted(void *arg)
+{
+  rl_streaming *s = arg;
+  return rl_streaming_state(s) == RL_STOPPED || s->stop_asked || signals_seen > 0;
+}
+
+static bool never(void *arg)
+{
+  (void)arg;
+  return false;
+}
+
+void rl_streaming_sleep(rl_streaming *s, int64_t ms, bool signals)
+{
+  rl_driver *d = rl_context_driver(s->c);
+  if (rl_driver_in_message(d)) {
+    rl_driver_serve(d, never, NULL, ms * 1000000);
+    return;
+  }
+  caught c = {0};
+  rl_streaming_ref(s);
+  if (signals) catch_signals(s, &c);
+  rl_driver_serve(d, stop_wanted, s, ms * 1000000);
+  if (s->stop_asked) finish_stop(s);
+  else obey_signal(s);
+  release_signals(&c);
+  rl_streaming_unref(s);
+}
+
 rl_status rl_streaming_advance(rl_streaming *s, int64_t ms)
 {
-  if (!rl_clock_is_manual(s->clock)) return rl_fail(RL_ESTATE, "the clock is the system's; set rille.streaming.clock to manual to move it by hand");
+  if (!rl_clock_is_manual(s->clock))
+    return rl_fail(RL_ESTATE, "the clock is the system's; set rille.streaming.clock to manual to move it by hand");
   if (ms < 0) return rl_fail(RL_EINVAL, "a clock cannot go back");
   rl_driver *d = rl_context_driver(s->c);
-  if (rl_driver_in_message(d)) return rl_fail(RL_ESTATE, "the clock cannot be moved inside a function that the engine called");
+  if (rl_driver_in_message(d))
+    return rl_fail(RL_ESTATE, "the clock cannot be moved inside a function that the engine called");
   int64_t until = rl_clock_now(s->clock) + ms;
   rl_streaming_ref(s);
   while (rl_streaming_state(s) == RL_ACTIVE && s->next_tick != RL_NO_TIME && s->next_tick <= until) {

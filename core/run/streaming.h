@@ -1,7 +1,9 @@
-/* The streaming context: a graph of DStreams, a batch timer, and the batches under way (sections 1 to 4 and 16 of the reference).
+/* The streaming context: a graph of DStreams, a batch timer, and the batches under way (sections 1 to 4 and 16 of the
+ * reference).
  *
- * Everything here is called on the driver thread, and all callbacks run there, while it serves messages (rl_streaming_await, rl_job_wait). Only the timer, the receivers and the tasks
- * run elsewhere: a tick (on sched) cuts the open blocks, allocates blocks to the batch and leaves a message; the driver then generates the batch and runs its
+ * Everything here is called on the driver thread, and all callbacks run there, while it serves messages
+ * (rl_streaming_await, rl_job_wait). Only the timer, the receivers and the tasks run elsewhere: a tick (on sched) cuts
+ * the open blocks, allocates blocks to the batch and leaves a message; the driver then generates the batch and runs its
  * outputs. So ticks stay on time whatever a callback does, and batches that are late queue up in order. */
 #ifndef RL_RUN_STREAMING_H
 #define RL_RUN_STREAMING_H
@@ -30,14 +32,15 @@ int64_t rl_streaming_batch_ms(const rl_streaming *s);
 int64_t rl_streaming_zero_time(const rl_streaming *s); /* RL_NO_TIME before start */
 rl_state rl_streaming_state(const rl_streaming *s);
 
-/* Graph. RL_ESTATE after start ("... can not be added after the context was started") and after stop. -------------------------------------------- */
+/* Graph. RL_ESTATE after start ("... can not be added after the context was started") and after stop. -------------- */
 
 /* An input. Subclass by putting it first in a larger struct. All calls on the driver thread. */
 typedef struct rl_input rl_input;
 typedef struct rl_input_class {
   const char *name; /* "Socket stream"; shown with the id: "Socket stream [0]" */
   rl_status (*start)(rl_input *self);                 /* the zero time is known; may be NULL */
-  /* The batch's RDD: one reference, or NULL for none. Fills info->records and info->description (rl_alloc'd) when known. */
+  /* The batch's RDD: one reference, or NULL for none. Fills info->records and info->description (rl_alloc'd) when
+   * known. */
   rl_status (*compute)(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info);
   void (*forget)(rl_input *self, int64_t until);      /* batches with time <= until are over; may be NULL */
   void (*stop)(rl_input *self);                       /* may be NULL */
@@ -50,22 +53,27 @@ struct rl_input {
   int64_t remember_ms;     /* at least so long are its RDDs kept; 0: no wish */
 };
 
-rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *site, rl_dstream **out); /* takes over input, also on failure */
+/* Takes over input, also on failure. */
+rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *site, rl_dstream **out);
 
-/* op applied to the parents' RDDs of every batch; none when a (the only) parent has none; for UNION and several parents a missing RDD is an error of the batch. RL_EINVAL: parents of different
- * contexts, empty list. */
+/* op applied to the parents' RDDs of every batch; none when a (the only) parent has none; for UNION and several parents
+ * a missing RDD is an error of the batch. RL_EINVAL: parents of different contexts, empty list. */
 rl_status rl_dstream_apply(rl_op *op, rl_dstream *const *parents, uint32_t n, rl_dstream **out);
 
-/* fn runs on the driver at generation: rdds[i] of every parent (never NULL: a missing one is an error of the batch) -> *out with one reference, never NULL. */
+/* fn runs on the driver at generation: rdds[i] of every parent (never NULL: a missing one is an error of the batch) ->
+ * *out with one reference, never NULL. */
 typedef rl_status rl_transform_fn(void *user, rl_rdd *const *rdds, uint32_t n, int64_t time, rl_rdd **out);
-rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn, void *user, void (*destroy)(void *),
+rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn,
+                               void *user, void (*destroy)(void *),
                                rl_dstream **out); /* name, site and uid come from `named` */
 
-/* An output: run once a batch in which the stream has an RDD, in order of registration. It is asynchronous: run() starts the work and returns; the work's end is told by
- * rl_output_done (at once or later, exactly once, on the driver thread). `rdd` is valid until then (reference it to keep it longer). */
+/* An output: run once a batch in which the stream has an RDD, in order of registration. It is asynchronous: run()
+ * starts the work and returns; the work's end is told by rl_output_done (at once or later, exactly once, on the driver
+ * thread). `rdd` is valid until then (reference it to keep it longer). */
 typedef struct rl_output_run rl_output_run;
 typedef void rl_output_fn(void *user, rl_rdd *rdd, int64_t time, rl_output_run *run);
-rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user, void (*destroy)(void *));
+rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
+                            void (*destroy)(void *));
 void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error is the thread's current one */
 
 void rl_dstream_persist(rl_dstream *d);
@@ -73,34 +81,46 @@ rl_streaming *rl_dstream_streaming(const rl_dstream *d);
 int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */
 const char *rl_dstream_label(const rl_dstream *d); /* "map at job.lua:3" */
-/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none. RL_ESTATE before start. */
+/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none. RL_ESTATE before
+ * start. */
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_dstream_debug(const rl_dstream *d, rl_buf *out); /* the graph above it, one line a node */
 
 rl_status rl_streaming_remember(rl_streaming *s, int64_t ms); /* once only */
 
-/* Life --------------------------------------------------------------------------------------------------------------------------------- */
+/* Life ------------------------------------------------------------------------------------------------------------- */
 
-/* RL_EINVAL without an output; RL_ESTATE when another context of the process is active, or this one was started or stopped (a second start of an active one only warns). A
- * failure of a source's start leaves it STOPPED. */
+/* RL_EINVAL without an output; RL_ESTATE when another context of the process is active, or this one was started or
+ * stopped (a second start of an active one only warns). A failure of a source's start leaves it STOPPED. */
 rl_status rl_streaming_start(rl_streaming *s);
-/* Graceful: receivers stop, all that was received is processed, then the rest as in an immediate stop; both waits share rille.streaming.gracefulStopTimeout. Serves messages while it waits.
- * Called from inside a callback it only asks for the stop, which then happens in rl_streaming_await (or the next wait of the driver at top level). */
+/* Graceful: receivers stop, all that was received is processed, then the rest as in an immediate stop; both waits share
+ * rille.streaming.gracefulStopTimeout. Serves messages while it waits. Called from inside a callback it only asks for
+ * the stop, which then happens in rl_streaming_await (or the next wait of the driver at top level). */
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful);
-/* Stops at once, wherever the caller stands, also inside a callback that will not return: for the end of the program. */
+/* Stops at once, wherever the caller stands, also inside a callback that will not return: for the end of the program.
+ */
 void rl_streaming_abort(rl_streaming *s);
-/* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure reported while running (batch, output, source that gave up) is returned once, as its own
- * status. With `signals`, SIGINT and SIGTERM are caught meanwhile: the first asks for a stop (graceful as rille.streaming.stopGracefullyOnShutdown says), a second stops at once. */
+/* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure
+ * reported while running (batch, output, source that gave up) is returned once, as its own status. With `signals`,
+ * SIGINT and SIGTERM are caught meanwhile: the first asks for a stop (graceful as
+ * rille.streaming.stopGracefullyOnShutdown says), a second stops at once. */
 rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped);
+/* Serves messages for ms; a stop (asked for by a callback, or by a signal with `signals`) is done meanwhile and ends it
+ * early. Failures stay for rl_streaming_await. */
+void rl_streaming_sleep(rl_streaming *s, int64_t ms, bool signals);
+
 /* What the handler of a second and further signal calls besides (async-signal-safe; NULL: nothing): it should make a
- * callback that does not come back fail. From the third signal on the process dies of it. Process-wide; driver thread. */
+ * callback that does not come back fail. From the third signal on the process dies of it. Process-wide; driver thread.
+ */
 void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg);
 /* How often a signal asked for a stop of this process's context: 0, 1, 2 ... */
 int rl_streaming_signals(void);
 rl_streaming *rl_streaming_active(void); /* the started and not yet stopped one; no reference; NULL when none */
-void rl_streaming_report(rl_streaming *s, rl_status status); /* stores the thread's current error for await and logs it; driver thread */
+/* Stores the thread's current error for await and logs it; driver thread. */
+void rl_streaming_report(rl_streaming *s, rl_status status);
 
-/* Manual clock: moves it on by ms and waits (serving messages) until everything this caused has finished. RL_ESTATE with a system clock. */
+/* Manual clock: moves it on by ms and waits (serving messages) until everything this caused has finished. RL_ESTATE
+ * with a system clock. */
 rl_status rl_streaming_advance(rl_streaming *s, int64_t ms);
 
 rl_status rl_streaming_add_listener(rl_streaming *s, rl_listener_fn *fn, void *user, void (*destroy)(void *));

@@ -35,8 +35,13 @@ static rl_rdd *mapped(rl_rdd *r, rl_native_map *f, void *user)
 
 static rl_rdd *summed(rl_rdd *r, uint32_t partitions)
 {
-  return apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "reduceByKey", .part = RL_PART_HASH, .partitions = partitions,
-                       .map_fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL), .fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL)}, r);
+  return apply((rl_op){.kind = RL_OP_SHUFFLE,
+                       .name = "reduceByKey",
+                       .part = RL_PART_HASH,
+                       .partitions = partitions,
+                       .map_fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL),
+                       .fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL)},
+               r);
 }
 
 static void test_narrow_chain(void **state)
@@ -81,7 +86,9 @@ static void test_sort(void **state)
 {
   (void)state;
   rl_context *c = new_context(NULL);
-  rl_rdd *r = apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "sort", .part = RL_PART_RANGE, .partitions = 4, .descending = true}, integers(1, 20000, 5));
+  rl_rdd *r =
+    apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "sort", .part = RL_PART_RANGE, .partitions = 4, .descending = true},
+          integers(1, 20000, 5));
   char *text = collect(c, r);
   char *p = text;
   for (long want = 20000; want >= 1; want--) {
@@ -109,7 +116,9 @@ static void test_union_coalesce_roundrobin(void **state)
   char *text = collect(c, two);
   assert_string_equal(text, "1\n2\n3\n4\n5\n6\n");
   rl_free(text);
-  rl_rdd *spread = apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "repartition", .part = RL_PART_ROUND_ROBIN, .partitions = 3}, rl_rdd_ref(all));
+  rl_rdd *spread =
+    apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "repartition", .part = RL_PART_ROUND_ROBIN, .partitions = 3},
+          rl_rdd_ref(all));
   rl_job *job;
   assert_int_equal(run(c, spread, RL_JOB_COUNT, 0, &job), RL_OK);
   uint64_t sum = 0;

@@ -151,7 +151,8 @@ static void test_missing_rdd_fails_the_batch(void **state)
   add_ticker(&f, 2000);
   rl_dstream *parents[2] = {always, f.stream};
   int calls = 0;
-  assert_int_equal(rl_dstream_transform(&(rl_op){.name = "transform"}, parents, 2, union_of, &calls, NULL, &both), RL_OK);
+  assert_int_equal(rl_dstream_transform(&(rl_op){.name = "transform"}, parents, 2, union_of, &calls, NULL, &both),
+                   RL_OK);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0}, b = {&f, "b", &log, 0};
   rl_dstream_output(both, "out", NULL, record, &a, NULL);
@@ -220,7 +221,8 @@ static void test_receiver_blocks_become_partitions(void **state)
   recorder a = {&f, "a", &log, 0};
   rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
-  for (int64_t i = 0; i < 5; i++) assert_int_equal(rl_receiver_store(handed, &(rl_value){.type = RL_T_INT, .i = i}, 1), RL_OK);
+  for (int64_t i = 0; i < 5; i++)
+    assert_int_equal(rl_receiver_store(handed, &(rl_value){.type = RL_T_INT, .i = i}, 1), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 2000), RL_OK);
   static const char text[] = "one\ntwo\r\nthr";
   char *p;
@@ -242,7 +244,8 @@ static void count_events(void *user, const rl_event *e)
   static const char *names[] = {"S", "b", "B", "C", "o", "O", "r", "e", "s"};
   rl_buf_puts(log, names[e->kind]);
   if (e->kind == RL_EVENT_BATCH_COMPLETED) {
-    rl_buf_printf(log, "%lld:%lld", (long long)e->batch.time, (long long)(e->batch.ninputs ? e->batch.inputs[0].records : -1));
+    rl_buf_printf(log, "%lld:%lld", (long long)e->batch.time,
+                  (long long)(e->batch.ninputs ? e->batch.inputs[0].records : -1));
     assert_true(e->batch.total_us >= e->batch.processing_us && e->batch.since_tick_us >= e->batch.total_us);
   }
 }
@@ -284,9 +287,13 @@ static void test_many_batches(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_batches_in_order), cmocka_unit_test(test_failure_is_reported_and_batches_go_on),
-    cmocka_unit_test(test_missing_rdd_fails_the_batch), cmocka_unit_test(test_rules_of_life),
-    cmocka_unit_test(test_receiver_blocks_become_partitions), cmocka_unit_test(test_events), cmocka_unit_test(test_many_batches),
+    cmocka_unit_test(test_batches_in_order),
+    cmocka_unit_test(test_failure_is_reported_and_batches_go_on),
+    cmocka_unit_test(test_missing_rdd_fails_the_batch),
+    cmocka_unit_test(test_rules_of_life),
+    cmocka_unit_test(test_receiver_blocks_become_partitions),
+    cmocka_unit_test(test_events),
+    cmocka_unit_test(test_many_batches),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

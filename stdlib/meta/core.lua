@@ -122,7 +122,7 @@ function Streaming:input(name, compute, site) end    ---@return rille.core.DStre
 --- its state `self` has methods store(...) (fields of a record; an array table given as the only argument to storeMany is a block), storeMany(array or iterator), restart(message[, seconds]),
 --- reportError(message[, error]), stop(message), isStopped(), isStarted(), streamId().
 function Streaming:receiver(definition, name, site) end  ---@return rille.core.DStream
---- socketStream: converter(read) runs on a thread and state of its own, once a connection; read(n) gives up to n bytes or nil at the end, read("l") a line without its end; it returns an iterator of records.
+--- socketStream: converter(read) runs on a thread and state of its own, once a connection; read(n) gives n bytes, fewer only before the end, nil at the end, read("l") a line without its end; it returns an iterator of records.
 function Streaming:socketConverter(host, port, converter, site) end  ---@return rille.core.DStream
 --- Captures what belongs to receivers and converters, then starts.
 function Streaming:start() end

@@ -645,7 +645,7 @@ function StreamingContext.getActiveOrCreate(make) end
 function StreamingContext:socketTextStream(host, port, options) end
 
 --- Records that a converter makes of the bytes of a TCP connection. It runs on a thread and in a state of its own, once a
---- connection; read(n) gives up to n bytes or nil at the end, read("l") a line without its end.
+--- connection; read(n) gives n bytes, fewer only before the end, nil at the end, read("l") a line without its end.
 ---@param host string
 ---@param port integer
 ---@param converter fun(read: fun(what: integer|"l"): string?): function gives an iterator of records

@@ -11,6 +11,8 @@ local rille = {
   tuple = core.tuple,
   null = core.null,
   once = once,
+  json = core.json,
+  time = core.time,
   Context = Context,
   StreamingContext = StreamingContext,
 }

@@ -1,0 +1,2 @@
+--- rille.json: JSON texts and Lua values (lua/json.c).
+return require "rille.core".json
