@@ -1,5 +1,5 @@
-/* Accumulators. In a worker a holder keeps the partial value of the running attempt, which is reported when the attempt has gone well; the library merges partial values in
- * the driver (rille.shared). */
+/* Accumulators. In a worker a holder keeps the partial value of the running attempt, which is reported when the
+ * attempt has gone well; the library merges partial values in the driver (rille.shared). */
 #include <lauxlib.h>
 
 #include "base/buf.h"
@@ -58,7 +58,7 @@ static int id(lua_State *L)
   return 1;
 }
 
-/* In workers -------------------------------------------------------------------------------------------------------------- */
+/* In workers ------------------------------------------------------------------------------------------------------- */
 
 /* Notes the holder at 1, which gets its first value in this attempt. */
 static void touch(lua_State *L)
@@ -109,12 +109,13 @@ static int add(lua_State *L)
 static int not_here(lua_State *L)
 {
   const char *method = luaL_tolstring(L, 2, NULL);
-  return luaL_error(L, "'%s' of an accumulator is for the script itself; functions that run in workers can only add", method);
+  return luaL_error(L, "'%s' of an accumulator is for the script itself; functions that run in workers can only add",
+                    method);
 }
 
-static void fail(lua_State *L, const accumulator *a)
+/* It would fail again. */
+static void blame(const accumulator *a)
 {
-  (void)L;
   rl_error_set_retriable(false);
   if (a->name)
     rl_error_prefix("accumulator '%s': ", a->name);
@@ -134,7 +135,7 @@ static rl_status report(lua_State *L, rl_buf *scratch, rl_buf *updates)
     rl_put_int(updates, (int64_t)h->object->id);
     rl_put_value(updates, v);
   } else {
-    fail(L, (accumulator *)h->object);
+    blame((accumulator *)h->object);
   }
   lua_pop(L, 1);
   return st;
@@ -185,7 +186,7 @@ void rl_accumulator_prepare_worker(lua_State *L)
   lua_pop(L, 1);
 }
 
-/* In the driver ------------------------------------------------------------------------------------------------------------ */
+/* In the driver ---------------------------------------------------------------------------------------------------- */
 
 void rl_accumulator_prepare_driver(lua_State *L)
 {

@@ -1,6 +1,7 @@
 /* Bad records: those on which a function of a guarded step raised. They are counted, sampled, and handed to the step's
  * handler; what was found is reported when the attempt has gone well (core/run/context.h). */
 #include <lauxlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "data/codec.h"
@@ -23,13 +24,17 @@ static void push_why(lua_State *L, rl_luaop *op)
     rl_failure_push_text(L, WHY);
 }
 
+/* The text is on top. */
 static void check_limit(lua_State *L, rl_luaop *op)
 {
   int64_t limit = op->w->config->max_bad_records;
   if (limit == 0 || op->w->bad.count <= limit) return;
-  rl_luaop_fail(L, op, lua_tointeger(L, STEP),
-                "%s (more than %lld bad records in one task: rille.task.maxBadRecords)", lua_tostring(L, -1),
-                (long long)limit);
+  const rl_step *step = rl_luaop_step(op, lua_tointeger(L, STEP));
+  const char *text = lua_tostring(L, -1);
+  rl_fail(RL_EUSER, "%.*s (in the function given to %s%s%s; more than %lld bad records in one task: "
+          "rille.task.maxBadRecords)", (int)strcspn(text, "\r\n"), text, step->name, step->site ? ", declared at " : "",
+          step->site ? step->site : "", (long long)limit);
+  rl_luaop_raise(L, op);
 }
 
 static int shown(size_t n)

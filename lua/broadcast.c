@@ -1,5 +1,6 @@
 /* Broadcasts: a value that travels once to each worker, whichever closures capture it. */
 #include <lauxlib.h>
+#include <limits.h>
 #include <pthread.h>
 
 #include "base/mem.h"
@@ -55,7 +56,7 @@ static rl_image *take_image(broadcast *b)
   return image;
 }
 
-/* The value in a worker -------------------------------------------------------------------------------------------------- */
+/* The value in a worker -------------------------------------------------------------------------------------------- */
 
 static void remember_copy(lua_State *L)
 {
@@ -131,12 +132,13 @@ void rl_broadcast_sweep(lua_State *L, uint64_t *epoch)
   lua_settop(L, top);
 }
 
-/* The driver's part ------------------------------------------------------------------------------------------------------- */
+/* The driver's part ------------------------------------------------------------------------------------------------ */
 
 static broadcast *check_home(lua_State *L, const char *what)
 {
   const rl_holder *h = rl_shared_check(L, 1, &broadcast_class);
-  if (!h->home) luaL_error(L, "%s of a broadcast is for the script itself, not for functions that run in workers", what);
+  if (!h->home)
+    luaL_error(L, "%s of a broadcast is for the script itself, not for functions that run in workers", what);
   return (broadcast *)h->object;
 }
 
@@ -176,7 +178,8 @@ static int id(lua_State *L)
 
 void rl_broadcast_prepare(lua_State *L)
 {
-  static const luaL_Reg methods[] = {{"value", value}, {"unpersist", unpersist}, {"destroy", destroy_value}, {"id", id}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"value", value}, {"unpersist", unpersist}, {"destroy", destroy_value}, {"id", id}, {NULL, NULL}};
   rl_shared_type(L, &broadcast_class, methods);
   lua_pop(L, 1);
 }
@@ -195,6 +198,7 @@ int rl_lua_broadcast(lua_State *L)
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, RL_HOLDER_STAYS);
   h->seen = 1;
-  lua_gc(L, LUA_GCSTEP, (int)(size >> 10 > 1 << 20 ? 1 << 20 : size >> 10) + 1); /* the collector does not see the image */
+  size_t kib = size >> 10; /* which the collector does not see */
+  lua_gc(L, LUA_GCSTEP, kib < INT_MAX ? (int)kib + 1 : INT_MAX);
   return 1;
 }

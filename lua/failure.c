@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "searcher.h"
 #include "values.h"
 #include "worker_impl.h"
 
@@ -11,7 +12,7 @@
 
 static bool is_engine_source(const char *source)
 {
-  return strncmp(source, "=[rille", 7) == 0;
+  return strncmp(source, "=[rille", 7) == 0 || strncmp(source, RL_EMBED_ROOT, strlen(RL_EMBED_ROOT)) == 0;
 }
 
 static bool is_fused_source(const char *source)

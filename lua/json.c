@@ -121,7 +121,8 @@ static int decode(lua_State *L)
 {
   size_t n;
   const char *text = luaL_checklstring(L, 1, &n);
-  if (n > RL_JSON_MAX_BYTES) return luaL_error(L, "rille.json.decode: a text of more than %d MiB", RL_JSON_MAX_BYTES >> 20);
+  if (n > RL_JSON_MAX_BYTES)
+    return luaL_error(L, "rille.json.decode: a text of more than %d MiB", RL_JSON_MAX_BYTES >> 20);
   size_t deep = too_deep_at(text, n);
   if (deep) return luaL_error(L, "rille.json.decode: nested more than %d deep at byte %d", MAX_DEPTH, (int)deep);
   json_t **box = push_box(L);
@@ -278,7 +279,7 @@ static void put_plain_table(encoder *e, int t) /* NOLINT(misc-no-recursion) */
   } else if (strings == 0 && entries == n) {
     put_array(e, t, n);
   } else if (strings == 0) {
-    refuse(e, "a table with integer keys that are not 1 to n, or with keys of other types: no array, and keys of objects are strings");
+    refuse(e, "a table with keys that are neither 1 to n (an array) nor strings (an object)");
   } else {
     refuse(e, "a table with string keys and others: it is neither an array nor an object");
   }

@@ -439,11 +439,12 @@ static int lib_absent(lua_State *L)
 void rl_luaop_push_library(lua_State *L)
 {
   static const luaL_Reg functions[] = {
+      {"attempt", lib_attempt}, {"bad", rl_badness_add}, {"goodKey", lib_good_key},
       {"absent", lib_absent}, {"elements", lib_elements}, {"emit", lib_emit}, {"emitRow", lib_emit_row},
       {"fields", lib_fields}, {"fieldsRow", lib_fields_row}, {"hole", lib_hole}, {"input", lib_input},
       {"inspect", rl_recognise}, {"iterator", lib_iterator}, {"key", lib_key}, {"pack", lib_pack},
       {"packRow", lib_pack_row}, {"packs", lib_packs}, {"pair", lib_pair}, {"pairRow", lib_pair_row},
-      {"pairs", lib_pairs}, {"plain", lib_plain}, {"attempt", lib_attempt}, {"bad", rl_badness_add}, {"goodKey", lib_good_key}, {"read", lib_read}, {"tokens", rl_lua_tokens},
+      {"pairs", lib_pairs}, {"plain", lib_plain}, {"read", lib_read}, {"tokens", rl_lua_tokens},
       {"tuple", rl_lua_tuple}, {"value", lib_value}, {"words", lib_words},
       {NULL, NULL},
   };

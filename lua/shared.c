@@ -23,7 +23,7 @@ void rl_shared_unref(rl_shared *s)
   if (s && atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) s->cls->destroy(s);
 }
 
-/* Holders -------------------------------------------------------------------------------------------------------------- */
+/* Holders ---------------------------------------------------------------------------------------------------------- */
 
 static int holder_gc(lua_State *L)
 {

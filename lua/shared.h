@@ -1,8 +1,10 @@
-/* Shared objects: what closures and the driver hold in common, broadcasts and accumulators. A counted C object, and in each Lua state at most one userdata (its
- * holder) for it: the first in the driver's state, one in each worker's state that restored an image which captured it.
+/* Shared objects: what closures and the driver hold in common, broadcasts and accumulators. A counted C object, and in
+ * each Lua state at most one userdata (its holder) for it: the first in the driver's state, one in each worker's state
+ * that restored an image which captured it.
  *
- * Capture (capture.h) lets holders travel: an image references the objects it captured, so an object lives as long as the driver's holder, an image or a worker's
- * holder. What the object is to a worker besides is in the holder's user values: the first travels with the closures, the second stays where it is.
+ * Capture (capture.h) lets holders travel: an image references the objects it captured, so an object lives as long as
+ * the driver's holder, an image or a worker's holder. What the object is to a worker besides is in the holder's user
+ * values: the first travels with the closures, the second stays where it is.
  *
  * Objects are immutable, or have a lock of their own; a holder belongs to its state's thread. */
 #ifndef RL_LUA_SHARED_H
@@ -35,7 +37,7 @@ struct rl_shared {
 typedef struct rl_holder {
   rl_shared *object; /* one reference */
   bool home;         /* the driver's */
-  uint64_t seen;     /* what the second user value belongs to: the version of a broadcast, the attempt of an accumulator's partial value */
+  uint64_t seen;     /* whose the second user value is: a version of a broadcast, an attempt that adds to an accumulator */
   rl_image *image;   /* of a broadcast, while it is restored; one reference */
 } rl_holder;
 
@@ -49,8 +51,8 @@ void rl_shared_unref(rl_shared *s); /* NULL is allowed */
 void rl_shared_type(lua_State *L, const rl_shared_class *cls, const luaL_Reg *methods);
 /* Pushes the state's holder of the object, made now or before. */
 rl_holder *rl_shared_push(lua_State *L, rl_shared *s);
-/* For a new object: its holder comes first, so that nothing is lost when Lua raises; then, the holder on top, the object, whose reference it takes over. The holder
- * is the driver's. */
+/* For a new object: its holder comes first, so that nothing is lost when Lua raises; then, the holder on top, the
+ * object, whose reference it takes over. The holder is the driver's. */
 rl_holder *rl_shared_push_empty(lua_State *L, const rl_shared_class *cls);
 void rl_shared_adopt(lua_State *L, rl_holder *h, rl_shared *s);
 
@@ -68,12 +70,14 @@ void rl_broadcast_sweep(lua_State *L, uint64_t *epoch);
 
 /* --- accumulator.c ------------------------------------------------------------------------------------------------ */
 
-/* Driver: core.accumulator{ zero =, add =, fromZero =, name =, site = } -> holder. Its methods are the library's (rille.shared). */
+/* Driver: core.accumulator{ zero =, add =, fromZero =, name =, site = } -> holder. Its methods are the library's
+ * (rille.shared). */
 int rl_lua_accumulator(lua_State *L);
 int rl_lua_accumulator_zero(lua_State *L); /* core.zero(accumulator) -> a copy of the value it began with */
 void rl_accumulator_prepare_driver(lua_State *L); /* leaves the table of methods on the stack */
 void rl_accumulator_prepare_worker(lua_State *L);
-/* Worker, when a task has gone well: appends (id, partial value) for every accumulator it added to, in the order of first use. Raises nothing. */
+/* Worker, when a task has gone well: appends (id, partial value) for every accumulator it added to, in the order of
+ * first use. Raises nothing. */
 rl_status rl_accumulator_report(lua_State *L, rl_buf *updates);
 void rl_accumulator_forget(lua_State *L); /* in any case */
 

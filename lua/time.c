@@ -72,7 +72,8 @@ static bool skip(const char **p, const char *any)
 static bool read_date(const char **p, int64_t *ms)
 {
   date d;
-  if (!digits(p, 4, &d.year) || !skip(p, "-") || !digits(p, 2, &d.month) || !skip(p, "-") || !digits(p, 2, &d.day)) return false;
+  bool ok = digits(p, 4, &d.year) && skip(p, "-") && digits(p, 2, &d.month) && skip(p, "-") && digits(p, 2, &d.day);
+  if (!ok) return false;
   if (d.month < 1 || d.month > 12 || d.day < 1 || d.day > days_in_month(d.year, d.month)) return false;
   *ms = days_of(d) * DAY_MS;
   return true;
@@ -122,7 +123,8 @@ static int parse(lua_State *L)
   bool ok = read_date(&p, &ms);
   if (ok && skip(&p, "Tt ")) ok = read_clock(&p, &ms) && read_zone(&p, &ms);
   if (!ok || p != text + n)
-    return luaL_error(L, "rille.time.parse: '%s' is no time as 2024-05-17T08:30:00.250Z at byte %d", text, (int)(p - text) + 1);
+    return luaL_error(L, "rille.time.parse: '%s' is no time as 2024-05-17T08:30:00.250Z at byte %d", text,
+                      (int)(p - text) + 1);
   lua_pushinteger(L, ms);
   return 1;
 }
@@ -144,7 +146,10 @@ static void put_part(lua_State *L, rl_buf *out, char part, int64_t ms)
     case 'j': rl_buf_printf(out, "%03d", (int)(days - days_of((date){d.year, 1, 1})) + 1); break;
     case 'u': rl_buf_printf(out, "%d", (int)(((days + 3) % 7 + 7) % 7) + 1); break;
     case '%': rl_buf_putc(out, '%'); break;
-    default: luaL_error(L, "rille.time.format: unknown part %%%c; there are Y m d H M S L (milliseconds) j (day of the year) u (Monday is 1) and %%", part);
+    case '\0': luaL_error(L, "rille.time.format: the pattern ends in a single %%"); break;
+    default:
+      luaL_error(L, "rille.time.format: unknown part %%%c; there are Y m d H M S L (milliseconds) j (day of the year) "
+                 "u (Monday is 1) and %%", part);
   }
 }
 
@@ -166,7 +171,7 @@ static int format(lua_State *L)
   return 1;
 }
 
-/* The rest ----------------------------------------------------------------------------------------------------------- */
+/* The rest --------------------------------------------------------------------------------------------------------- */
 
 static int now(lua_State *L)
 {
@@ -190,7 +195,8 @@ static int floor_to(lua_State *L)
 
 void rl_time_open(lua_State *L)
 {
-  static const luaL_Reg functions[] = {{"now", now}, {"parse", parse}, {"format", format}, {"floor", floor_to}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"now", now}, {"parse", parse}, {"format", format}, {"floor", floor_to}, {NULL, NULL}};
   luaL_newlib(L, functions);
   rl_capture_register_library(L, "rille.time");
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "data/keys.h"
 #include "data/pair.h"
 
 typedef enum native_kind { KIND_MAP, KIND_FOLD } native_kind;
@@ -152,146 +153,61 @@ static rl_pull *open_maps(rl_fn *const *fns, size_t n, const rl_task *task, rl_p
   return &p->base;
 }
 
-/* Fold by key: an open-addressing table of indices into entries that stay in first-seen order. */
+/* Fold by key. */
 
-#define ARENA_BLOCK ((size_t)64 * 1024)
-#define FIRST_SLOTS 256
-
-typedef struct entry {
-  uint64_t hash;
-  rl_value key, acc;
+typedef struct account {
+  rl_value acc;
   rl_bytes *store; /* holds acc's bytes, kept for the next ones */
-} entry;
-
-typedef struct table {
-  entry *entries;
-  size_t n, cap;
-  uint32_t *slots; /* index of an entry + 1; 0 is free */
-  size_t nslots;   /* a power of two */
-  rl_bytes **blocks; /* bytes of the keys */
-  size_t nblocks, blocks_cap;
-} table;
+} account;
 
 typedef struct fold_pull {
   rl_pull base;
   native_fn *fn;
   rl_pull *input;
   const rl_task *task;
-  table table;
+  rl_keys *keys;
+  account *accounts; /* by the number of the key */
+  size_t cap;
   rl_pair_scratch scratch;
   rl_builder *builder;
   bool folded;
-  size_t emitted;
+  uint32_t emitted;
 } fold_pull;
 
-static bool has_bytes(rl_value v)
+/* Makes v the accumulator. v may lie in the memory of the present one. */
+static rl_status set_acc(account *a, rl_value v)
 {
-  return v.type >= RL_T_BYTES;
-}
-
-static rl_status arena_room(table *t, size_t n, rl_bytes **out)
-{
-  rl_bytes *last = t->nblocks ? t->blocks[t->nblocks - 1] : NULL;
-  if (!last || last->cap - last->n < n) {
-    last = rl_bytes_new(n > ARENA_BLOCK ? n : ARENA_BLOCK);
-    if (!last) return RL_ENOMEM;
-    t->blocks = rl_grow(t->blocks, &t->blocks_cap, t->nblocks + 1, sizeof(rl_bytes *));
-    t->blocks[t->nblocks++] = last;
-  }
-  *out = last;
-  return RL_OK;
-}
-
-/* Moves a key's bytes into the table's own memory. */
-static rl_status own_key(table *t, rl_value *key)
-{
-  if (!has_bytes(*key)) return RL_OK;
-  rl_bytes *block = NULL;
-  rl_status st = arena_room(t, key->s.n, &block);
-  if (st != RL_OK) return st;
-  char *p = block->data + block->n;
-  if (key->s.n > 0) memcpy(p, key->s.p, key->s.n);
-  block->n += key->s.n;
-  key->s.p = p;
-  return RL_OK;
-}
-
-static void grow_slots(table *t)
-{
-  rl_free(t->slots);
-  t->nslots = t->nslots ? 2 * t->nslots : FIRST_SLOTS;
-  t->slots = rl_calloc(t->nslots, sizeof *t->slots);
-  for (size_t i = 0; i < t->n; i++) {
-    size_t at = t->entries[i].hash & (t->nslots - 1);
-    while (t->slots[at]) at = (at + 1) & (t->nslots - 1);
-    t->slots[at] = (uint32_t)(i + 1);
-  }
-}
-
-static rl_status add_entry(table *t, size_t slot, uint64_t hash, rl_value key, entry **out)
-{
-  if (t->n == UINT32_MAX) return rl_fail(RL_ELIMIT, "too many keys in one partition; use more partitions");
-  rl_status st = own_key(t, &key);
-  if (st != RL_OK) return st;
-  t->entries = rl_grow(t->entries, &t->cap, t->n + 1, sizeof *t->entries);
-  *out = &t->entries[t->n++];
-  **out = (entry){.hash = hash, .key = key};
-  t->slots[slot] = (uint32_t)t->n;
-  return RL_OK;
-}
-
-/* The entry of a normalised key; *fresh when it was added. */
-static rl_status lookup(table *t, rl_value key, entry **out, bool *fresh)
-{
-  if (t->n >= t->nslots / 4 * 3) grow_slots(t);
-  uint64_t hash = rl_key_hash(key);
-  size_t at = hash & (t->nslots - 1);
-  *fresh = false;
-  for (; t->slots[at]; at = (at + 1) & (t->nslots - 1)) {
-    *out = &t->entries[t->slots[at] - 1];
-    if ((*out)->hash == hash && rl_key_equal((*out)->key, key)) return RL_OK;
-  }
-  *fresh = true;
-  return add_entry(t, at, hash, key, out);
-}
-
-/* Makes v the entry's accumulator. v may lie in the memory of the present one. */
-static rl_status set_acc(entry *e, rl_value v)
-{
-  if (has_bytes(v) && v.s.n > 0) {
-    rl_bytes *to = e->store;
-    if (!to || to->cap < v.s.n) to = rl_bytes_new(e->store ? v.s.n + v.s.n / 2 : v.s.n);
+  if (v.type >= RL_T_BYTES && v.s.n > 0) {
+    rl_bytes *to = a->store;
+    if (!to || to->cap < v.s.n) to = rl_bytes_new(a->store ? v.s.n + v.s.n / 2 : v.s.n);
     if (!to) return RL_ENOMEM;
     memmove(to->data, v.s.p, v.s.n);
-    if (to != e->store) rl_bytes_unref(e->store);
-    e->store = to;
+    if (to != a->store) rl_bytes_unref(a->store);
+    a->store = to;
     v.s.p = to->data;
   }
-  e->acc = v;
+  a->acc = v;
   return RL_OK;
 }
 
-static void table_free(table *t)
+static rl_status open_account(fold_pull *p, uint32_t number, rl_value v)
 {
-  for (size_t i = 0; i < t->n; i++) rl_bytes_unref(t->entries[i].store);
-  for (size_t i = 0; i < t->nblocks; i++) rl_bytes_unref(t->blocks[i]);
-  rl_free(t->entries);
-  rl_free(t->slots);
-  rl_free(t->blocks);
+  p->accounts = rl_grow(p->accounts, &p->cap, (size_t)number + 1, sizeof *p->accounts);
+  p->accounts[number] = (account){0};
+  return set_acc(&p->accounts[number], v);
 }
 
 static rl_status fold_row(fold_pull *p, const rl_chunk *c, uint32_t row)
 {
   rl_value pair[2];
-  entry *e = NULL;
-  bool fresh = false;
+  uint32_t number = 0, known = rl_keys_count(p->keys);
   rl_status st = rl_pair_read(c, row, &p->scratch, pair);
-  if (st == RL_OK) st = lookup(&p->table, pair[0], &e, &fresh);
+  if (st == RL_OK) st = rl_keys_put(p->keys, pair[0], &number);
   if (st != RL_OK) return st;
-  if (fresh) return set_acc(e, pair[1]);
+  if (number == known) return open_account(p, number, pair[1]);
   rl_value result = rl_nil();
-  st = p->fn->fold(p->fn->user, e->acc, pair[1], &result);
-  return st == RL_OK ? set_acc(e, result) : st;
+  st = p->fn->fold(p->fn->user, p->accounts[number].acc, pair[1], &result);
+  return st == RL_OK ? set_acc(&p->accounts[number], result) : st;
 }
 
 static rl_status fold_input(fold_pull *p)
@@ -314,9 +230,9 @@ static rl_status fold_next(rl_pull *self, rl_chunk **out)
   rl_status st = p->folded ? check_cancelled(p->task) : fold_input(p);
   if (st != RL_OK) return st;
   p->folded = true;
-  while (p->emitted < p->table.n && !rl_builder_full(p->builder)) {
-    const entry *e = &p->table.entries[p->emitted++];
-    st = rl_builder_add(p->builder, (rl_value[]){e->key, e->acc}, 2);
+  while (p->emitted < rl_keys_count(p->keys) && !rl_builder_full(p->builder)) {
+    uint32_t number = p->emitted++;
+    st = rl_builder_add(p->builder, (rl_value[]){rl_keys_get(p->keys, number), p->accounts[number].acc}, 2);
     if (st != RL_OK) return st;
   }
   *out = rl_builder_finish(p->builder);
@@ -327,7 +243,9 @@ static void fold_close(rl_pull *self)
 {
   fold_pull *p = (fold_pull *)self;
   rl_pull_close(p->input);
-  table_free(&p->table);
+  for (uint32_t i = 0; p->accounts && i < rl_keys_count(p->keys); i++) rl_bytes_unref(p->accounts[i].store);
+  rl_free(p->accounts);
+  rl_keys_delete(p->keys);
   rl_pair_scratch_free(&p->scratch);
   rl_builder_delete(p->builder);
   rl_fn_unref(&p->fn->base);
@@ -343,6 +261,7 @@ static rl_pull *open_fold(rl_fn *fn, const rl_task *task, rl_pull *input)
   p->fn = (native_fn *)rl_fn_ref(fn);
   p->input = input;
   p->task = task;
+  p->keys = rl_keys_new();
   p->builder = rl_builder_new();
   return &p->base;
 }

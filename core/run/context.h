@@ -74,14 +74,16 @@ uint32_t rl_job_partitions(const rl_job *j);
 void rl_context_cancel_jobs(rl_context *c); /* all that run; any thread */
 void rl_job_unref(rl_job *j); /* the submitter's reference; a job still running goes on unwatched */
 
-/* Updates: what tasks report besides records (accumulators, counts of bad records) -------------------------------------------------- */
+/* Updates: what tasks report besides records (accumulators, bad records) ------------------------------------------- */
 
-/* A task attempt appends bytes to rl_task.updates, in entries of a form that those who write and take them agree on; to core they are opaque. They count
- * only when the attempt succeeds, so once a task, however often it is tried; a stage whose output is reused does not run, and reports nothing again.
- * When a stage has ended (also when it failed: then those of its tasks that had succeeded), before its job has, they are here: in the order of its tasks, whichever
+/* A task attempt appends bytes to rl_task.updates, in entries of a form that those who write and take them agree on;
+ * to core they are opaque. They count only when the attempt succeeds, so once a task, however often it is tried; a
+ * stage whose output is reused does not run, and reports nothing again. When a stage has ended (also when it failed:
+ * then those of its tasks that had succeeded), before its job has, they are here: in the order of its tasks, whichever
  * ended first, one stage after another.
  *
- * Appends to `out` what came since the last call, whole entries of whole stages; any thread. Nothing is dropped: somebody takes them after every job, or they pile up. */
+ * Appends to `out` what came since the last call, whole entries of whole stages; any thread. Nothing is dropped:
+ * somebody takes them after every job, or they pile up. */
 void rl_context_take_updates(rl_context *c, rl_buf *out);
 
 /* Timers on the sched thread, for the parts of run/ and source/ ------------------------------------------------------------------------ */

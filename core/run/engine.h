@@ -113,7 +113,8 @@ typedef struct rl_outcome {
   rl_error error; /* code RL_OK: it succeeded */
 } rl_outcome;
 
-void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o); /* locked; takes over what it keeps of the outcome; frees a */
+/* Locked; takes over what it keeps of the outcome; frees a. */
+void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o);
 void rl_dag_cancel_all(rl_context *c); /* locked */
 void rl_stage_unref(rl_stage *s);      /* locked */
 

@@ -1,4 +1,5 @@
-/* Updates of tasks: once a task however often it is tried, in the order of tasks, not again for a stage that does not run again; the end hook's say in a task's success. */
+/* Updates of tasks: once a task however often it is tried, in the order of tasks, not again for a stage that does not
+ * run again; the end hook's say in a task's success. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -101,7 +102,8 @@ static void test_reused_stage_is_silent(void **state)
 {
   (void)state;
   rl_context *c = new_context_with(&reporting, NULL);
-  rl_rdd *r = apply((rl_op){.kind = RL_OP_SHUFFLE, .name = "repartition", .part = RL_PART_ROUND_ROBIN, .partitions = 2}, integers(1, 30, 3));
+  const rl_op spread = {.kind = RL_OP_SHUFFLE, .name = "repartition", .part = RL_PART_ROUND_ROBIN, .partitions = 2};
+  rl_rdd *r = apply(spread, integers(1, 30, 3));
   assert_int_equal(count(c, r), RL_OK);
   assert_updates(c, "ABCAB");
   assert_int_equal(count(c, r), RL_OK);

@@ -18,7 +18,7 @@ local INTERNAL = {
 }
 
 -- Annotated classes whose functions are made in C.
-local IN_C = { ["rille.ReceiverSelf"] = "lua/receiver_self.c" }
+local IN_C = { ["rille.ReceiverSelf"] = "lua/receiver_self.c", ["rille.Broadcast"] = "lua/broadcast.c" }
 
 -- Classes whose annotations have another name than "rille." and theirs.
 local ANNOTATED_AS = { TestJob = "rille.testing.Job" }
@@ -38,6 +38,7 @@ local function public_tables()
     tables[ANNOTATED_AS[module.__name] or "rille." .. module.__name] = module
   end
   list:close()
+  tables["rille.Accumulator"] = require "rille.core".Accumulator
   return tables
 end
 

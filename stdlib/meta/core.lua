@@ -40,7 +40,7 @@ function core.keepLog(on) end              ---@return string? false: the lines k
 
 -- functions and operations ------------------------------------------------------------------------------------------------
 ---@class rille.core.Fn: userdata
----@param spec { kind: string, functions: function[], name: string, site: string?, uid: string?, param: integer? } kinds: lua/luafn.c
+---@param spec { kind: string, functions: function[], name: string, site: string?, uid: string?, param: integer?, guarded: boolean?, handled: boolean?, tagged: boolean? } kinds: lua/luafn.c
 ---@return rille.core.Fn  closures are kept with it until captured; diagnosed now (raises what cannot travel at all)
 function core.fn(spec) end
 ---@param fns rille.core.Fn[] captures the unbound ones among them, all in one image with one memo
@@ -139,6 +139,18 @@ function Streaming:advance(ms) end
 ---@param listener fun(event: table) event.kind "streamingStarted"|"batchSubmitted"|"batchStarted"|"batchCompleted"|"outputOperationStarted"|"outputOperationCompleted"|"receiverStarted"|"receiverError"|"receiverStopped"; fields as in section 19 of the reference, and totalMicros (tick due to completion), processingMicros
 function Streaming:addListener(listener) end
 function Streaming:context() end           ---@return rille.core.Context
+
+--- Broadcasts and accumulators (lua/shared.h).
+function core.broadcast(value, site) end   ---@return rille.Broadcast
+---@param spec { zero: any, add: function, fromZero: boolean, name: string?, site: string? }
+function core.accumulator(spec) end        ---@return rille.Accumulator
+function core.zero(accumulator) end        ---@return any a copy of what it began with
+core.Accumulator = {}                      --- methods of accumulators in the driver: to be filled
+--- Called with what tasks reported, as id, value, id, value, ...; id 0: bad records, (batch time or nil, count, samples...).
+---@param handler fun(entries: any[])
+function core.onUpdates(handler) end
+function Context:deliverUpdates() end
+core.json, core.time = {}, {}              --- rille.json, rille.time
 
 ---@class rille.core.DStream: userdata
 local DStream = {}

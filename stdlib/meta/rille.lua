@@ -8,7 +8,9 @@
 
 ---@class rille
 ---@field version string                       of the engine
----@field null userdata                        a value that stands for nothing (JSON's null, Kafka's); usable as a key
+---@field null userdata                        stands for nothing (JSON's null), as a field or a key: equal to itself only, true
+---@field json rille.json
+---@field time rille.time
 ---@field Context rille.Context
 ---@field StreamingContext rille.StreamingContext
 local rille = {}
@@ -28,6 +30,61 @@ function rille.once(name, make) end
 --- Waits; the active streaming context goes on meanwhile.
 ---@param seconds number from 0
 function rille.sleep(seconds) end
+
+-- rille.json ----------------------------------------------------------------------------------------------------------
+
+--- JSON texts and values, in the script and in workers. Integers and floats stay what they are; null is rille.null; an
+--- object is a table with string keys, an array one with the keys 1 to n.
+---@class rille.json
+local json = {}
+
+--- The value of a text of at most 64 MiB, nested at most 100 deep. Raises what is wrong, with the byte up to which it
+--- was read; integers beyond 64 bits are an error. `[]` gives an empty table, as `{}` does.
+---@param text string UTF-8
+---@return any
+function json.decode(text) end
+
+--- The text of a value; equal values give equal texts. A tuple is an array; an empty table an object, unless it is
+--- marked by json.array. Raises for what has no form in JSON: functions, NaN, strings that are not UTF-8, tables of
+--- mixed keys or with a metatable.
+---@param value any
+---@param options { sorted: boolean? }? sorted = false: keys of objects in any order
+---@return string
+function json.encode(value, options) end
+
+--- Marks a table as an array, also when it is empty. A marked table is for encode: it cannot be in a record.
+---@generic T
+---@param t T[]? a new one without it
+---@return T[] t
+function json.array(t) end
+
+-- rille.time ----------------------------------------------------------------------------------------------------------
+
+--- Points in time as whole milliseconds since 1970, in UTC, in the script and in workers.
+---@class rille.time
+local time = {}
+
+--- The computer's clock; tasks that are tried again see another time.
+---@return integer ms
+function time.now() end
+
+--- A date or a time as ISO 8601 has it: 2024-05-17, 2024-05-17T08:30, 2024-05-17 08:30:00.250+02:00. UTC without a
+--- zone; what is finer than a millisecond is cut off. Raises for anything else.
+---@param text string
+---@return integer ms
+function time.parse(text) end
+
+--- As text, in UTC: %Y %m %d %H %M %S, %L (milliseconds), %j (day of the year), %u (Monday is 1), %%.
+---@param ms integer
+---@param pattern string? "%Y-%m-%dT%H:%M:%S.%LZ"
+---@return string
+function time.format(ms, pattern) end
+
+--- The beginning of the window of so many seconds that a time is in; windows begin at multiples of their length.
+---@param ms integer
+---@param seconds number
+---@return integer ms
+function time.floor(ms, seconds) end
 
 ---@class rille.Tuple
 ---@field n integer number of fields
@@ -116,6 +173,85 @@ function Context:stop() end
 
 ---@return boolean
 function Context:isStopped() end
+
+--- A value for closures, shipped once to each worker, which decodes it once: for tables of any size. It is captured
+--- now, as closures are.
+---@param value any
+---@return rille.Broadcast
+function Context:broadcast(value) end
+
+--- A value that tasks add to and the script reads. A task counts once, when it succeeds, however often it is tried;
+--- records that are computed again count again.
+---@generic T
+---@param zero T what it begins with
+---@param add fun(value: T, added: any): T without `merge` both are of one kind: a task begins with what it adds first
+---@param merge (fun(value: T, ofTask: T): T)? with it a task begins with a copy of zero; it adds the tasks' values up
+---@return rille.Accumulator
+function Context:accumulator(zero, add, merge) end
+
+--- Adds up whole numbers.
+---@param name string?
+---@return rille.Accumulator
+function Context:longAccumulator(name) end
+
+--- Adds up numbers as floats, in the order of partitions.
+---@param name string?
+---@return rille.Accumulator
+function Context:doubleAccumulator(name) end
+
+--- Collects values: value() is an array of them, in the order of partitions.
+---@param name string?
+---@return rille.Accumulator
+function Context:collectionAccumulator(name) end
+
+---@class rille.Broadcast
+local Broadcast = {}
+
+--- In closures and in the script. Raises after destroy.
+---@return any
+function Broadcast:value() end
+
+--- Workers drop their copies; a closure that asks again gets it again. Only in the script.
+function Broadcast:unpersist() end
+
+--- Ends it, here and in workers. Only in the script.
+function Broadcast:destroy() end
+
+---@return integer
+function Broadcast:id() end
+
+---@class rille.Accumulator
+local Accumulator = {}
+
+--- The only method that closures may call, with `name` and `id`.
+---@param value any
+function Accumulator:add(value) end
+
+--- With all that finished tasks added so far.
+---@return any
+function Accumulator:value() end
+
+--- Begins anew.
+function Accumulator:reset() end
+
+---@return boolean isZero nothing was added since it began
+function Accumulator:isZero() end
+
+---@return string?
+function Accumulator:name() end
+
+---@return integer
+function Accumulator:id() end
+
+--- Of long and double accumulators, as count and avg.
+---@return number
+function Accumulator:sum() end
+
+---@return integer how many were added
+function Accumulator:count() end
+
+---@return number avg NaN when there is nothing
+function Accumulator:avg() end
 
 -- RDD -----------------------------------------------------------------------------------------------------------------
 
@@ -607,6 +743,12 @@ function RDD:partitioner() end
 ---@return { rdd: rille.RDD, kind: "narrow"|"shuffle" }[]
 function RDD:dependencies() end
 
+--- Diverts the bad records of the operation just made: those on which its function raises (or gives nil where a record
+--- is needed), and keys that are nil or NaN. They are counted, shown in the log and left out.
+---@param handler "skip"|fun(err: any, ...: any) runs in the worker for each, with what was raised and the record
+---@return rille.RDD self
+function RDD:onError(handler) end
+
 ---@return rille.Context
 function RDD:context() end
 
@@ -781,7 +923,7 @@ function ReceiverSelf:streamId() end
 ---@field onStreamingStarted fun(event: table)?
 ---@field onBatchSubmitted fun(event: table)?
 ---@field onBatchStarted fun(event: table)?
----@field onBatchCompleted fun(event: table)?
+---@field onBatchCompleted fun(event: table)? event.badRecords: how many records were diverted in the batch
 ---@field onOutputOperationStarted fun(event: table)?
 ---@field onOutputOperationCompleted fun(event: table)?
 ---@field onReceiverStarted fun(event: table)?
@@ -927,6 +1069,18 @@ function DStream:persist() end
 
 ---@return rille.DStream self
 function DStream:cache() end
+
+--- Diverts the bad records of the operation just made: those on which its function raises (or gives nil where a record
+--- is needed), and keys that are nil or NaN. They are counted (`badRecords` of the batch's event), shown in one line of
+--- the log a batch, and left out. Before start.
+---@param handler "skip"|fun(err: any, ...: any) runs in the worker for each, with what was raised and the record
+---@return rille.DStream self
+function DStream:onError(handler) end
+
+--- The bad records of the operation just made, in the same batch: (message, record as one value). They are diverted as
+--- by onError("skip") where that was not called. Before start.
+---@return rille.DStream
+function DStream:errors() end
 
 --- Names the operator that made this stream: its identity over changes of the job. Before start.
 ---@param name string unique in the job

@@ -111,7 +111,8 @@ end
 
 local function shape_of(step)
   local kind = kinds[step.kind]
-  local parts = { step.kind, kind.shape and kind.shape(step) or "", step.handler and "h" or "", step.tagged and "t" or "" }
+  local parts = { step.kind, kind.shape and kind.shape(step) or "" }
+  parts[#parts + 1] = (step.handler and "h" or "") .. (step.tagged and "t" or "")
   for _, f in ipairs(step.functions) do
     parts[#parts + 1] = f.parameters .. ":" .. f.returns
     parts[#parts + 1] = f.expressions and concat(f.expressions, "\1")

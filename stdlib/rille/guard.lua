@@ -1,6 +1,6 @@
---- Steps whose bad records are diverted (onError, rille.task.maxBadRecords): for a kind of step the kind with "!" behind
--- its name, which calls the job's functions protected. What a call raises, and a key that cannot be one, goes to `bad`
--- with the record; a tagged step also emits it, behind `false`, and its other records behind `true`.
+--- Steps whose bad records are diverted (onError, rille.task.maxBadRecords): for a kind of step the kind with "!"
+-- behind its name, which calls the job's functions protected. What a call raises, and a key that cannot be one, goes to
+-- `bad` with the record; a tagged step also emits it, behind `false`, and its other records behind `true`.
 --
 -- Only the job's functions are called protected, and nothing is emitted before one has returned: so a record counts
 -- either as bad or as good.
@@ -31,7 +31,7 @@ function library.drain(f, ...)
     error(("the function returned %s; it must return an array (an empty one for no records) or an iterator")
       :format(it == nil and "nil" or "a " .. type(it)), 0)
   end
-  local close <close> = z
+  local _ <close> = z
   local list, n = {}, 0
   repeat
     c = keep(list, n + 1, it(s, c))
@@ -42,9 +42,13 @@ end
 
 -- Code ----------------------------------------------------------------------------------------------------------------
 
---- A protected call: how ("pcall", "attempt" for one value whatever is returned, "pcall(drain").
+local function list_of(...)
+  return concat({ ... }, ", ")
+end
+
+--- A protected call of function j of step i by "pcall", or by "attempt": one value, whatever is returned.
 local function protected(how, i, j, arguments)
-  return ("%s(%s)"):format(how, concat({ ("f%d_%d"):format(i, j), table.unpack(arguments) }, ", "))
+  return ("%s(%s)"):format(how, list_of(("f%d_%d"):format(i, j), table.unpack(arguments)))
 end
 
 --- A line for a bad record: what was raised, and the values of the record.
@@ -81,7 +85,8 @@ kinds["map!"] = {
     local n = step.functions[1].returns
     local counted = n >= 1 and n <= codegen.MAX_LOCALS
     local list = counted and n > 1 and names("v", i, n) or { "v" .. i }
-    code:line(i, "local ok%d, %s = %s", i, concat(list, ", "), protected(counted and "pcall" or "attempt", i, 1, arguments))
+    local how = counted and "pcall" or "attempt"
+    code:line(i, "local ok%d, %s = %s", i, concat(list, ", "), protected(how, i, 1, arguments))
     code:line(i, "if not ok%d or %s == nil then", i, list[1])
     divert(code, i, list[1], code:fields(record))
     code:line(i, "else")
@@ -117,7 +122,8 @@ kinds["foreach!"] = {
 
 --- The elements that the function of a flatMap gave; `rest` gives the code for one, `fields` are those of its record.
 local function over_elements(code, i, arguments, fields, rest)
-  code:line(i, "local ok%d, l%d, m%d = pcall(drain, %s)", i, i, i, concat({ ("f%d_1"):format(i), table.unpack(arguments) }, ", "))
+  local call = list_of(("f%d_1"):format(i), table.unpack(arguments))
+  code:line(i, "local ok%d, l%d, m%d = pcall(drain, %s)", i, i, i, call)
   code:line(i, "if not ok%d then", i)
   divert(code, i, "l" .. i, fields)
   code:line(i, "else")

@@ -5,8 +5,6 @@ local core = require "rille.core"
 local methods_of = require "rille.method"
 local site = require "rille.site"
 
----@class rille.Shared
----@field watching boolean? is end_batch called for the batches that run?
 local shared = {}
 
 ---@class rille.AccumulatorState
@@ -41,6 +39,7 @@ end
 
 ---@type table<integer, { count: integer, samples: string[], logged: boolean? }> by batch time
 local bad_batches = {}
+local watching = false
 
 local function log_bad(where, bad)
   core.log("warn", ("%s%d bad record%s left out; %s"):format(where, bad.count, bad.count == 1 and " was" or "s were",
@@ -50,13 +49,17 @@ end
 -- (batch time or nil, count, samples...) of a task; `job` is for those of no batch, or of one that nobody watches.
 local function note_bad(report, job)
   local time, bad = report[1], job
-  if time and shared.watching then
+  if time and watching then
     bad = bad_batches[time] or { count = 0, samples = {} }
     bad_batches[time] = bad
   end
   bad.count = bad.count + report[2]
   for i = 3, math.min(report.n, 5 - #bad.samples) do bad.samples[#bad.samples + 1] = report[i] end
 end
+
+--- A streaming context starts: is end_batch called for its batches?
+---@param is_watched boolean
+function shared.watch(is_watched) watching, bad_batches = is_watched, {} end
 
 --- Bad records of a batch so far.
 ---@param time integer

@@ -174,8 +174,8 @@ end
 
 local function copy_of(t, changes)
   local copy = {}
-  for key, value in pairs(t) do copy[key] = value end
-  for key, value in pairs(changes) do copy[key] = value end
+  for name, field in pairs(t) do copy[name] = field end
+  for name, field in pairs(changes) do copy[name] = field end
   return copy
 end
 
@@ -207,20 +207,20 @@ end
 ---@return rille.Part[]
 function steps.tagged(plan)
   local tagged = {}
-  local function add(part) tagged[#tagged + 1] = part end
+  local function put(part) tagged[#tagged + 1] = part end
   for _, part in ipairs(plan) do
     local send, receive = part.mapFn, part.fn
     if send and send.guard then
-      add { kind = "narrow", fn = copy_of(send, { tagged = true }), keepsKeys = true, tagged = true, each = true }
-      add(passed(true, true))
+      put { kind = "narrow", fn = copy_of(send, { tagged = true }), keepsKeys = true, tagged = true, each = true }
+      put(passed(true, true))
       part = copy_of(part, {})
       part.mapFn = nil
     end
     if receive and receive.guard then
-      add(copy_of(part, { fn = copy_of(receive, { tagged = true }), tagged = true }))
-      add(passed(part.keepsKeys or part.part == "hash"))
+      put(copy_of(part, { fn = copy_of(receive, { tagged = true }), tagged = true }))
+      put(passed(part.keepsKeys or part.part == "hash"))
     else
-      add(part)
+      put(part)
     end
   end
   return tagged

@@ -280,9 +280,9 @@ end
 
 -- The line about each batch's bad records. Events are made only for listeners: there is none where nothing is diverted.
 local function watch_bad_records(self)
-  local wanted = self.sc.diverts
+  local wanted = self.sc.diverts or false
   for _, node in ipairs(self.nodes) do wanted = wanted or node.guarded end
-  shared.watching = wanted
+  shared.watch(wanted)
   if not wanted then return end
   self.handle:addListener(function(event)
     if event.kind == "batchCompleted" then shared.end_batch(event.batchTime) end
