@@ -102,10 +102,8 @@ static int count(lua_State *L, const rl_job *job)
   return 1;
 }
 
-static int finish(lua_State *L, const job_handle *h)
+static int results(lua_State *L, const job_handle *h)
 {
-  rl_bind_deliver_updates(L, h->context);
-  rl_bind_check(L, rl_job_status(h->job));
   switch (h->result) {
   case RESULT_COLLECT: return collect(L, h->job);
   case RESULT_PARTITIONS: return collect_partitions(L, h->job);
@@ -114,6 +112,16 @@ static int finish(lua_State *L, const job_handle *h)
   case RESULT_NOTHING: return 0;
   }
   return 0;
+}
+
+static int finish(lua_State *L, job_handle *h)
+{
+  rl_bind_deliver_updates(L, h->context);
+  rl_bind_check(L, rl_job_status(h->job));
+  int n = results(L, h);
+  rl_job_unref(h->job); /* now, not when the collector comes by: it may hold much */
+  h->job = NULL;
+  return n;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */

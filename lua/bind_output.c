@@ -126,13 +126,25 @@ static int begin(lua_State *L)
 
 static int go_on(lua_State *L) { return advance(L, lua_touserdata(L, 1), 0); }
 
+#define COLLECT_KIB 1024 /* of blocks and chunks, beyond which the collector is driven */
+
+/* The collector does not see the lineages, and the blocks and chunks, behind the handles that a body used. It is given as much to
+ * do as they weigh, so that what a batch leaves behind is gone soon after it. */
+static void collect_lineages(lua_State *L)
+{
+  int64_t kib = rl_mem_used() >> 10;
+  if (kib > COLLECT_KIB) lua_gc(L, LUA_GCSTEP, kib > INT32_MAX ? INT32_MAX : (int)kib);
+}
+
 static void drive(rl_outrun *run, lua_CFunction how, step *s)
 {
-  rl_status st = rl_gate(run->body->bind, how, s);
+  rl_bind *b = run->body->bind;
+  rl_status st = rl_gate(b, how, s);
   if (!st && s->waits) return;
   if (!st) st = s->status;
   rl_output_run *handle = run->run;
   delete_run(run);
+  if (!b->closing) collect_lineages(b->current);
   rl_output_done(handle, st);
 }
 

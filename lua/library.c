@@ -36,10 +36,16 @@ static int fail_single(lua_State *L, rl_luaop *op, lua_Integer consumer)
                        rl_luaop_name(op, consumer), n, n ? op->text.p : "");
 }
 
-/* The current error says what cannot be in a record; adds whose record it is. */
-static int fail_record(lua_State *L, rl_luaop *op, lua_Integer producer)
+int rl_luaop_fail_row(lua_State *L, rl_luaop *op)
 {
-  const rl_step *step = rl_luaop_step(op, producer);
+  rl_buf_clear(&op->text);
+  rl_chunk_format(op->chunk, op->row, &op->text);
+  return fail_single(L, op, op->segment.consumer);
+}
+
+int rl_luaop_fail_record(lua_State *L, rl_luaop *op)
+{
+  const rl_step *step = rl_luaop_step(op, op->segment.producer);
   if (step) rl_error_prefix("%s%s%s: ", step->site ? step->site : "", step->site ? ": " : "", step->name);
   return rl_luaop_raise(L, op);
 }
@@ -69,12 +75,16 @@ static int lib_read(lua_State *L)
   return (int)n;
 }
 
-/* Fields 1 and up of the current row as one tuple. */
-static void push_rest(lua_State *L, const rl_luaop *op, uint32_t arity)
+void rl_luaop_push_paired(lua_State *L, const rl_chunk *c, uint32_t row)
 {
+  uint32_t arity = rl_chunk_arity(c, row);
+  if (arity == 2) {
+    push_cell(L, c, 1, row);
+    return;
+  }
   luaL_checkstack(L, (int)arity + 6, NULL);
   int first = lua_gettop(L) + 1;
-  for (uint32_t col = 1; col < arity; col++) push_cell(L, op->chunk, col, op->row);
+  for (uint32_t col = 1; col < arity; col++) push_cell(L, c, col, row);
   rl_lua_pack(L, first, (int)arity - 1);
   lua_replace(L, first);
   lua_settop(L, first);
@@ -84,17 +94,9 @@ static void push_rest(lua_State *L, const rl_luaop *op, uint32_t arity)
 static int lib_pair_row(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  uint32_t arity = rl_chunk_arity(op->chunk, op->row);
-  if (arity < 2) {
-    rl_buf_clear(&op->text);
-    rl_chunk_format(op->chunk, op->row, &op->text);
-    return fail_single(L, op, op->segment.consumer);
-  }
+  if (rl_chunk_arity(op->chunk, op->row) < 2) return rl_luaop_fail_row(L, op);
   push_cell(L, op->chunk, 0, op->row);
-  if (arity == 2)
-    push_cell(L, op->chunk, 1, op->row);
-  else
-    push_rest(L, op, arity);
+  rl_luaop_push_paired(L, op->chunk, op->row);
   return 2;
 }
 
@@ -196,29 +198,15 @@ static int lib_iterator(lua_State *L)
 
 /* Writing ---------------------------------------------------------------------------------------------------------- */
 
-static int hand_over_if_full(lua_State *L, rl_luaop *op)
+int rl_luaop_hand_over(lua_State *L, rl_luaop *op)
 {
-  if (!rl_builder_full(op->builder)) return 0;
   op->full = rl_builder_finish(op->builder);
   return lua_yield(L, 0);
 }
 
-/* A value that needs no scratch. */
-static inline bool plain_value(lua_State *L, int index, rl_value *v)
+static int hand_over_if_full(lua_State *L, rl_luaop *op)
 {
-  size_t n;
-  const char *s;
-  switch (lua_type(L, index)) {
-    case LUA_TSTRING:
-      s = lua_tolstring(L, index, &n);
-      *v = rl_str(s, n);
-      return true;
-    case LUA_TNUMBER:
-      *v = lua_isinteger(L, index) ? rl_int(lua_tointeger(L, index)) : rl_float(lua_tonumber(L, index));
-      return true;
-    case LUA_TBOOLEAN: *v = rl_bool(lua_toboolean(L, index)); return true;
-    default: return false;
-  }
+  return rl_builder_full(op->builder) ? rl_luaop_hand_over(L, op) : 0;
 }
 
 /* The record in the values from stack index *first up, which `producer` returned: a tuple is spread, *first moved
@@ -231,21 +219,25 @@ static int spread(lua_State *L, rl_luaop *op, lua_Integer producer, int *first)
   return n;
 }
 
+void rl_luaop_add(lua_State *L, rl_luaop *op, int first)
+{
+  rl_value fields[RL_MAX_FIELDS];
+  int n = lua_gettop(L) - first + 1;
+  uint32_t arity = (uint32_t)n;
+  bool plain = n >= 1 && n <= 4;
+  for (int i = 0; plain && i < n; i++) plain = rl_luaop_plain_value(L, first + i, &fields[i]);
+  if (!plain) {
+    n = spread(L, op, op->segment.producer, &first);
+    if (rl_lua_to_record(L, first, n, fields, &arity, &op->scratch) != RL_OK) rl_luaop_fail_record(L, op);
+  }
+  if (rl_builder_add(op->builder, fields, arity) != RL_OK) rl_luaop_fail_record(L, op);
+}
+
 /* emit(op, ...): the values are the record; a single tuple is spread. */
 static int lib_emit(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  lua_Integer producer = op->segment.producer;
-  rl_value fields[RL_MAX_FIELDS];
-  int first = 2, n = lua_gettop(L) - 1;
-  uint32_t arity = (uint32_t)n;
-  bool plain = n >= 1 && n <= 4;
-  for (int i = 0; plain && i < n; i++) plain = plain_value(L, first + i, &fields[i]);
-  if (!plain) {
-    n = spread(L, op, producer, &first);
-    if (rl_lua_to_record(L, first, n, fields, &arity, &op->scratch) != RL_OK) return fail_record(L, op, producer);
-  }
-  if (rl_builder_add(op->builder, fields, arity) != RL_OK) return fail_record(L, op, producer);
+  rl_luaop_add(L, op, 2);
   return hand_over_if_full(L, op);
 }
 
@@ -311,14 +303,21 @@ static int lib_elements(lua_State *L)
   lua_Integer step = lua_tointeger(L, 2);
   if (lua_isfunction(L, 3)) return 0;
   const char *got = luaL_typename(L, 3);
-  if (lua_istable(L, 3) && !rl_lua_is_tuple(L, 3)) {
-    lua_pushinteger(L, luaL_len(L, 3));
-    return 1;
+  bool tuple = rl_lua_is_tuple(L, 3);
+  if (lua_istable(L, 3) && !tuple) {
+    if (luaL_getmetafield(L, 3, "__call") != LUA_TNIL) return 0; /* called like any iterator */
+    lua_Integer n = luaL_len(L, 3);
+    lua_pushnil(L);
+    if (n > 0 || lua_next(L, 3) == 0) {
+      lua_pushinteger(L, n);
+      return 1;
+    }
+    got = "table that is no array";
   }
-  if (lua_istable(L, 3)) got = "one rille.tuple";
+  if (tuple) got = "one rille.tuple";
   return rl_luaop_fail(L, op, step,
       "the function given to %s returned %s%s; it must return an array (an empty one for no records) or an iterator",
-                       rl_luaop_name(op, step), lua_isnoneornil(L, 3) || lua_istable(L, 3) ? "" : "a ", got);
+                       rl_luaop_name(op, step), lua_isnoneornil(L, 3) || tuple ? "" : "a ", got);
 }
 
 /* plain(array, n): is no element nil or a table? Then each is a record of one value as it is. */
@@ -347,7 +346,7 @@ static int lib_hole(lua_State *L)
 
 /* Keys ------------------------------------------------------------------------------------------------------------- */
 
-static int fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *what)
+int rl_luaop_fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *what)
 {
   return rl_luaop_fail(L, op, step, "%s: %s; leave such records out with filter before it, or give them another key",
       rl_luaop_name(op, step), what);
@@ -410,7 +409,24 @@ static rl_status push_key(lua_State *L, rl_luaop *op)
 static int lib_key(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  return push_key(L, op) == RL_OK ? 1 : fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+  return push_key(L, op) == RL_OK ? 1 : rl_luaop_fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+}
+
+/* emitKeyed(op, step, k, v): likewise, and emits it with v. */
+static int lib_emit_keyed(lua_State *L)
+{
+  rl_luaop *op = op_at(L);
+  rl_value fields[2];
+  bool plain = rl_luaop_plain_value(L, 3, &fields[0]) && rl_luaop_plain_value(L, 4, &fields[1]);
+  if (!plain || rl_key_normalise(&fields[0], &op->scratch) != RL_OK) {
+    lua_settop(L, 4);
+    if (push_key(L, op) != RL_OK) return rl_luaop_fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+    lua_pushvalue(L, 4);
+    rl_luaop_add(L, op, 5);
+  } else if (rl_builder_add(op->builder, fields, 2) != RL_OK) {
+    return rl_luaop_fail_record(L, op);
+  }
+  return hand_over_if_full(L, op);
 }
 
 /* goodKey(op, step, k[, interned]): likewise; or nil and what is wrong. */
@@ -422,25 +438,21 @@ static int lib_good_key(lua_State *L)
   return 2;
 }
 
-/* absent(op, step, k): the value of k is nil where values are gathered in arrays. */
-static int lib_absent(lua_State *L)
+int rl_luaop_fail_absent(lua_State *L, rl_luaop *op, lua_Integer step)
 {
-  rl_luaop *op = op_at(L);
-  lua_Integer step = lua_tointeger(L, 2);
   rl_buf_clear(&op->text);
-  if (rl_lua_format(L, 3, &op->text) != RL_OK) rl_buf_puts(&op->text, "?");
+  if (rl_lua_format(L, -1, &op->text) != RL_OK) rl_buf_puts(&op->text, "?");
   int n = (int)(op->text.n > SHOWN ? SHOWN : op->text.n);
   return rl_luaop_fail(L, op, step,
       "%s: a value of key %.*s is nil, and an array cannot hold nil; use rille.null for it, or leave the record out",
-      rl_luaop_name(op, step),
-                       n, n ? op->text.p : "");
+                       rl_luaop_name(op, step), n, n ? op->text.p : "");
 }
 
 void rl_luaop_push_library(lua_State *L)
 {
   static const luaL_Reg functions[] = {
       {"attempt", lib_attempt}, {"bad", rl_badness_add}, {"goodKey", lib_good_key},
-      {"absent", lib_absent}, {"elements", lib_elements}, {"emit", lib_emit}, {"emitRow", lib_emit_row},
+      {"elements", lib_elements}, {"emit", lib_emit}, {"emitKeyed", lib_emit_keyed}, {"emitRow", lib_emit_row},
       {"fields", lib_fields}, {"fieldsRow", lib_fields_row}, {"hole", lib_hole}, {"input", lib_input},
       {"inspect", rl_recognise}, {"iterator", lib_iterator}, {"key", lib_key}, {"pack", lib_pack},
       {"packRow", lib_pack_row}, {"packs", lib_packs}, {"pair", lib_pair}, {"pairRow", lib_pair_row},
@@ -449,4 +461,5 @@ void rl_luaop_push_library(lua_State *L)
       {NULL, NULL},
   };
   luaL_newlib(L, functions);
+  rl_keyed_add_library(L);
 }

@@ -309,10 +309,10 @@ int main(int argc, char **argv)
     puts("rille " RILLE_VERSION);
   } else if (helps && strcmp(second, "settings") == 0) {
     show_settings();
-  } else if (helps) {
+  } else if (helps && !*second) {
     fputs(general_help, stdout);
   } else {
-    if (*name) fprintf(stderr, "rille: unknown command %s\n", name);
+    if (*name) fprintf(stderr, "rille: unknown command %s\n", helps ? second : name);
     fputs(general_help, stderr);
     return EXIT_USAGE;
   }

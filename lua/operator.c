@@ -134,6 +134,7 @@ static void op_close(rl_pull *self)
   rl_free(op->inputs);
   rl_chunk_unref(op->chunk);
   rl_chunk_unref(op->full);
+  rl_keyed_delete(op->keyed);
   rl_builder_delete(op->builder);
   rl_buf_free(&op->scratch);
   rl_buf_free(&op->text);

@@ -20,6 +20,8 @@ typedef struct rl_segment {
   int consumer; /* the step that reads the input as pairs; 0: none */
 } rl_segment;
 
+typedef struct rl_keyed rl_keyed; /* keyed.c */
+
 typedef struct rl_luaop {
   rl_pull pull;
   rl_worker *w;
@@ -37,6 +39,8 @@ typedef struct rl_luaop {
   rl_chunk *chunk;       /* being read; NULL between chunks */
   uint32_t row, nrows;
   rl_tokens tokens; /* inside of the row, when rows are read word by word */
+  rl_keyed *keyed;  /* what is gathered by key; NULL: nothing yet */
+  lua_Integer emitted; /* how far emitPairs has come */
 
   rl_builder *builder;
   rl_chunk *full; /* handed over by emit as it yields */
@@ -62,8 +66,41 @@ const rl_step *rl_luaop_step(const rl_luaop *op, lua_Integer number);
 const char *rl_luaop_name(const rl_luaop *op, lua_Integer number);
 int rl_luaop_fail(lua_State *L, rl_luaop *op, lua_Integer number, const char *fmt, ...) RL_PRINTF(4, 5);
 
-/* Pushes the table of what generated code calls. */
+/* What was raised last says what cannot be in a record; adds whose record it is. */
+int rl_luaop_fail_record(lua_State *L, rl_luaop *op);
+/* The current row is no pair; what is wrong with a key; the value of the key on top is nil, for an array. */
+int rl_luaop_fail_row(lua_State *L, rl_luaop *op);
+int rl_luaop_fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *what);
+int rl_luaop_fail_absent(lua_State *L, rl_luaop *op, lua_Integer step);
+
+/* Pushes the value of a (key, value) row: a tuple of the fields behind the key where there are several. */
+void rl_luaop_push_paired(lua_State *L, const rl_chunk *c, uint32_t row);
+/* The value at `index` if it needs no scratch. */
+static inline bool rl_luaop_plain_value(lua_State *L, int index, rl_value *v)
+{
+  size_t n;
+  const char *s;
+  switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+      s = lua_tolstring(L, index, &n);
+      *v = rl_str(s, n);
+      return true;
+    case LUA_TNUMBER:
+      *v = lua_isinteger(L, index) ? rl_int(lua_tointeger(L, index)) : rl_float(lua_tonumber(L, index));
+      return true;
+    case LUA_TBOOLEAN: *v = rl_bool(lua_toboolean(L, index)); return true;
+    default: return false;
+  }
+}
+/* Adds the record in the values from stack index `first` up. Raises. */
+void rl_luaop_add(lua_State *L, rl_luaop *op, int first);
+/* Leaves the coroutine with the chunk that is full: to be returned. */
+int rl_luaop_hand_over(lua_State *L, rl_luaop *op);
+
+/* Pushes the table of what generated code calls; adds what keyed.c has to the one on top. */
 void rl_luaop_push_library(lua_State *L);
+void rl_keyed_add_library(lua_State *L);
+void rl_keyed_delete(rl_keyed *k);
 
 /* Steps without Lua. Takes over `input`. */
 bool rl_records_is(const char *kind);

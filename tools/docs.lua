@@ -40,7 +40,8 @@ local function heading(f) return (f.call:gsub("%(.*", "")) end
 
 -- "`type`: text"
 local function described(what)
-  return what.text == "" and code(what.type) or ("%s: %s"):format(code(what.type), what.text)
+  local text = what.text:gsub("^%S+ # ", "") -- a result's name says nothing beside its description
+  return text == "" and code(what.type) or ("%s: %s"):format(code(what.type), text)
 end
 
 local function put_function(f)

@@ -7,7 +7,7 @@ static rl_block *new_block(rl_block_owner *owner)
 {
   rl_block *b = RL_NEW(rl_block);
   atomic_init(&b->refs, 1);
-  b->owner = owner;
+  atomic_init(&b->owner, owner);
   return b;
 }
 
@@ -43,8 +43,14 @@ void rl_block_unref(rl_block *b)
   if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1) return;
   rl_bytes_unref(b->data);
   rl_chunks_clear(&b->chunks);
-  if (b->owner) b->owner->released(b->owner, b->bytes);
+  rl_block_done(b);
   rl_free(b);
+}
+
+void rl_block_done(rl_block *b)
+{
+  rl_block_owner *owner = atomic_exchange(&b->owner, NULL);
+  if (owner) owner->released(owner, b->bytes);
 }
 
 /* The lines of a text block, cut as they are asked for. */

@@ -27,12 +27,15 @@ typedef struct rl_block {
   rl_chunks chunks; /* records otherwise */
   uint64_t records;
   size_t bytes;     /* end - at, or the chunks' bytes */
-  rl_block_owner *owner; /* NULL, or told at the last unref; it outlives the block */
+  _Atomic(rl_block_owner *) owner; /* NULL, or to be told; it outlives the block */
 } rl_block;
 
 /* References data; counts the lines. */
 rl_block *rl_block_text(rl_bytes *data, size_t at, size_t end, rl_block_owner *owner);
 rl_block *rl_block_chunks(rl_chunks *chunks, rl_block_owner *owner);                   /* moves the list */
+/* Tells the owner now, not only at the last unref: the block has been worked off, and what still holds it (a lineage that is
+ * remembered) does not hold its source back. Once; later calls do nothing. */
+void rl_block_done(rl_block *b);
 rl_block *rl_block_ref(rl_block *b);
 void rl_block_unref(rl_block *b);
 rl_pull *rl_block_open(rl_block *b); /* an operator over its records; references the block */

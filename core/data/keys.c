@@ -118,10 +118,9 @@ static rl_status add(rl_keys *k, uint64_t hash, rl_value key, size_t at)
   return RL_OK;
 }
 
-rl_status rl_keys_put(rl_keys *k, rl_value key, uint32_t *number)
+static rl_status put(rl_keys *k, rl_value key, uint64_t hash, uint32_t *number)
 {
   if (k->n >= k->nslots / 4 * 3) grow_slots(k);
-  uint64_t hash = rl_key_hash(key);
   size_t at = place_of(k, hash);
   for (; k->slots[at].next; at = following(k, at)) {
     if (k->slots[at].hash != (uint32_t)hash) continue;
@@ -130,4 +129,25 @@ rl_status rl_keys_put(rl_keys *k, rl_value key, uint32_t *number)
   }
   *number = (uint32_t)k->n;
   return add(k, hash, key, at);
+}
+
+rl_status rl_keys_put(rl_keys *k, rl_value key, uint32_t *number)
+{
+  return put(k, key, rl_key_hash(key), number);
+}
+
+rl_status rl_keys_put_all(rl_keys *k, const rl_value *keys, uint32_t n, uint32_t *numbers)
+{
+  uint64_t hashes[RL_KEYS_AT_ONCE];
+  for (uint32_t i = 0; i < n; i++) {
+    hashes[i] = rl_key_hash(keys[i]);
+    __builtin_prefetch(&k->slots[place_of(k, hashes[i])]);
+  }
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t next = k->slots[place_of(k, hashes[i])].next;
+    if (next) __builtin_prefetch(&k->entries[next - 1]);
+  }
+  rl_status st = RL_OK;
+  for (uint32_t i = 0; st == RL_OK && i < n; i++) st = put(k, keys[i], hashes[i], &numbers[i]);
+  return st;
 }

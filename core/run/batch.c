@@ -124,6 +124,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   if (s->last_batch == &b->next) s->last_batch = at;
   int64_t time = b->time;
   free_batch(b);
+  rl_tracker_done(s->tracker, time);
   rl_graph_forget(s, time);
 }
 
@@ -193,6 +194,7 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
 
 static void submit(rl_streaming *s, rl_batch *b)
 {
+  s->latest = b->time;
   s->generating = b;
   rl_status st = generate(s, b);
   s->generating = NULL;

@@ -186,17 +186,18 @@ static void finish_stage(rl_context *c, rl_stage *s, rl_error *error) /* NOLINT(
   size_t n = s->ndependents;
   s->dependents = NULL;
   s->ndependents = s->dependents_cap = 0;
+  for (size_t i = 0; i < n; i++) dependents[i]->refs++; /* the end of one may be that of another, which it waited for */
   for (size_t i = 0; i < n; i++) {
     rl_stage *d = dependents[i];
-    if (d->ended) continue;
-    if (!error) {
+    if (!d->ended && !error) {
       if (--d->waiting == 0) start_stage(c, d);
-      continue;
+    } else if (!d->ended) {
+      rl_error copy = RL_ERROR_NONE;
+      rl_error_copy(&copy, error);
+      finish_stage(c, d, &copy);
+      rl_error_clear(&copy);
     }
-    rl_error copy = RL_ERROR_NONE;
-    rl_error_copy(&copy, error);
-    finish_stage(c, d, &copy);
-    rl_error_clear(&copy);
+    rl_stage_unref(d);
   }
   rl_free(dependents);
   if (s->job) finish_job(c, s->job, error);
@@ -287,6 +288,8 @@ static void start_job(rl_context *c, rl_job *j)
   }
   rl_stage *s = new_stage(c, j->rdd, NULL, 0, j->batch_time);
   s->job = j;
+  s->limit = j->limit;
+  s->kind = j->kind;
   s->ntasks = j->n;
   j->result = s;
   find_parents(c, s, j->rdd, ++c->next_mark);

@@ -166,6 +166,8 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
   *out = NULL;
   if (d->s->zero == RL_NO_TIME) return rl_fail(RL_ESTATE, "%s: the context was not started", d->label);
   if (time <= d->s->zero || (time - d->s->zero) % d->slide != 0) return RL_OK;
+  /* Asked for early, a batch would be remembered without what is still to come. */
+  if (d->s->latest == RL_NO_TIME || time > d->s->latest) return RL_OK;
   rl_generated *g = find(d, time);
   if (!g) {
     rl_rdd *rdd = NULL;

@@ -19,6 +19,8 @@ typedef struct rl_stage {
   rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job` */
   uint32_t dep;
   rl_job *job;      /* result stage: its job. Map stage: NULL, it may serve several */
+  uint64_t limit;   /* the job's, which may be gone while a cancelled task still runs; likewise */
+  rl_job_kind kind;
   uint32_t ntasks, done;
   uint32_t waiting; /* parent stages not done yet */
   bool ended;

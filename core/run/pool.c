@@ -173,6 +173,7 @@ static void watch(rl_timer *timer)
     busy = true;
     if (!t->interrupted_ns && c->max_task_ns > 0 && now - t->since_ns > c->max_task_ns) interrupt(t, RL_ETIMEOUT, now);
     else if (t->interrupted_ns && now - t->interrupted_ns > GRACE_NS) abandon(c, t);
+    else if (t->interrupted_ns) pthread_kill(t->thread, rl_interrupt_signal()); /* the first may have come before its task began */
   }
   if (busy) arm_watchdog(c);
   pthread_mutex_unlock(&c->lock);

@@ -78,6 +78,7 @@ rl_status rl_tracker_start(rl_tracker *t);
 void rl_tracker_allocate(rl_tracker *t, int64_t time);
 bool rl_tracker_has_unallocated(rl_tracker *t);     /* blocks, or stored data not yet cut */
 void rl_tracker_stop(rl_tracker *t);                /* stops all receivers and cuts what is open; blocks stay */
+void rl_tracker_done(rl_tracker *t, int64_t time); /* batch `time` is over: its blocks no longer hold their sources back */
 void rl_tracker_forget(rl_tracker *t, int64_t until); /* drops the allocations of batches <= until */
 
 /* What run/streaming.c gives in turn. */

@@ -102,6 +102,7 @@ struct rl_streaming {
   rl_event_queue events;
 
   /* batches, driver */
+  int64_t latest;                    /* the last batch that was generated, or is; RL_NO_TIME: none yet */
   rl_batch *generating;              /* the one whose graph is being asked for RDDs now */
   rl_batch *queue, **last_batch;     /* generated, not yet complete, in order */
   uint32_t running, concurrent;      /* output runs */

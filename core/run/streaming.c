@@ -31,7 +31,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   const char *clock = rl_conf_text(rl_context_conf(c), "rille.streaming.clock");
   s->clock = clock[0] == 'm' ? rl_clock_new_manual(0) : rl_clock_new_system();
   s->batch_ms = batch_ms;
-  s->zero = RL_NO_TIME;
+  s->zero = s->latest = RL_NO_TIME;
   atomic_init(&s->state, RL_INITIALIZED);
   s->last_output = &s->outputs;
   s->last_batch = &s->queue;
@@ -101,7 +101,7 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
     rl_error_clear(&e);
     return;
   }
-  rl_err("%s%s%s", e.message, e.trace ? "\n" : "", e.trace ? e.trace : "");
+  rl_err("%s", e.message); /* its traceback comes with await */
   rl_error_clear(&s->error);
   s->error = e;
   s->has_error = true;
@@ -155,9 +155,11 @@ static rl_status check_start(rl_streaming *s)
 {
   if (rl_streaming_state(s) == RL_STOPPED)
     return rl_fail(RL_ESTATE, "the streaming context was stopped; it cannot be started again, make a new one");
-  if (!s->outputs)
+  if (!s->outputs) {
+    atomic_store(&s->state, RL_STOPPED); /* a start that fails in itself is the end (section 2.3 of the reference) */
     return rl_fail(RL_EINVAL,
                    "no output operation was registered, so there is nothing to do; add print, foreachRDD or a save");
+  }
   if (rl_context_is_stopped(s->c)) return rl_fail(RL_ESTATE, "the context was stopped");
   rl_streaming *none = NULL;
   if (!atomic_compare_exchange_strong(&active, &none, s))
@@ -218,10 +220,16 @@ void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg)
   hurry = fn;
 }
 
+#define SAME_SIGNAL_NS (SECOND_NS / 5) /* a program and its process group may both be sent the one Ctrl-C */
+
 static void on_signal(int sig)
 {
+  static volatile int64_t last_ns;
   int saved = errno;
-  signals_seen = signals_seen + 1;
+  int64_t now = rl_mono_ns();
+  bool same = signals_seen == 1 && now - last_ns < SAME_SIGNAL_NS;
+  last_ns = now;
+  if (!same) signals_seen = signals_seen + 1;
   void (*fn)(void *) = hurry;
   if (signals_seen > 2) { /* nothing has helped */
     signal(sig, SIG_DFL);
@@ -388,7 +396,7 @@ static void obey_signal(rl_streaming *s)
 {
   if (signals_seen == 0 || rl_streaming_state(s) != RL_ACTIVE) return;
   bool graceful = rl_conf_bool(rl_context_conf(s->c), "rille.streaming.stopGracefullyOnShutdown");
-  rl_info("asked to stop by a signal (%s; a second one stops at once)", graceful ? "gracefully" : "at once");
+  rl_warn("stopping%s", graceful ? ": working off what was received (a second signal stops at once)" : " at once");
   rl_streaming_stop(s, true, graceful);
 }
 

@@ -29,7 +29,7 @@ static rl_status run_through(rl_pull *in, const rl_task *task, consume *f, void 
 }
 
 typedef struct result {
-  const rl_job *job;
+  const rl_stage *stage;
   rl_chunks *out;
   uint64_t count;
 } result;
@@ -38,12 +38,12 @@ static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
 {
   result *r = to;
   uint64_t n = chunk->n;
-  if (r->job->limit && r->count + n >= r->job->limit) {
-    n = r->job->limit - r->count;
+  if (r->stage->limit && r->count + n >= r->stage->limit) {
+    n = r->stage->limit - r->count;
     *enough = true;
   }
   r->count += n;
-  if (r->job->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
+  if (r->stage->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
   return RL_OK;
 }
 
@@ -72,6 +72,8 @@ static rl_status run_map(const rl_rdd *target, rl_pull *in, const rl_task *task,
   }
   rl_splitter *s = rl_splitter_new(op->part, target->partitions, op->part == RL_PART_HASH, task->seed);
   rl_status st = run_through(in, task, split, s);
+  if (st == RL_EINVAL) /* a key that is none, a record that is no pair */
+    rl_error_prefix("%s%s%s: ", op->site ? op->site : "", op->site ? ": " : "", op->name);
   if (!st) rl_splitter_finish(s, out);
   rl_splitter_delete(s);
   return st;
@@ -99,7 +101,7 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcom
   if (!st && s->target) {
     st = run_map(s->target, in, &task, o->out);
   } else if (!st) {
-    result r = {s->job, o->out, 0};
+    result r = {s, o->out, 0};
     st = run_through(in, &task, keep, &r);
     o->count = r.count;
   }

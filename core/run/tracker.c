@@ -128,14 +128,27 @@ void rl_tracker_forget(rl_tracker *t, int64_t until)
   }
 }
 
-/* The RDD of a receiver's blocks. An allocation lives until it is forgotten, which the driver does, the thread that
- * computes. */
-static const rl_blocks *blocks_of(rl_tracker *t, int64_t time, const rl_receiver *r)
+static allocation *find(rl_tracker *t, int64_t time)
 {
   pthread_mutex_lock(&t->lock);
   allocation *a = t->first;
   while (a && a->time != time) a = a->next;
   pthread_mutex_unlock(&t->lock);
+  return a;
+}
+
+void rl_tracker_done(rl_tracker *t, int64_t time)
+{
+  allocation *a = find(t, time);
+  for (size_t i = 0; a && i < a->n; i++)
+    for (size_t k = 0; k < a->of[i].n; k++) rl_block_done(a->of[i].v[k]);
+}
+
+/* The RDD of a receiver's blocks. An allocation lives until it is forgotten, which the driver does, the thread that
+ * computes. */
+static const rl_blocks *blocks_of(rl_tracker *t, int64_t time, const rl_receiver *r)
+{
+  const allocation *a = find(t, time);
   for (size_t i = 0; a && i < a->n; i++)
     if (t->receivers[i] == r) return &a->of[i];
   return NULL;

@@ -168,12 +168,22 @@ static void test_missing_rdd_fails_the_batch(void **state)
   rl_buf_free(&log);
 }
 
+static void test_no_output(void **state)
+{
+  (void)state;
+  fixture f = begin(1000, NULL, NULL);
+  add_ticker(&f, 0);
+  assert_int_equal(rl_streaming_start(f.s), RL_EINVAL);
+  assert_int_equal(rl_streaming_state(f.s), RL_STOPPED);
+  assert_int_equal(rl_streaming_start(f.s), RL_ESTATE);
+  end(&f);
+}
+
 static void test_rules_of_life(void **state)
 {
   (void)state;
   fixture f = begin(1000, NULL, NULL);
   add_ticker(&f, 0);
-  assert_int_equal(rl_streaming_start(f.s), RL_EINVAL); /* no output */
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0};
   rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
@@ -290,7 +300,7 @@ int main(void)
     cmocka_unit_test(test_batches_in_order),
     cmocka_unit_test(test_failure_is_reported_and_batches_go_on),
     cmocka_unit_test(test_missing_rdd_fails_the_batch),
-    cmocka_unit_test(test_rules_of_life),
+    cmocka_unit_test(test_rules_of_life), cmocka_unit_test(test_no_output),
     cmocka_unit_test(test_receiver_blocks_become_partitions),
     cmocka_unit_test(test_events),
     cmocka_unit_test(test_many_batches),

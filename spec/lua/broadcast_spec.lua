@@ -135,6 +135,9 @@ describe("a broadcast", function()
     end
     ssc:stop()
     assert.equal(batches * 3, sums + 0)
-    assert.is_true(peak[3] < peak[1] + 16 * 1024, table.concat(peak, " "))
+    -- Sanitizers keep what was freed.
+    if (os.getenv "RILLE_SANITIZE" or "") == "" then
+      assert.is_true(peak[3] < peak[1] + 16 * 1024, table.concat(peak, " "))
+    end
   end)
 end)

@@ -26,7 +26,7 @@ describe("rille check", function()
     assert.equal("", got.err)
     assert.matches("^Checked on local%[%*%], batches of 0.5 s\noperators\n", got.out)
     assert.matches("\n  1 socketTextStream  job.lua:5\n    uid lines\n", got.out)
-    assert.matches("\n  2 filter <%- 1  job.lua:5\n    uid lines/filter %(derived%)\n", got.out)
+    assert.matches("\n  2 filter <%- 1  job.lua:6\n    uid lines/filter %(derived%)\n", got.out)
     assert.matches("\n  4 union <%- 2, 3  job.lua:5\n    uid lines/filter/union%(queueStream%) %(derived%)\n", got.out)
     assert.matches("\n  5 transform <%- 4  job.lua:5\n    uid .-\n    its function runs in the job's own state\n",
       got.out)

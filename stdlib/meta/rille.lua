@@ -162,7 +162,7 @@ function Context:emptyRDD() end
 ---@return rille.RDD
 function Context:union(rdds) end
 
----@return integer n rille.default.parallelism, else the number of workers
+---@return integer n # rille.default.parallelism, else the number of workers
 function Context:defaultParallelism() end
 
 ---@param level "debug"|"info"|"warn"|"error"|"off"
@@ -234,7 +234,7 @@ function Accumulator:value() end
 --- Begins anew.
 function Accumulator:reset() end
 
----@return boolean isZero nothing was added since it began
+---@return boolean isZero # nothing was added since it began
 function Accumulator:isZero() end
 
 ---@return string?
@@ -250,7 +250,7 @@ function Accumulator:sum() end
 ---@return integer how many were added
 function Accumulator:count() end
 
----@return number avg NaN when there is nothing
+---@return number avg # NaN when there is nothing
 function Accumulator:avg() end
 
 -- RDD -----------------------------------------------------------------------------------------------------------------
@@ -545,21 +545,21 @@ function RDD:lookup(key) end
 ---@return table<any, integer>
 function RDD:countByValue() end
 
----@return any record an error when the RDD is empty
+---@return any record # an error when the RDD is empty
 function RDD:first() end
 
 ---@param n integer
----@return any[] records the first n in partition order
+---@return any[] records # the first n in partition order
 function RDD:take(n) end
 
 ---@param n integer
 ---@param by (fun(...: any): any)? what to compare by; the records themselves without it
----@return any[] records the n largest, largest first
+---@return any[] records # the n largest, largest first
 function RDD:top(n, by) end
 
 ---@param n integer
 ---@param by (fun(...: any): any)? what to compare by; the records themselves without it
----@return any[] records the n smallest, smallest first
+---@return any[] records # the n smallest, smallest first
 function RDD:takeOrdered(n, by) end
 
 --- n records at random, in random order; fewer where there are not so many and none may come twice.
@@ -570,11 +570,11 @@ function RDD:takeOrdered(n, by) end
 function RDD:takeSample(withReplacement, n, seed) end
 
 ---@param by (fun(...: any): any)?
----@return any record an error when the RDD is empty
+---@return any record # an error when the RDD is empty
 function RDD:max(by) end
 
 ---@param by (fun(...: any): any)?
----@return any record an error when the RDD is empty
+---@return any record # an error when the RDD is empty
 function RDD:min(by) end
 
 --- As reduce, beginning with a zero value in every partition and once more for their results.
@@ -867,13 +867,13 @@ function StreamingContext:stop(stopContext, gracefully) end
 function StreamingContext:awaitTermination() end
 
 ---@param seconds number
----@return boolean stopped false: the time is over
+---@return boolean stopped # false: the time is over
 function StreamingContext:awaitTerminationOrTimeout(seconds) end
 
 ---@class rille.Clock
 local Clock = {}
 
----@return integer ms since the epoch; the manual clock begins at 0
+---@return integer ms # since the epoch; the manual clock begins at 0
 function Clock:now() end
 
 --- Moves the manual clock on; returns when all that this caused has finished.

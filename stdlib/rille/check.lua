@@ -66,6 +66,11 @@ for _, name in ipairs { "MEMORY_ONLY", "MEMORY_ONLY_SER", "MEMORY_AND_DISK", "ME
 end
 for _, name in ipairs { "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3", "OFF_HEAP", "NONE" } do levels[name] = true end
 
+local function is_list(value) return type(value) == "table" and getmetatable(value) == nil, value end
+
+-- Records under keys that are no array's would be left out without a word.
+local function is_records(value) return is_list(value) and (#value > 0 or next(value) == nil), value end
+
 -- What an argument can be: what messages call it, and a function that gives true and the value to use, or nothing.
 local kinds = {
   ["function"] = { "function", of_type "function" },
@@ -73,7 +78,8 @@ local kinds = {
   string = { "string", of_type "string" },
   text = { "non-empty string", function(value) return type(value) == "string" and value ~= "", value end },
   table = { "table", of_type "table" },
-  list = { "array", function(value) return type(value) == "table" and getmetatable(value) == nil, value end },
+  list = { "array", is_list },
+  records = { "array", is_records },
   any = { "value", function(value) return true, value end },
   choice = { "table or function", function(value)
     return type(value) == "table" or type(value) == "function", value

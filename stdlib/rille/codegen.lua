@@ -198,6 +198,11 @@ function Code:value(i, j, arguments)
   return f.returns == 1 and text or "value(" .. text .. ")"
 end
 
+--- Is what step i makes emitted as it is?
+function Code:ends(i)
+  return not self.steps[i + 1] and not self.tagged
+end
+
 --- Generates the steps from i on for a record; behind the last it is emitted.
 function Code:continue(i, record)
   local step = self.steps[i]

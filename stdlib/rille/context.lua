@@ -52,7 +52,7 @@ local function source(name, takes, make)
   end)
 end
 
-source("parallelize", { "list", "partitions?" }, function(handle, list, n)
+source("parallelize", { "records", "partitions?" }, function(handle, list, n)
   return handle:parallelize(list, n or handle:parallelism())
 end)
 

@@ -21,9 +21,10 @@ local MAKERS_KEPT = 128
 
 --- Names of what generated code uses, in the order in which a maker gets them.
 local HELPERS = {
-  "absent", "attempt", "bad", "drain", "elements", "emit", "emitRow", "fields", "fieldsRow", "goodKey", "hole",
-  "input", "iterator", "key", "max", "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain",
-  "read", "tokens", "tuple", "value", "words",
+  "attempt", "bad", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow", "emitSlots",
+  "fields", "fieldsRow", "gather", "goodKey", "groups", "hole", "input", "iterator", "key", "keys", "max", "none",
+  "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "slots", "tokens", "tuple", "value",
+  "words",
 }
 
 -- Code ----------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ local concat = table.concat
 local call, fixed, inlined, names, raw = codegen.call, codegen.fixed, codegen.inlined, codegen.names, codegen.raw
 
 local MAX_KEYS <const> = 262144 -- that a combining step holds before it passes on what it has
+local TRIAL_KEYS <const> = 16384 -- after which it looks whether combining pays
+local SKIPPED <const> = 1048576 -- records that pass where it does not
 
 local kinds = {}
 
@@ -215,9 +217,9 @@ kinds.glom = {
 
 -- Aggregation by key --------------------------------------------------------------------------------------------------
 --
--- vals: key -> value; keys in the order of first sight. So a record costs one look-up. A nil value stands there as
--- `none`. A key that is not in vals goes through `key`, which refuses nil and NaN and gives tables of equal content one object
--- (kept in `interned`).
+-- On the sending side, in tables: vals: key -> value; keys in the order of first sight. So a record costs one look-up. A
+-- nil value stands there as `none`. A key that is not in vals goes through `key`, which refuses nil and NaN and gives
+-- tables of equal content one object (kept in `interned`).
 
 --- Declares the tables of step i, and the function that gives what they hold to what follows: the key and, of each
 -- table, the value.
@@ -226,6 +228,11 @@ local function declare_groups(code, i, tables)
   code:declare(i, "local %s", reset)
   code:afterwards(i, "flush%d()", i)
   code:define(i, "flush" .. i, "", function()
+    if #tables == 1 and code:ends(i) then
+      code.producer = i
+      code:line(i, "repeat until emitPairs(op, none, %s, keys%d, n%d)", tables[1], i, i)
+      return code:line(i, reset)
+    end
     local fields = { "k" .. i }
     code:line(i, "for i = 1, n%d do", i)
     code:line(i, "local k%d = keys%d[i]", i, i)
@@ -243,118 +250,148 @@ end
 
 codegen.declare_groups, codegen.MAX_KEYS = declare_groups, MAX_KEYS -- for rille.guard
 
---- Code for one (key, value). `first` gives the expression of a new key's value from v; `merge` adds the code for a
--- known one from the variables c (what is there), k and v.
-local function gather(code, i, record, first, merge, limit)
-  local function known(k, v)
-    code:line(i, "local c = vals%d[%s]", i, k)
-    code:line(i, "if c ~= nil then")
-    merge(k, v)
-  end
-  declare_groups(code, i, { "vals" .. i })
-  code:define(i, "add" .. i, "k, v", function()
-    code:line(i, "k = key(op, %d, k, interned%d)", i, i)
-    known("k", "v")
-    code:line(i, "return")
-    code:line(i, "end")
-    if limit then
-      code:line(i, "if n%d >= %d then flush%d() end", i, limit, i)
-    end
-    code:line(i, "local x = %s", first("v"))
-    code:line(i, "if x == nil then x = none end")
-    code:line(i, "n%d = n%d + 1", i, i)
-    code:line(i, "keys%d[n%d], vals%d[k] = k, x", i, i, i)
-  end)
-  local k, v = code:pair(i, record)
-  code:line(i, "do")
-  known(k, v)
-  code:line(i, "else")
-  code:line(i, "add%d(%s, %s)", i, k, v)
-  code:line(i, "end")
-  code:line(i, "end")
-end
-
 --- Is it arithmetic of both parameters, which gives a number or fails, as it does with `none`?
 local function is_arithmetic(f)
   local expression = f.expressions and #f.expressions == 1 and f.expressions[1] or ""
   return expression:find("^%(%(%$[12]%) [%+%-%*/] %(%$[12]%)%)$")
 end
 
---- Aggregation with functions { create, merge } or { merge }.
-local function aggregation(code, i, step, record, limit)
+--- Code for a known key of an aggregation: v is added to the value in `place` (an expression), which is c; `fetch`: it
+-- is still to be read.
+local function merge(code, i, step, place, v, fetch)
   local last = #step.functions
-  gather(code, i, record, function(v)
-    return last == 2 and code:value(i, 1, { v }) or v
-  end, function(k, v)
-    if is_arithmetic(step.functions[last]) then
-      return code:line(i, "vals%d[%s] = %s", i, k, code:value(i, last, { "c", v }))
-    end
-    code:line(i, "if c == none then c = nil end")
-    code:line(i, "c = %s", code:value(i, last, { "c", v }))
-    code:line(i, "if c == nil then c = none end")
-    code:line(i, "vals%d[%s] = c", i, k)
-  end, limit)
+  local merged = code:value(i, last, { "c", v })
+  if merged == "c" then return end
+  if fetch then code:line(i, "local c = %s", place) end
+  if is_arithmetic(step.functions[last]) then
+    return code:line(i, "%s = %s", place, merged)
+  end
+  code:line(i, "if c == none then c = nil end")
+  code:line(i, "c = %s", merged)
+  code:line(i, "if c == nil then c = none end")
+  code:line(i, "%s = c", place)
+end
+
+--- The variable x gets the value of a new key.
+local function create(code, i, step, v)
+  code:line(i, "local x = %s", #step.functions == 2 and code:value(i, 1, { v }) or v)
 end
 
 local function param_of(step)
   return step.param
 end
 
+--- Passes a record on as it is.
+local function pass(code, i, step, k, v)
+  code:line(i, "skip%d = skip%d - 1", i, i)
+  if code:ends(i) and #step.functions == 1 then
+    return code:line(i, "emitKeyed(op, %d, %s, %s)", i, k, v)
+  end
+  code:line(i, "local k = key(op, %d, %s, interned%d)", i, k, i)
+  create(code, i, step, v)
+  code:continue(i + 1, fixed({ "k", "x" }, i, true))
+end
+
+--- The function for keys that are not in vals. Where hardly any came again, the next records are to pass.
+local function combine_new(code, i, step)
+  local limit = step.param > 0 and step.param or MAX_KEYS
+  code:define(i, "add" .. i, "k, v", function()
+    code:line(i, "k = key(op, %d, k, interned%d)", i, i)
+    code:line(i, "local c = vals%d[k]", i)
+    code:line(i, "if c ~= nil then")
+    merge(code, i, step, ("vals%d[k]"):format(i), "v")
+    code:line(i, "return")
+    code:line(i, "end")
+    create(code, i, step, "v")
+    code:line(i, "if x == nil then x = none end")
+    code:line(i, "n%d = n%d + 1", i, i)
+    code:line(i, "keys%d[n%d], vals%d[k] = k, x", i, i, i)
+    code:line(i, "if n%d == %d or n%d == %d then", i, math.min(limit, TRIAL_KEYS), i, limit)
+    code:line(i, "if again%d < n%d // 4 then skip%d = %d end", i, i, i, SKIPPED)
+    code:line(i, "if skip%d > 0 or n%d == %d then flush%d() again%d = 0 end", i, i, limit, i, i)
+    code:line(i, "end")
+  end)
+end
+
 kinds.combine = {
   takes = "pair",
   shape = param_of,
   generate = function(code, i, step, record)
-    aggregation(code, i, step, record, step.param > 0 and step.param or MAX_KEYS)
+    declare_groups(code, i, { "vals" .. i })
+    code:declare(i, "local again%d, skip%d = 0, 0", i, i)
+    combine_new(code, i, step)
+    local k, v = code:pair(i, record)
+    code:line(i, "if skip%d > 0 then", i)
+    pass(code, i, step, k, v)
+    code:line(i, "else")
+    code:line(i, "local c = vals%d[%s]", i, k)
+    code:line(i, "if c ~= nil then")
+    code:line(i, "again%d = again%d + 1", i, i)
+    merge(code, i, step, ("vals%d[%s]"):format(i, k), v)
+    code:line(i, "else")
+    code:line(i, "add%d(%s, %s)", i, k, v)
+    code:line(i, "end")
+    code:line(i, "end")
   end,
 }
 
-kinds.aggregate = { takes = "pair", generate = aggregation }
-kinds.merge = { takes = "pair", generate = aggregation }
+-- On the receiving side the input is read here, and the keys are numbered (lua/keyed.c).
 
-kinds.group = {
-  takes = "pair",
-  generate = function(code, i, _, record)
-    gather(code, i, record, function(v)
-      return ("{ %s == nil and absent(op, %d, k) or %s }"):format(v, i, v)
-    end, function(k, v)
-      code:line(i, "if %s == nil then absent(op, %d, %s) end", v, i, k)
-      code:line(i, "c[#c + 1] = %s", v)
-    end)
+local aggregation = {
+  begin = function(code, i, step)
+    code.consumer = i
+    code:declare(i, "local vals%d, n%d = {}, 0", i, i)
+    code:line(i, "for n, v in slots, op do")
+    code:line(i, "if n > n%d then", i)
+    create(code, i, step, "v")
+    code:line(i, "if x == nil then x = none end")
+    code:line(i, "vals%d[n], n%d = x, n", i, i)
+    code:line(i, "else")
+    merge(code, i, step, ("vals%d[n]"):format(i), "v", true)
+    code:line(i, "end")
+    code:line(i, "end")
+    if code:ends(i) then
+      code.producer = i
+      return code:line(i, "repeat until emitSlots(op, none, vals%d)", i)
+    end
+    code:line(i, "for n, k%d in keys, op do", i)
+    code:line(i, "local g%d = vals%d[n]", i, i)
+    code:line(i, "if g%d == none then g%d = nil end", i, i)
+    code:continue(i + 1, fixed({ "k" .. i, "g" .. i }, i, true))
+    code:line(i, "end")
   end,
 }
+
+kinds.aggregate = aggregation
+kinds.merge = aggregation
+
+--- (key, arrays of the values of each side)
+local function grouping(sides_of)
+  return {
+    shape = param_of,
+    begin = function(code, i, step)
+      local sides = sides_of(step)
+      code.consumer = i
+      code:line(i, "for side = 1, %d do", sides)
+      code:line(i, "input(op, side)")
+      code:line(i, "while gather(op, side) do end")
+      code:line(i, "end")
+      if code:ends(i) then
+        code.producer = i
+        return code:line(i, "repeat until emitGroups(op)")
+      end
+      local fields = { "k" .. i, table.unpack(names("g", i, sides)) }
+      code:line(i, "for %s in groups, op do", concat(fields, ", "))
+      code:continue(i + 1, fixed(fields, i, true))
+      code:line(i, "end")
+    end,
+  }
+end
+
+kinds.group = grouping(function() return 1 end)
+kinds.cogroup = grouping(function(step) return math.max(step.param, 2) end)
 
 -- Steps that read the input themselves --------------------------------------------------------------------------------
-
-kinds.cogroup = {
-  shape = param_of,
-  begin = function(code, i, step)
-    local sides = math.max(step.param, 2)
-    local tables = {}
-    for side = 1, sides do
-      tables[side] = ("vals%d[%d]"):format(i, side)
-    end
-    declare_groups(code, i, tables)
-    code:define(i, "add" .. i, "k, lists", function()
-      code:line(i, "k = key(op, %d, k, interned%d)", i, i)
-      code:line(i, "if lists[k] then return lists[k] end")
-      code:line(i, "n%d = n%d + 1", i, i)
-      code:line(i, "keys%d[n%d] = k", i, i)
-      code:line(i, "for side = 1, %d do vals%d[side][k] = {} end", sides, i)
-      code:line(i, "return lists[k]")
-    end)
-    code.consumer = i
-    code:line(i, "for side = 1, %d do vals%d[side] = {} end", sides, i)
-    code:line(i, "for side = 1, %d do", sides)
-    code:line(i, "input(op, side)")
-    code:line(i, "local lists = vals%d[side]", i)
-    code:line(i, "for k, v in pairs, op do")
-    code:line(i, "local t = lists[k] or add%d(k, lists)", i)
-    code:line(i, "if v == nil then absent(op, %d, k) end", i)
-    code:line(i, "t[#t + 1] = v")
-    code:line(i, "end")
-    code:line(i, "end")
-  end,
-}
 
 local function over_partition(...)
   local arguments = { ... }

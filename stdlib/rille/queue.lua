@@ -35,7 +35,14 @@ function queue.source(sc, where, items, one_at_a_time, otherwise, empty_partitio
 
   local function all()
     local handles = {}
-    for i = 1, #items do handles[i] = handle_of(sc, where, items[i]) end
+    for i = 1, #items do
+      local ok, handle = pcall(handle_of, sc, where, items[i])
+      if not ok then
+        table.remove(items, i) -- this one is lost with its message; the others wait for the next batch
+        error(handle, 0)
+      end
+      handles[i] = handle
+    end
     for i = #handles, 1, -1 do items[i] = nil end
     return #handles == 1 and handles[1] or core.apply(together, handles, 0)
   end

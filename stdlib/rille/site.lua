@@ -26,7 +26,8 @@ end
 
 --- `return stream:map(f)` is a tail call: the frame it stands in is gone when the library looks. Then the beginning of
 --- f, mostly on the same line, says more than a frame further out. To tell such calls, the library itself makes no tail
---- calls on its way here with f.
+--- calls on its way here with f. Likewise in a chain over several lines: Lua gives all its calls the line it begins on,
+--- and a function written further down in the chain tells which call it is.
 ---@param f function? that the job hands over in this call
 ---@return string? site "job.lua:12": the innermost frame outside of the library; nil when this coroutine has none
 function site.here(f)
@@ -37,7 +38,12 @@ function site.here(f)
       tail_called = tail_called or info.istailcall
     else
       local outer = info and info.short_src .. ":" .. info.currentline
-      return (tail_called or not info) and f and definition(f) or outer
+      local own = f and definition(f)
+      if own and info and not tail_called then
+        local of_f = debug.getinfo(f, "S")
+        if of_f.source ~= info.source or of_f.linedefined <= info.currentline then own = nil end
+      end
+      return own or outer
     end
     level = level + 1
   end
