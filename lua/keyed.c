@@ -81,8 +81,10 @@ static void number_rows(lua_State *L, rl_luaop *op, rl_keyed *k)
   if (rl_chunk_arity(c, op->row) < 2) rl_luaop_fail_row(L, op);
   if (n > RL_KEYS_AT_ONCE) n = RL_KEYS_AT_ONCE;
   for (uint32_t i = 0; i < n; i++) keys[i] = rl_chunk_get(c, 0, op->row + i);
-  if (n == 1 && rl_key_normalise(&keys[0], &k->scratch) != RL_OK)
+  if (n == 1 && rl_key_normalise(&keys[0], &k->scratch) != RL_OK) {
+    rl_error_prefix("a "); /* "key is NaN" */
     rl_luaop_fail_key(L, op, op->segment.consumer, rl_error_message());
+  }
   if (rl_keys_put_all(k->keys, keys, n, k->numbers) != RL_OK) rl_luaop_raise(L, op);
   k->row = op->row;
   k->nrows = n;

@@ -353,7 +353,7 @@ int rl_luaop_fail_key(lua_State *L, rl_luaop *op, lua_Integer step, const char *
 }
 
 /* Pushes what stands for the table (or tuple) at `index`: the one object for all with equal content, kept in the table
- * at `interned`; or the table itself, where nothing is there. */
+ * at `interned`; or, where that is 0, the table itself. */
 static rl_status push_interned(lua_State *L, rl_luaop *op, int index, int interned)
 {
   rl_value key;
@@ -361,7 +361,7 @@ static rl_status push_interned(lua_State *L, rl_luaop *op, int index, int intern
   rl_status st = rl_lua_to_value(L, index, &key, &op->scratch);
   if (st == RL_OK) st = rl_key_normalise(&key, &op->text);
   if (st != RL_OK) return st;
-  if (lua_gettop(L) < interned) {
+  if (interned == 0) {
     lua_pushvalue(L, index);
     return RL_OK;
   }
@@ -389,14 +389,14 @@ static rl_status push_number_key(lua_State *L, int index)
   return RL_OK;
 }
 
-/* Pushes the key at 3 as it is emitted; RL_EINVAL when it cannot be one. */
-static rl_status push_key(lua_State *L, rl_luaop *op)
+/* Pushes the key at 3 as it is emitted; RL_EINVAL when it cannot be one. `interned`: see push_interned. */
+static rl_status push_key(lua_State *L, rl_luaop *op, int interned)
 {
   switch (lua_type(L, 3)) {
     case LUA_TBOOLEAN:
     case LUA_TSTRING: lua_pushvalue(L, 3); return RL_OK;
     case LUA_TNUMBER: return push_number_key(L, 3);
-    case LUA_TTABLE: return push_interned(L, op, 3, 4);
+    case LUA_TTABLE: return push_interned(L, op, 3, interned);
     case LUA_TNIL:
     case LUA_TNONE: return rl_fail(RL_EINVAL, "a key is nil");
     default:
@@ -405,11 +405,16 @@ static rl_status push_key(lua_State *L, rl_luaop *op)
   }
 }
 
+static int fail_pushed_key(lua_State *L, rl_luaop *op)
+{
+  return rl_luaop_fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+}
+
 /* key(op, step, k, interned): the key as it is emitted. */
 static int lib_key(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  return push_key(L, op) == RL_OK ? 1 : rl_luaop_fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+  return push_key(L, op, 4) == RL_OK ? 1 : fail_pushed_key(L, op);
 }
 
 /* emitKeyed(op, step, k, v): likewise, and emits it with v. */
@@ -420,7 +425,7 @@ static int lib_emit_keyed(lua_State *L)
   bool plain = rl_luaop_plain_value(L, 3, &fields[0]) && rl_luaop_plain_value(L, 4, &fields[1]);
   if (!plain || rl_key_normalise(&fields[0], &op->scratch) != RL_OK) {
     lua_settop(L, 4);
-    if (push_key(L, op) != RL_OK) return rl_luaop_fail_key(L, op, lua_tointeger(L, 2), rl_error_message());
+    if (push_key(L, op, 0) != RL_OK) return fail_pushed_key(L, op);
     lua_pushvalue(L, 4);
     rl_luaop_add(L, op, 5);
   } else if (rl_builder_add(op->builder, fields, 2) != RL_OK) {
@@ -432,7 +437,7 @@ static int lib_emit_keyed(lua_State *L)
 /* goodKey(op, step, k[, interned]): likewise; or nil and what is wrong. */
 static int lib_good_key(lua_State *L)
 {
-  if (push_key(L, op_at(L)) == RL_OK) return 1;
+  if (push_key(L, op_at(L), lua_gettop(L) >= 4 ? 4 : 0) == RL_OK) return 1;
   lua_pushnil(L);
   lua_pushstring(L, rl_error_message());
   return 2;
@@ -448,6 +453,15 @@ int rl_luaop_fail_absent(lua_State *L, rl_luaop *op, lua_Integer step)
                        rl_luaop_name(op, step), n, n ? op->text.p : "");
 }
 
+/* room(n): two tables, with room for n keys in a row and for n keys of any kind. */
+static int lib_room(lua_State *L)
+{
+  int n = (int)lua_tointeger(L, 1);
+  lua_createtable(L, n, 0);
+  lua_createtable(L, 0, n);
+  return 2;
+}
+
 void rl_luaop_push_library(lua_State *L)
 {
   static const luaL_Reg functions[] = {
@@ -456,7 +470,8 @@ void rl_luaop_push_library(lua_State *L)
       {"fields", lib_fields}, {"fieldsRow", lib_fields_row}, {"hole", lib_hole}, {"input", lib_input},
       {"inspect", rl_recognise}, {"iterator", lib_iterator}, {"key", lib_key}, {"pack", lib_pack},
       {"packRow", lib_pack_row}, {"packs", lib_packs}, {"pair", lib_pair}, {"pairRow", lib_pair_row},
-      {"pairs", lib_pairs}, {"plain", lib_plain}, {"read", lib_read}, {"tokens", rl_lua_tokens},
+      {"pairs", lib_pairs}, {"plain", lib_plain}, {"read", lib_read}, {"room", lib_room},
+      {"tokens", rl_lua_tokens},
       {"tuple", rl_lua_tuple}, {"value", lib_value}, {"words", lib_words},
       {NULL, NULL},
   };

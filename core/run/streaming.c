@@ -220,7 +220,7 @@ void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg)
   hurry = fn;
 }
 
-#define SAME_SIGNAL_NS (SECOND_NS / 5) /* a program and its process group may both be sent the one Ctrl-C */
+#define SAME_SIGNAL_NS (SECOND_NS / 50) /* a program and its process group may both be sent the one Ctrl-C */
 
 static void on_signal(int sig)
 {

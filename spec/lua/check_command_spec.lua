@@ -28,9 +28,9 @@ describe("rille check", function()
     assert.matches("\n  1 socketTextStream  job.lua:5\n    uid lines\n", got.out)
     assert.matches("\n  2 filter <%- 1  job.lua:6\n    uid lines/filter %(derived%)\n", got.out)
     assert.matches("\n  4 union <%- 2, 3  job.lua:5\n    uid lines/filter/union%(queueStream%) %(derived%)\n", got.out)
-    assert.matches("\n  5 transform <%- 4  job.lua:5\n    uid .-\n    its function runs in the job's own state\n",
+    assert.matches("\n  5 transform <%- 4  job.lua:8\n    uid .-\n    its function runs in the job's own state\n",
       got.out)
-    assert.matches("\noutputs\n  foreachRDD <%- 5  job.lua:5\njob.lua: 0 problems, 0 warnings\n$", got.out)
+    assert.matches("\noutputs\n  foreachRDD <%- 5  job.lua:9\njob.lua: 0 problems, 0 warnings\n$", got.out)
   end)
 
   it("shows what functions take along, with sizes", function()

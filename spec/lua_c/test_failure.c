@@ -77,6 +77,17 @@ static void test_errors_of_keys(void **state)
   check_error(f, "return { { 'combine', function(a, b) return a end, name = 'reduceByKey' } }, { tuple(0/0, 1) }",
         "job.lua:7: reduceByKey: a key is NaN; leave such records out with filter before it, or give them "
         "another key");
+  check_error(f, "return { { 'combine', function(a, b) return a + b end, name = 'reduceByKey', param = 2 } }, { "
+        "tuple(1, 1), tuple(2, 1), tuple(0/0, 1) }",
+        "job.lua:7: reduceByKey: a key is NaN; leave such records out with filter before it, or give them "
+        "another key");
+  check_error(f, "return { { 'merge', function(a, b) return a end, name = 'reduceByKey' } }, { tuple(1, 1), "
+        "tuple(0/0, 1) }",
+        "job.lua:7: reduceByKey: a key is NaN; leave such records out with filter before it, or give them "
+        "another key");
+  check_error(f, "return { { 'aggregate', function(v) return print end, function(a, b) return a end, name = "
+        "'aggregateByKey' } }, { tuple(1, 1) }",
+        "job.lua:7: aggregateByKey: a function cannot be in a record (field 2)");
   check_error(f, "return { { 'group', name = 'groupByKey' } }, { 'lonely' }",
         "job.lua:7: groupByKey needs (key, value) records, but got a record of one value: lonely; return key, "
         "value before it");

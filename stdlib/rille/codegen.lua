@@ -69,7 +69,7 @@ Code.__index = Code
 -- step.
 function codegen.new(steps, kinds)
   return setmetatable({
-    steps = steps, kinds = kinds, lines = {}, declarations = {}, functions = {}, epilogue = {},
+    steps = steps, kinds = kinds, lines = {}, kept = {}, declarations = {}, functions = {}, epilogue = {},
     vars = 1, producer = 0, consumer = 0, tagged = steps[#steps].tagged,
   }, Code)
 end
@@ -83,6 +83,11 @@ end
 --- Declares variables of the whole segment.
 function Code:declare(i, text, ...)
   self.declarations[#self.declarations + 1] = { i, text:format(...) }
+end
+
+--- Declares variables that keep their values from task to task, as long as the worker keeps the segment.
+function Code:keep(i, text, ...)
+  self.kept[#self.kept + 1] = { i, text:format(...) }
 end
 
 --- Adds a line that runs once, behind the loop over the input.

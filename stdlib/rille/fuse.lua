@@ -23,8 +23,8 @@ local MAKERS_KEPT = 128
 local HELPERS = {
   "attempt", "bad", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow", "emitSlots",
   "fields", "fieldsRow", "gather", "goodKey", "groups", "hole", "input", "iterator", "key", "keys", "max", "none",
-  "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "slots", "tokens", "tuple", "value",
-  "words",
+  "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "room", "slots", "tokens", "tuple",
+  "value", "words",
 }
 
 -- Code ----------------------------------------------------------------------------------------------------------------
@@ -79,7 +79,9 @@ local function assemble(code)
       lines[#text] = entry[1]
     end
   end
-  add { { 0, "local " .. parameter_names(code.steps) .. " = ..." }, { 0, "return function(op, index)" } }
+  add { { 0, "local " .. parameter_names(code.steps) .. " = ..." } }
+  add(code.kept)
+  add { { 0, "return function(op, index)" } }
   add(code.declarations)
   add(code.functions)
   add(code.lines)

@@ -225,7 +225,10 @@ kinds.glom = {
 -- table, the value.
 local function declare_groups(code, i, tables)
   local reset = ("keys%d, vals%d, interned%d, n%d = {}, {}, {}, 0"):format(i, i, i, i)
-  code:declare(i, "local %s", reset)
+  code:keep(i, "local last%d = 0", i)
+  code:declare(i, "local keys%d, vals%d = room(last%d)", i, i, i)
+  code:declare(i, "local interned%d, n%d = {}, 0", i, i)
+  code:afterwards(i, "last%d = n%d", i, i)
   code:afterwards(i, "flush%d()", i)
   code:define(i, "flush" .. i, "", function()
     if #tables == 1 and code:ends(i) then
