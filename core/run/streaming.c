@@ -396,7 +396,7 @@ static void obey_signal(rl_streaming *s)
 {
   if (signals_seen == 0 || rl_streaming_state(s) != RL_ACTIVE) return;
   bool graceful = rl_conf_bool(rl_context_conf(s->c), "rille.streaming.stopGracefullyOnShutdown");
-  rl_warn("stopping%s", graceful ? ": working off what was received (a second signal stops at once)" : " at once");
+  rl_info("stopping%s", graceful ? ": working off what was received (a second signal stops at once)" : " at once");
   rl_streaming_stop(s, true, graceful);
 }
 
