@@ -178,6 +178,15 @@ static int stop(lua_State *L)
   return 0;
 }
 
+/* Streaming:abandon() */
+static int abandon(lua_State *L)
+{
+  rl_streaming *s = rl_check_streaming(L, 1);
+  rl_bind_enter(L);
+  rl_streaming_abort(s);
+  return 0;
+}
+
 static int await(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
@@ -278,6 +287,7 @@ void rl_bind_add_streaming(lua_State *L)
   static const luaL_Reg methods[] = {
     {"start", start},
     {"stop", stop},
+    {"abandon", abandon},
     {"await", await},
     {"sleep", streaming_sleep},
     {"state", state},

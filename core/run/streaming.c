@@ -374,6 +374,7 @@ rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
 
 void rl_streaming_abort(rl_streaming *s)
 {
+  if (rl_streaming_state(s) == RL_INITIALIZED) atomic_store(&s->state, RL_STOPPED);
   if (rl_streaming_state(s) == RL_ACTIVE && !s->stopping) stop_now(s, false);
 }
 

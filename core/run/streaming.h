@@ -97,8 +97,8 @@ rl_status rl_streaming_start(rl_streaming *s);
  * rille.streaming.gracefulStopTimeout. Serves messages while it waits. Called from inside a callback it only asks for
  * the stop, which then happens in rl_streaming_await (or the next wait of the driver at top level). */
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful);
-/* Stops at once, wherever the caller stands, also inside a callback that will not return: for the end of the program.
- */
+/* Stops at once and without a word, wherever the caller stands, also inside a callback that will not return, and also
+ * what was never started: for the end of the program, and for what could not start. */
 void rl_streaming_abort(rl_streaming *s);
 /* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure
  * reported while running (batch, output, source that gave up) is returned once, as its own status. With `signals`,

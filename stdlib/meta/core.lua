@@ -127,6 +127,7 @@ function Streaming:socketConverter(host, port, converter, site) end  ---@return 
 --- Captures what belongs to receivers and converters, then starts.
 function Streaming:start() end
 function Streaming:stop(stopContext, graceful) end
+function Streaming:abandon() end           -- stops at once and without a word, also what was never started
 ---@return boolean stopped; raises a reported failure once
 function Streaming:await(timeoutMs) end
 function Streaming:sleep(ms) end           -- serves messages meanwhile

@@ -304,7 +304,7 @@ method("start", {}, function(self)
   local ok, why = pcall(start, self)
   if ok then return end
   -- What could not start is over, unless it was only not its turn.
-  if self.handle:state() == "INITIALIZED" and not (self.made and core.active()) then self.handle:stop(false, false) end
+  if self.handle:state() == "INITIALIZED" and not (self.made and core.active()) then self.handle:abandon() end
   error(site.located(where, why), 0)
 end)
 

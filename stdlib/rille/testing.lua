@@ -107,7 +107,8 @@ function testing.run(options)
   local ssc = StreamingContext(conf, (options.batch or 1000) / 1000)
   if options.checkpoint then ssc:checkpoint(options.checkpoint) end
   local ok, result = pcall(collect_batches, ssc, options)
-  ssc:stop(true, false)
+  ssc.handle:abandon()
+  ssc.sc.handle:stop()
   if not ok then error(result, 0) end
   return result
 end
