@@ -5,6 +5,7 @@
 
 #include "searcher.h"
 #include "values.h"
+#include "searcher.h"
 #include "worker_impl.h"
 
 #define MAX_FRAMES 200

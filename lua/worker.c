@@ -1,3 +1,4 @@
+#include "searcher.h"
 #include "worker_impl.h"
 
 #include <lauxlib.h>
@@ -284,6 +285,7 @@ static int set_up(lua_State *L)
   luaL_openlibs(L);
   keep_seed_function(L);
   set_paths(L, w->config);
+  rl_searcher_install(L); /* the library's own closures name its modules */
   rl_sandbox_functions(L);
   rl_capture_prepare(L);
   rl_values_prepare(L);
