@@ -1,6 +1,6 @@
-/* Aggregation by key over the input of a segment, for generated code (stdlib/rille/kinds.lua). The keys are kept outside
- * of Lua's heap and numbered in the order of first sight, so a record makes no string, no entry of a Lua table and no
- * work for the collector.
+/* Aggregation by key over the input of a segment, for generated code (stdlib/rille/kinds.lua). The keys are kept
+ * outside of Lua's heap and numbered in the order of first sight, so a record makes no string, no entry of a Lua table
+ * and no work for the collector.
  *
  *   slots, keys, emitSlots      a Lua value is gathered for each key: the code keeps it in an array, by number from 1
  *   gather, groups, emitGroups  the values themselves are, of each side (input): they stay in their chunks until the

@@ -3,5 +3,5 @@
 . "$(dirname "$0")/_lib.sh"
 
 expect_status 0 env -u LUA_PATH -u LUA_CPATH rille run "$jobs/embedded.lua"
-expect_in "$out" '^ok$'
+expect_in "$scratch/last.out" '^ok$'
 say "embedded library: ok"

@@ -164,8 +164,8 @@ static void test_aggregation(void **state)
         "{ 'combine', function(a, b) return a .. b end } }, { 'a', 'b', 'c', 'a' }", "(2,a) (1,bc)");
   check(f, "return { { 'group' } }, { tuple('a', 1), tuple('b', 2), tuple('a', 3), tuple('a', 4, 5) }",
         "(a,{1,3,(4,5)}) (b,{2})");
-  check(f, "return { { 'group' } }, { tuple('a', { 1, x = 2 }), tuple('a', tuple(1, 'b')), tuple('a', 1.0), tuple(true,"
-        " rille.null), tuple('a', nil, 2) }", "(a,{{1,x=2},(1,b),1.0,(nil,2)}) (true,{null})");
+  check(f, "return { { 'group' } }, { tuple('a', { 1, x = 2 }), tuple('a', tuple(1, 'b')), tuple('a', 1.0), "
+        "tuple(true, rille.null), tuple('a', nil, 2) }", "(a,{{1,x=2},(1,b),1.0,(nil,2)}) (true,{null})");
   check(f, "return { { 'group' } }, { tuple(1.0, 1), tuple({ 1.0 }, 2), tuple({ 1 }, 3), tuple(1, 4), tuple('', 5), "
         "tuple(-0.0, 6) }", "(1,{1,4}) ({1},{2,3}) (,{5}) (0,{6})");
   check(f, "return { { 'merge', function(a, b) return nil end } }, { tuple('a', 1), tuple('a', 2), tuple('b', { 1 }), "
@@ -182,7 +182,8 @@ static void test_combining_that_does_not_pay(void **state)
         "tuple('a', 2), tuple(2.0, 3), tuple({ 4.0 }, { 5 }), tuple('b', nil), tuple(rille.null, true) }",
         "(a,1) (2,1) (a,2) (2,3) ({4.0},{5}) (b,nil) (null,true)");
   check(f, "return { { 'combine', function(v) return { v } end, function(c, v) c[#c + 1] = v return c end, param = 2 "
-        "}, { 'map', function(k, c) return c, k end } }, { tuple('a', 1), tuple('b', 1), tuple('a', 2), tuple('a', 3) }",
+        "}, { 'map', function(k, c) return c, k end } }, { tuple('a', 1), tuple('b', 1), tuple('a', 2), tuple('a', 3) "
+        "}",
         "({1},a) ({1},b) ({2},a) ({3},a)");
   check(f, "return { { 'combine', function(a, b) return a + b end, param = 2 } }, { tuple('a', 1), tuple('a', 1), "
         "tuple('b', 1), tuple('a', 1), tuple('b', 1), tuple('c', 1) }", "(a,2) (b,1) (a,1) (b,1) (c,1)");

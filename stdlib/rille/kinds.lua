@@ -217,9 +217,9 @@ kinds.glom = {
 
 -- Aggregation by key --------------------------------------------------------------------------------------------------
 --
--- On the sending side, in tables: vals: key -> value; keys in the order of first sight. So a record costs one look-up. A
--- nil value stands there as `none`. A key that is not in vals goes through `key`, which refuses nil and NaN and gives
--- tables of equal content one object (kept in `interned`).
+-- On the sending side, in tables: vals: key -> value; keys in the order of first sight. So a record costs one look-up.
+-- A nil value stands there as `none`. A key that is not in vals goes through `key`, which refuses nil and NaN and gives
+-- tables of equal content one object (kept in `interned`). The tables have room for what the task before had in them.
 
 --- Declares the tables of step i, and the function that gives what they hold to what follows: the key and, of each
 -- table, the value.
