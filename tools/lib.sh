@@ -93,10 +93,13 @@ rille_build() {
   shift
   if ! grep -qsxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$dir/CMakeCache.txt"; then
     fresh=(--fresh) # a first build, or the clone was moved
+  elif [[ /var/lib/dpkg/status -nt $dir/build.ninja ]]; then
+    fresh=(--fresh) # packages came or went: what was left out for want of one (cmocka: all tests in C) may be there now
   fi
   if [[ ! -f $dir/build.ninja || $root/CMakePresets.json -nt $dir/build.ninja ]] || ((${#fresh[@]})); then
     say "Configuring build/$preset"
     rille_quietly "configure-$preset" cmake -S "$root" --preset "$preset" "${fresh[@]}"
+    touch "$dir/build.ninja"
   fi
   say "Building build/$preset"
   rille_quietly "build-$preset" cmake --build "$dir" -j "$(nproc)" ${1:+--target "$@"}
