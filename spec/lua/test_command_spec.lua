@@ -33,6 +33,12 @@ describe("rille test", function()
     assert.equal("", got.err)
   end)
 
+  it("refuses a job in place of a test, instead of running it", function()
+    local got = test("", "timeout 20 rille test job.lua")
+    assert.equal(1, got.status)
+    assert.matches("job.lua:8: this file starts a streaming context: it is a job, not a test", got.out)
+  end)
+
   it("prints what is missing and what is too much, batch by batch", function()
     local got = test [[
       t.case("counts", { bag = true,

@@ -1,4 +1,5 @@
 --- `rille test`: runs files of tests for jobs.
+local control = require "rille.control"
 local core = require "rille.core"
 local failure = require "rille.harness.failure"
 local options = require "rille.cli.options"
@@ -102,14 +103,27 @@ local function run_case(file, case)
   return { file = file, name = case.name, seconds = core.monotonic() - began, outcome = outcome, message = message }
 end
 
+-- Has a file in hand while it is loaded: one that starts a context is no test, and would run for ever.
+---@type rille.Holder
+local loading = {}
+
+function loading:input(_, node, make) return make(node.site) end
+
+function loading:starting()
+  error("this file starts a streaming context: it is a job, not a test; name it in a test's t.job (docs/testing.md)", 0)
+end
+
+loading.await, loading.sleep = loading.starting, loading.starting
+
 -- The cases of a file; what it raises is an error of a case that bears the file's name.
 local function collect(file)
   local cases = {}
   testing.collector = cases
   local chunk, why = loadfile(file, "t")
   local ok = chunk ~= nil
+  control.holder = loading
   if chunk then ok, why = xpcall(chunk, handler) end
-  testing.collector = nil
+  control.holder, testing.collector = nil, nil
   if ok and #cases == 0 then ok, why = false, file .. ": there is no t.case in this file" end
   return cases, not ok and { file = file, name = "(loading the file)", seconds = 0, outcome = "error",
     message = tostring(why) } or nil
