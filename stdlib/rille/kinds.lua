@@ -62,7 +62,8 @@ kinds.map = {
 kinds.keyed = {
   takes = "fields",
   generate = function(code, i, step, record)
-    local arguments = arguments_of(code, i, step, record)
+    local unread = record.form == "raw" and step.parameters == 0 -- packing it finds out what is wrong with it
+    local arguments = unread and {} or arguments_of(code, i, step, record)
     code:line(i, "local k%d, w%d = %s, %s", i, i, code:value(i, 1, arguments), code:packed(record))
     code:continue(i + 1, fixed({ "k" .. i, "w" .. i }, i, false))
   end,
