@@ -7,7 +7,7 @@ local pairs_ = sc:parallelize({ rille.tuple("a", 1), rille.tuple("b", 2), rille.
 local function add(a, b) return a + b end
 
 local function expect(name, got, want)
-  if tostring(got) ~= tostring(want) then error(("%s: %s instead of %s"):format(name, tostring(got), tostring(want))) end
+  if tostring(got) ~= tostring(want) then error(("%s: %s, not %s"):format(name, tostring(got), tostring(want))) end
 end
 
 expect("takeOrdered", #numbers:takeOrdered(3), 3)
