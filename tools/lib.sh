@@ -16,6 +16,8 @@ packages_build=(
   liblua5.4-dev   # the language of jobs: headers, and the library for the rille program
   libuv1-dev      # sockets and timers of the io thread
   libxxhash-dev   # hashing of keys, checksums
+  liblmdb-dev     # the state store's image (docs/decisions/010)
+  liblz4-dev      # compression of serialised and spilled blocks
   libjansson-dev  # rille.json (docs/decisions/008)
 )
 packages_test=(

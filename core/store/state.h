@@ -1,0 +1,120 @@
+/* The state store: what stateful operators remember from batch to batch, by operator uid, key group and key
+ * (docs/decisions/010).
+ *
+ * Versions. The state of an operator after batch T is its version T. A version is made in three steps:
+ *
+ *   update   every task of the operator's stage writes an update of its own (a private overlay) over the newest sealed
+ *            version; nobody else sees it. A task that fails just deletes it.
+ *   seal     when all partitions are there, one update each becomes version T, all at once.
+ *   end      the batch is over: its versions may be moved into the image.
+ *
+ * Sealed versions that are not in the image yet are the overlay: in memory, each entry with its old and its new value.
+ * The image is LMDB: one `state` dbi keyed by uid number, key group, key; `due`, the keys touched in a batch of
+ * operators whose keys can time out; `meta`, uid numbers, applied versions, counts. One thread (apply) moves ended
+ * versions into it, in order, sorted by key, and only then drops them from the overlay. Readers see overlay, then
+ * image, of one version.
+ *
+ * Pins. A pinned version stays readable: the image does not move past it. What pins for long makes the overlay grow.
+ *
+ * Keys are normalised values (rl_key_normalise). Values are any value of the codec but nil. A stamp goes with each
+ * entry: ms, what timeouts go by.
+ *
+ * Threads: all functions may be called on any thread; an update or a scan is used by one at a time. */
+#ifndef RL_STORE_STATE_H
+#define RL_STORE_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "data/value.h"
+
+typedef struct rl_state rl_state;
+typedef struct rl_state_op rl_state_op; /* of one operator; lives as long as the store */
+
+typedef struct rl_state_spec {
+  const char *dir;      /* where the image lies; made with mode 0700. Scratch: a fresh folder is made in it */
+  bool scratch;         /* not synced, and removed by rl_state_close */
+  size_t overlay_bytes; /* a seal waits for the image while the overlay is larger; > 0 */
+} rl_state_spec;
+
+rl_status rl_state_open(const rl_state_spec *spec, rl_state **out);
+void rl_state_close(rl_state *s); /* no update, scan or pin is left; moves nothing more. NULL is allowed */
+
+/* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time. */
+rl_status rl_state_operator(rl_state *s, const char *uid, bool timed, rl_state_op **out);
+/* NULL when there is none. */
+rl_state_op *rl_state_find(rl_state *s, const char *uid);
+
+int64_t rl_state_sealed(rl_state_op *op); /* the newest sealed version; RL_NO_TIME: none yet */
+uint64_t rl_state_count(rl_state_op *op); /* keys in it */
+
+/* Updates ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct rl_state_update rl_state_update;
+
+/* Over the newest sealed version, for the key groups of `partition` of n (data/partition.h). */
+rl_status rl_state_update_new(rl_state_op *op, uint32_t partition, uint32_t n, rl_state_update **out);
+void rl_state_update_delete(rl_state_update *u); /* NULL is allowed */
+
+/* Looks a key up. Each key is looked up once in an update: slots are numbered 0, 1, 2, ... in the order of the calls.
+ * *value is nil when the key has no state; a view, valid until the update is sealed or deleted. The key must belong to
+ * the partition. */
+rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp);
+uint32_t rl_state_slots(const rl_state_update *u);
+rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
+/* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too large. */
+rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
+
+/* The end of reading: gives back what it holds of the image. Slots stay as they are. Called at the end of a task; a seal
+ * does it otherwise. */
+void rl_state_update_rest(rl_state_update *u);
+
+/* updates[0..n): one for each partition; they become version `time` together, and are deleted, also on failure. Waits
+ * while the overlay is too large; RL_EIO (with what is wrong) when the image cannot be written and it therefore stays
+ * too large, RL_ELIMIT when pins keep it from being written. time > the newest sealed version. */
+rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
+/* All versions up to `time`, of all operators, may go into the image. */
+void rl_state_end(rl_state *s, int64_t time);
+
+/* Reading ---------------------------------------------------------------------------------------------------------- */
+
+void rl_state_pin(rl_state_op *op, int64_t version);   /* the newest sealed one, or one that is pinned; counted */
+void rl_state_unpin(rl_state_op *op, int64_t version);
+
+/* The newest sealed version's value of a key, appended to `out` as the codec writes it; *found = false: none. */
+rl_status rl_state_get(rl_state_op *op, rl_value key, rl_buf *out, bool *found);
+
+typedef struct rl_state_scan rl_state_scan;
+
+/* All keys of key groups [from, to) in `version` (the newest sealed one, or pinned; it stays readable while the scan is
+ * open). With `prefix` only keys that are strings and begin with it; NULL: all. */
+rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, uint32_t to, const char *prefix,
+                             size_t prefix_n, rl_state_scan **out);
+/* The next entry, by key group; views, valid until the next call. *found = false: the end. It does not hold the image
+ * for long: the reading transaction is renewed. */
+rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found);
+void rl_state_scan_close(rl_state_scan *s); /* NULL is allowed */
+
+/* Keys of the update's partition whose stamp in the version under it is < `before`, one after another, each once; those
+ * that have a slot already are left out. Costs what was touched at such times, not what there is. *key is a view, valid
+ * until the next call. Only of operators that are `timed`. */
+typedef struct rl_state_due rl_state_due;
+rl_status rl_state_due_open(rl_state_update *u, int64_t before, rl_state_due **out);
+rl_status rl_state_due_next(rl_state_due *d, rl_value *key, bool *found);
+void rl_state_due_close(rl_state_due *d); /* NULL is allowed */
+
+/* Looking at it ---------------------------------------------------------------------------------------------------- */
+
+typedef struct rl_state_stats {
+  uint64_t keys;          /* of all operators, newest versions */
+  uint64_t overlay_bytes; /* in memory */
+  uint64_t image_bytes;   /* pages in use: mapped, and on disk */
+  uint64_t versions;      /* sealed and not in the image */
+} rl_state_stats;
+
+void rl_state_stats_read(rl_state *s, rl_state_stats *out);
+/* Waits until all ended versions that no pin holds back are in the image; the apply thread's error if it has one. */
+rl_status rl_state_flush(rl_state *s);
+
+#endif
