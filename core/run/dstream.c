@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "run/stream.h"
 
-static rl_status check_open(const rl_streaming *s, const char *what)
+rl_status rl_graph_check_open(const rl_streaming *s, const char *what)
 {
   switch (rl_streaming_state(s)) {
   case RL_INITIALIZED: return RL_OK;
@@ -17,7 +17,7 @@ static rl_status check_open(const rl_streaming *s, const char *what)
   }
 }
 
-static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n)
+rl_dstream *rl_graph_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n)
 {
   rl_dstream *d = RL_NEW(rl_dstream);
   d->s = s;
@@ -35,7 +35,7 @@ static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_ds
 
 rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *site, rl_dstream **out)
 {
-  rl_status st = check_open(s, input->cls->name);
+  rl_status st = rl_graph_check_open(s, input->cls->name);
   if (st) {
     input->cls->destroy(input);
     return st;
@@ -44,7 +44,7 @@ rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *s
   input->id = s->next_input++;
   char *name = rl_format("%s [%" PRId32 "]", input->cls->name, input->id);
   rl_op like = {.kind = RL_OP_SOURCE, .name = name, .site = (char *)site};
-  *out = new_node(s, RL_NODE_INPUT, rl_op_new(&like), NULL, 0);
+  *out = rl_graph_node(s, RL_NODE_INPUT, rl_op_new(&like), NULL, 0);
   (*out)->input = input;
   (*out)->remember = input->remember_ms;
   rl_free(name);
@@ -61,13 +61,13 @@ static rl_status check_parents(rl_op const *op, rl_dstream *const *parents, uint
       return rl_fail(RL_EINVAL, "%s: the streams have different slides (%" PRId64 " ms and %" PRId64 " ms)", op->name,
                      parents[0]->slide, parents[i]->slide);
   }
-  return check_open(parents[0]->s, op->name);
+  return rl_graph_check_open(parents[0]->s, op->name);
 }
 
 rl_status rl_dstream_apply(rl_op *op, rl_dstream *const *parents, uint32_t n, rl_dstream **out)
 {
   rl_status st = check_parents(op, parents, n);
-  if (!st) *out = new_node(parents[0]->s, RL_NODE_OP, rl_op_ref(op), parents, n);
+  if (!st) *out = rl_graph_node(parents[0]->s, RL_NODE_OP, rl_op_ref(op), parents, n);
   return st;
 }
 
@@ -79,7 +79,7 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
     if (destroy) destroy(user);
     return st;
   }
-  *out = new_node(parents[0]->s, RL_NODE_TRANSFORM, rl_op_new(named), parents, n);
+  *out = rl_graph_node(parents[0]->s, RL_NODE_TRANSFORM, rl_op_new(named), parents, n);
   (*out)->transform = fn;
   (*out)->user = user;
   (*out)->destroy = destroy;
@@ -89,7 +89,7 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
 rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
                             void (*destroy)(void *))
 {
-  rl_status st = check_open(d->s, name);
+  rl_status st = rl_graph_check_open(d->s, name);
   if (st) {
     if (destroy) destroy(user);
     return st;
@@ -161,6 +161,16 @@ static rl_status compute_derived(rl_dstream *d, int64_t time, rl_rdd **out) /* N
   return st;
 }
 
+static rl_status compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  switch (d->kind) {
+  case RL_NODE_INPUT: return compute_input(d, time, out);
+  case RL_NODE_STATEFUL: return rl_stateful_compute(d, time, out);
+  case RL_NODE_SNAPSHOTS: return rl_snapshots_compute(d, time, out);
+  default: return compute_derived(d, time, out);
+  }
+}
+
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
 {
   *out = NULL;
@@ -171,7 +181,7 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
   rl_generated *g = find(d, time);
   if (!g) {
     rl_rdd *rdd = NULL;
-    rl_status st = d->kind == RL_NODE_INPUT ? compute_input(d, time, &rdd) : compute_derived(d, time, &rdd);
+    rl_status st = compute(d, time, &rdd);
     if (st) return st;
     if (rdd && d->persist) rl_rdd_persist(rdd);
     remember(d, time, rdd);
@@ -189,12 +199,15 @@ static void reach(rl_dstream *d, int64_t remember_ms) /* NOLINT(misc-no-recursio
   d->reached = true;
   if (d->remember < d->slide) d->remember = d->slide;
   if (d->remember < remember_ms) d->remember = remember_ms;
-  for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], d->remember);
+  int64_t window = d->kind == RL_NODE_STATEFUL ? rl_stateful_window(d) : 0;
+  for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], d->remember + window);
 }
 
 rl_status rl_graph_start(rl_streaming *s)
 {
   for (rl_output *o = s->outputs; o; o = o->next) reach(o->stream, s->remember);
+  rl_status opened = rl_stateful_start(s);
+  if (opened) return opened;
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (d->kind != RL_NODE_INPUT || !d->input->cls->start) continue;
     rl_status st = d->input->cls->start(d->input);
@@ -220,6 +233,7 @@ static void drop_until(rl_dstream *d, int64_t until)
 void rl_graph_forget(rl_streaming *s, int64_t time)
 {
   int64_t longest = s->batch_ms;
+  time = rl_stateful_oldest(s, time);
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (d->reached) drop_until(d, time - d->remember);
     if (d->kind != RL_NODE_INPUT) continue;
@@ -227,6 +241,16 @@ void rl_graph_forget(rl_streaming *s, int64_t time)
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
   }
   rl_tracker_forget(s->tracker, time - longest);
+}
+
+void rl_graph_discard(rl_streaming *s, int64_t time)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    rl_generated *g = find(d, time);
+    if (!g) continue;
+    rl_rdd_unref(g->rdd);
+    g->rdd = NULL;
+  }
 }
 
 void rl_graph_stop_inputs(rl_streaming *s)
@@ -240,6 +264,7 @@ static void delete_node(rl_dstream *d)
   for (size_t i = 0; i < d->ngenerated; i++) rl_rdd_unref(d->generated[i].rdd);
   rl_free(d->generated);
   if (d->destroy) d->destroy(d->user);
+  rl_stateful_delete(d->stateful);
   if (d->input) d->input->cls->destroy(d->input);
   rl_op_unref(d->op);
   rl_free(d->parents);

@@ -16,14 +16,16 @@ typedef struct rl_stage {
   uint32_t refs;
   uint64_t id;
   rl_rdd *rdd;      /* what its tasks compute; referenced */
-  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job` */
+  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job`, or a state stage */
   uint32_t dep;
+  rl_rdd *state;    /* a state stage: the RDD whose version it makes (plan/stated.h), of which `rdd` is the input; referenced */
   rl_job *job;      /* result stage: its job. Map stage: NULL, it may serve several */
   uint64_t limit;   /* the job's, which may be gone while a cancelled task still runs; likewise */
   rl_job_kind kind;
   uint32_t ntasks, done;
   uint32_t waiting; /* parent stages not done yet */
   bool ended;
+  bool sealing; /* a state stage: its version is being made, without the lock */
   atomic_bool cancelled;
   int64_t batch_time;
   uint64_t seed;
@@ -111,6 +113,7 @@ struct rl_context {
 typedef struct rl_outcome {
   rl_chunks *out; /* rl_task_outputs lists: a map stage's exchange lists, or a result's chunks in out[0] */
   uint64_t count;
+  struct rl_state_update *state; /* of a state stage */
   rl_buf updates;
   rl_error error; /* code RL_OK: it succeeded */
 } rl_outcome;

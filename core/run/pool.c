@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/engine.h"
+#include "store/state.h"
 
 #define GRACE_NS INT64_C(1000000000) /* from the interrupt to being taken for stuck in C */
 
@@ -74,6 +75,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   }
   for (uint32_t i = 0; i < n; i++) rl_chunks_clear(&o.out[i]); /* what nobody took over */
   rl_free(o.out);
+  rl_state_update_delete(o.state);
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
   return mine;

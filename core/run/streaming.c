@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/stream.h"
+#include "store/state.h"
 
 #define SECOND_NS INT64_C(1000000000)
 
@@ -58,6 +59,7 @@ static void destroy(rl_streaming *s)
   rl_driver_cancel(rl_context_driver(s->c), &s->tick_message);
   rl_batch_drop_queued(s);
   rl_graph_delete(s);
+  rl_state_close(s->store);
   rl_tracker_delete(s->tracker);
   rl_events_delete(s);
   rl_clock_delete(s->clock);
@@ -78,7 +80,7 @@ rl_context *rl_streaming_context(rl_streaming *s) { return s->c; }
 rl_clock *rl_streaming_clock(rl_streaming *s) { return s->clock; }
 int64_t rl_streaming_batch_ms(const rl_streaming *s) { return s->batch_ms; }
 int64_t rl_streaming_zero_time(const rl_streaming *s) { return s->zero; }
-rl_state rl_streaming_state(const rl_streaming *s) { return (rl_state)atomic_load(&((rl_streaming *)s)->state); }
+rl_life rl_streaming_state(const rl_streaming *s) { return (rl_life)atomic_load(&((rl_streaming *)s)->state); }
 rl_tracker *rl_streaming_tracker(rl_streaming *s) { return s->tracker; }
 rl_streaming *rl_streaming_active(void) { return atomic_load(&active); }
 
@@ -354,7 +356,7 @@ static void finish_stop(rl_streaming *s)
 
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
 {
-  rl_state state = rl_streaming_state(s);
+  rl_life state = rl_streaming_state(s);
   s->stop_context = stop_context;
   s->stop_graceful = graceful;
   if (state != RL_ACTIVE) {

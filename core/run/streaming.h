@@ -19,7 +19,7 @@
 typedef struct rl_streaming rl_streaming;
 typedef struct rl_dstream rl_dstream; /* owned by its context; lives as long as it */
 
-typedef enum rl_state { RL_INITIALIZED, RL_ACTIVE, RL_STOPPED } rl_state;
+typedef enum rl_life { RL_INITIALIZED, RL_ACTIVE, RL_STOPPED } rl_life;
 
 /* batch_ms > 0. References the context. The clock is system or manual (from 0) as rille.streaming.clock says. */
 rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out);
@@ -30,7 +30,7 @@ rl_context *rl_streaming_context(rl_streaming *s);
 rl_clock *rl_streaming_clock(rl_streaming *s);
 int64_t rl_streaming_batch_ms(const rl_streaming *s);
 int64_t rl_streaming_zero_time(const rl_streaming *s); /* RL_NO_TIME before start */
-rl_state rl_streaming_state(const rl_streaming *s);
+rl_life rl_streaming_state(const rl_streaming *s);
 
 /* Graph. RL_ESTATE after start ("... can not be added after the context was started") and after stop. -------------- */
 
@@ -66,6 +66,26 @@ typedef rl_status rl_transform_fn(void *user, rl_rdd *const *rdds, uint32_t n, i
 rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, uint32_t n, rl_transform_fn *fn,
                                void *user, void (*destroy)(void *),
                                rl_dstream **out); /* name, site and uid come from `named` */
+
+/* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest version
+ * to that of the batch, by one job over what `inputs` says; batches do so one after another, in order. A failure (after
+ * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip. */
+typedef struct rl_stateful {
+  rl_op *op;       /* RL_OP_STATE: name, site, and the uid its state is kept under */
+  rl_op *update;   /* RL_OP_SHUFFLE by key, whose function reads and sets rl_task.state. Its parents are the stream's
+                      RDD and, in the first batch, `initial`; of a window, what leaves it and what enters it */
+  rl_rdd *initial; /* (key, state) records, or NULL */
+  bool timed;      /* keys can time out */
+  bool always;     /* there is a version of every batch; otherwise not before the stream's first RDD */
+  int64_t window_ms, slide_ms; /* 0, 0: no window */
+} rl_stateful;
+/* All members are referenced or copied. The stream gives what the update's function emits. */
+rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_dstream **out);
+/* The whole state of every batch, (key, state), of a stream that rl_dstream_stateful gave. op: RL_OP_SNAPSHOT. */
+rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out);
+struct rl_state;
+/* Where the state is, between start and the end of the context; NULL when there is none. */
+struct rl_state *rl_streaming_state_store(rl_streaming *s);
 
 /* An output: run once a batch in which the stream has an RDD, in order of registration. It is asynchronous: run()
  * starts the work and returns; the work's end is told by rl_output_done (at once or later, exactly once, on the driver

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "data/sort.h"
+#include "plan/stated.h"
 #include "run/engine.h"
 
 uint32_t rl_task_outputs(const rl_stage *s)
@@ -43,7 +44,7 @@ static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
     *enough = true;
   }
   r->count += n;
-  if (r->stage->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
+  if (r->stage->kind == RL_JOB_COLLECT || r->stage->state) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
   return RL_OK;
 }
 
@@ -97,7 +98,10 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcom
   if (c->hooks.begin) c->hooks.begin(c->hooks.user, local, &task);
   rl_fn *map_fn = s->target ? s->target->op->map_fn : NULL;
   rl_pull *in = NULL;
-  rl_status st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
+  rl_status st = RL_OK;
+  if (s->state) st = rl_state_update_new(s->state->stated->op, a->partition, s->state->partitions, &o->state);
+  task.state = o->state;
+  if (!st) st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
   if (!st && s->target) {
     st = run_map(s->target, in, &task, o->out);
   } else if (!st) {
@@ -106,5 +110,6 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcom
     o->count = r.count;
   }
   rl_pull_close(in);
+  if (o->state) rl_state_update_rest(o->state);
   return c->hooks.end ? c->hooks.end(c->hooks.user, local, &task, st) : st;
 }

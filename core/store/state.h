@@ -63,8 +63,14 @@ void rl_state_update_delete(rl_state_update *u); /* NULL is allowed */
 rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp);
 uint32_t rl_state_slots(const rl_state_update *u);
 rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
+/* What the slot's look-up gave. */
+rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp);
 /* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too large. */
 rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
+
+/* All entries of the version under the update, of its partition; to be closed before the update is sealed or deleted. */
+struct rl_state_scan;
+rl_status rl_state_update_scan(rl_state_update *u, struct rl_state_scan **out);
 
 /* The end of reading: gives back what it holds of the image. Slots stay as they are. Called at the end of a task; a seal
  * does it otherwise. */
@@ -87,8 +93,8 @@ rl_status rl_state_get(rl_state_op *op, rl_value key, rl_buf *out, bool *found);
 
 typedef struct rl_state_scan rl_state_scan;
 
-/* All keys of key groups [from, to) in `version` (the newest sealed one, or pinned; it stays readable while the scan is
- * open). With `prefix` only keys that are strings and begin with it; NULL: all. */
+/* All keys of key groups [from, to) in `version` (RL_NO_TIME: the newest sealed one; or pinned; it stays readable while
+ * the scan is open). With `prefix` only keys that are strings and begin with it; NULL: all. */
 rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, uint32_t to, const char *prefix,
                              size_t prefix_n, rl_state_scan **out);
 /* The next entry, by key group; views, valid until the next call. *found = false: the end. It does not hold the image
