@@ -2,6 +2,7 @@
 #include "bind.h"
 #include "data/codec.h"
 #include "data/partition.h"
+#include "store/panes.h"
 #include "store/state.h"
 #include "values.h"
 
@@ -42,7 +43,24 @@ static int new_stateful(lua_State *L)
   return 1;
 }
 
-/* core.dsnapshots({ name =, site =, uid = }, stateful) */
+/* core.panes({ kind =, orEqual =, swapped =, negated =, label = }) -> the function of a window of a known reducer */
+static int new_panes(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const char *kind = rl_bind_text(L, 1, "kind"), *label = rl_bind_text(L, 1, "label");
+  luaL_argcheck(L, kind && label, 1, "fields 'kind' and 'label' are needed");
+  const rl_reducer reducer = {
+    .kind = *kind == 's' ? RL_REDUCE_SUM : RL_REDUCE_PICK,
+    .or_equal = rl_bind_flag(L, 1, "orEqual"),
+    .swapped = rl_bind_flag(L, 1, "swapped"),
+    .negated = rl_bind_flag(L, 1, "negated"),
+  };
+  void **h = rl_handle_new(L, RL_META_FN, 0);
+  *h = rl_fn_panes(reducer, label);
+  return 1;
+}
+
+/* core.dsnapshots({ name =, site =, uid =, first = }, stateful) */
 static int new_snapshots(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -51,6 +69,7 @@ static int new_snapshots(lua_State *L)
     .name = (char *)rl_bind_text(L, 1, "name"),
     .site = (char *)rl_bind_text(L, 1, "site"),
     .uid = (char *)rl_bind_text(L, 1, "uid"),
+    .first = rl_bind_flag(L, 1, "first"),
   };
   luaL_argcheck(L, like.name, 1, "field 'name' is needed");
   rl_dstream *stateful = rl_check_dstream(L, 2), *d = NULL;
@@ -158,7 +177,7 @@ void rl_bind_add_states(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"count", state_count}, {"get", state_get}, {"iterate", state_iterate}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {"panes", new_panes}, {NULL, NULL}};
   rl_handle_type(L, RL_META_STATE, NULL, methods);
   rl_handle_type(L, RL_META_SCAN, scan_gc, NULL);
   luaL_setfuncs(L, functions, 0);

@@ -34,6 +34,7 @@ typedef struct rl_op {
   uint32_t partitions; /* SHUFFLE, COALESCE: 0 = default */
   bool descending;     /* SHUFFLE by RL_PART_RANGE */
   bool uneven;         /* ZIP: partitions may differ in length */
+  bool first;          /* SNAPSHOT: each state is a tuple, of which only the first field is wanted */
   bool keeps_keys;     /* NARROW: keys stay what they are, so the parent's partitioner holds */
 } rl_op;
 

@@ -1,6 +1,7 @@
 #include "plan/stated.h"
 
 #include "base/mem.h"
+#include "data/codec.h"
 #include "plan/lineage.h"
 
 /* Making them ------------------------------------------------------------------------------------------------------ */
@@ -71,9 +72,18 @@ void rl_stated_delete(rl_rdd *r)
 
 typedef struct snapshot {
   rl_pull base;
+  bool first;
   rl_state_scan *scan;
   rl_builder *builder;
 } snapshot;
+
+static rl_status first_field(rl_value *v)
+{
+  rl_reader r;
+  uint64_t fields;
+  rl_status st = rl_walk_tuple(*v, &r, &fields);
+  return st ? st : rl_get_value(&r, v);
+}
 
 static rl_status snapshot_next(rl_pull *self, rl_chunk **out)
 {
@@ -83,6 +93,7 @@ static rl_status snapshot_next(rl_pull *self, rl_chunk **out)
     rl_value pair[2];
     int64_t stamp;
     rl_status st = rl_state_scan_next(s->scan, &pair[0], &pair[1], &stamp, &found);
+    if (!st && found && s->first) st = first_field(&pair[1]);
     if (!st && found) st = rl_builder_add(s->builder, pair, 2);
     if (st) return st;
     if (!found) break;
@@ -112,6 +123,7 @@ rl_status rl_snapshot_open(rl_rdd *r, uint32_t partition, rl_pull **out)
   snapshot *s = RL_NEW(snapshot);
   s->base.cls = &snapshot_class;
   s->scan = scan;
+  s->first = r->op->first;
   s->builder = rl_builder_new();
   *out = &s->base;
   return RL_OK;
