@@ -398,6 +398,7 @@ static bool next_rest(lua_State *L, rl_luaop *op, rl_luastate *s)
     if (rl_state_update_scan(op->task->state, &s->rest) != RL_OK) rl_luaop_raise(L, op);
     s->rest_open = true;
   }
+  if (!s->rest) return false;
   do {
     if (rl_state_scan_next(s->rest, &s->rest_key, &s->rest_value, &stamp, &found) != RL_OK) rl_luaop_raise(L, op);
   } while (found && rl_keys_find(rl_keyed_keys(op), s->rest_key, &number));

@@ -63,12 +63,13 @@ void rl_state_update_delete(rl_state_update *u); /* NULL is allowed */
 rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp);
 uint32_t rl_state_slots(const rl_state_update *u);
 rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
-/* What the slot's look-up gave. */
+/* What the slot's look-up gave; not after rl_state_update_rest. */
 rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp);
 /* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too large. */
 rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
 
-/* All entries of the version under the update, of its partition; to be closed before the update is sealed or deleted. */
+/* All entries of the version under the update, of its partition; to be closed before the update is sealed or deleted.
+ * NULL when there is no version yet. */
 struct rl_state_scan;
 rl_status rl_state_update_scan(rl_state_update *u, struct rl_state_scan **out);
 

@@ -222,6 +222,7 @@ static rl_status begin(rl_state_scan *s)
   rl_state_op *op = s->op;
   rl_status st = RL_OK;
   pthread_mutex_lock(&op->s->lock);
+  if (s->version == RL_NO_TIME) s->version = op->sealed;
   if (!rl_state_readable(op, s->version)) {
     st = rl_fail(RL_ESTATE, "version %lld of the state of '%s' is gone", (long long)s->version, op->uid);
   } else {

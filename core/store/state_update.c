@@ -119,6 +119,21 @@ rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot)
   return key;
 }
 
+rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp)
+{
+  rl_value old = rl_nil();
+  (void)rl_stored_read(u->slots[slot].old, &old, stamp); /* the look-up has read it */
+  return old;
+}
+
+rl_status rl_state_update_scan(rl_state_update *u, rl_state_scan **out)
+{
+  *out = NULL;
+  if (u->base == RL_NO_TIME) return RL_OK;
+  uint32_t from = rl_partition_from(u->partition, u->n), to = rl_partition_from(u->partition + 1, u->n);
+  return rl_state_scan_open(u->op, u->base, from, to, NULL, 0, out);
+}
+
 /* Setting ---------------------------------------------------------------------------------------------------------- */
 
 static rl_entry *new_entry(rl_state_update *u, const rl_slot *slot, rl_octets new)

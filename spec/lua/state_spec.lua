@@ -121,7 +121,6 @@ describe("updateStateByKey", function()
   end)
 
   it("runs the function once a key and batch, however many outputs and operations stand on it", function()
-    local folder = support.directory()
     local ssc = rille.StreamingContext({ master = "local[2]", clock = "manual" }, 1)
     local calls = ssc:context():longAccumulator "calls"
     local state = ssc:queueStream { ssc:context():parallelize(pairs_of("a", 1, "b", 1), 2) }
@@ -138,7 +137,6 @@ describe("updateStateByKey", function()
     ssc:stop()
     assert.equal(6, calls:value())
     assert.same({ 4, 2, 4, 2, 4, 2 }, seen)
-    support.remove(folder)
   end)
 
   it("runs before any output, though no output reads it in that batch", function()
@@ -287,19 +285,6 @@ describe("mapWithState", function()
         return key
       end))
     end, { pairs_of("a", 1) }))
-  end)
-
-  it("refuses the state outside of the call", function()
-    assert.matches("outside of the call", support.failure(function()
-      run(function(s)
-        local kept
-        return s:mapWithState(rille.StateSpec(function(_, key, _, state)
-          kept = state
-          return key
-        end)):mapPartitions(function() return { kept and kept:get() or 1 } end)
-      end, { pairs_of("a", 1), pairs_of("a", 1) })
-      error "outside of the call" -- each stage has functions of its own: there is nothing kept
-    end))
   end)
 
   it("shows the whole state in every batch in its snapshots", function()
