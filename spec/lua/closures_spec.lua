@@ -253,7 +253,8 @@ describe("a script's globals", function()
       end):first())
     ]]
     assert.equal("nothing\n", result.out)
-    assert.matches("job.lua:3: the function given to map looks up globals by names that it works out", result.err, 1, true)
+    assert.matches("job.lua:3: the function given to map looks up globals by names that it works out", result.err, 1,
+      true)
     assert.equal(1, select(2, result.err:gsub("\n", "")))
   end)
 
