@@ -23,9 +23,8 @@ local MAKERS_KEPT = 128
 local HELPERS = {
   "attempt", "bad", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow", "emitSlots",
   "fields", "fieldsRow", "gather", "goodKey", "groups", "hole", "input", "iterator", "key", "keys", "max", "none",
-  "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "returned", "room", "slots", "tokens",
-  "tuple",
-  "value", "words",
+  "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "returned", "room", "slots",
+  "tokens", "tuple", "value", "words",
 }
 
 -- Code ----------------------------------------------------------------------------------------------------------------
