@@ -14,7 +14,9 @@ static rl_lua_receiver *check_self(lua_State *L)
 /* Raises the thread's current error. */
 static int raise(lua_State *L)
 {
+  luaL_where(L, 1);
   lua_pushstring(L, rl_error_message());
+  lua_concat(L, 2);
   return lua_error(L);
 }
 

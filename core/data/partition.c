@@ -73,7 +73,7 @@ static rl_status add_whole(rl_splitter *s, const rl_chunk *c)
 {
   for (uint32_t row = 0; row < c->n; row++) {
     rl_value key = rl_chunk_get(c, 0, row);
-    rl_status st = rl_key_normalise(&key, &s->scratch.key);
+    rl_status st = rl_key_read(&key, &s->scratch.key);
     if (st != RL_OK) return st;
     uint32_t to = choose(s, key);
     st = rl_builder_add_row(s->open[to], c, row);

@@ -130,6 +130,7 @@ struct rl_streaming {
   pthread_mutex_t lock;
   rl_batch *ticked, **last_ticked; /* under lock: allocated, to be generated */
   int64_t next_tick;               /* under lock: time of the next batch; RL_NO_TIME: no more */
+  int64_t last_tick;               /* under lock: behind which there is none; RL_NO_TIME: not known */
 
   /* stopping, driver */
   bool stop_asked, stop_context, stop_graceful, stopping;

@@ -37,7 +37,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   s->last_output = &s->outputs;
   s->last_batch = &s->queue;
   s->last_ticked = &s->ticked;
-  s->next_tick = RL_NO_TIME;
+  s->next_tick = s->last_tick = RL_NO_TIME;
   s->concurrent = (uint32_t)rl_conf_int(rl_context_conf(c), "rille.streaming.concurrentJobs");
   s->tick_message.run = rl_batch_on_message;
   s->timer.fire = on_timer;
@@ -122,12 +122,12 @@ static int64_t wall_ns(void)
  */
 static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
 
-/* The next tick that is due by the wall clock; RL_NO_TIME when none is. */
+/* The next tick that is due by the wall clock; RL_NO_TIME when none is. Behind the last one there is no next. */
 static int64_t take_due(rl_streaming *s)
 {
   pthread_mutex_lock(&s->lock);
   int64_t t = s->next_tick;
-  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t + s->batch_ms;
+  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t == s->last_tick ? RL_NO_TIME : t + s->batch_ms;
   else t = RL_NO_TIME;
   pthread_mutex_unlock(&s->lock);
   return t;
@@ -282,6 +282,15 @@ static bool idle(void *arg)
 
 static bool idle_or_hurried(void *arg) { return signals_seen > 1 || idle(arg); }
 
+static bool ticks_over(void *arg)
+{
+  rl_streaming *s = arg;
+  pthread_mutex_lock(&s->lock);
+  bool over = s->next_tick == RL_NO_TIME;
+  pthread_mutex_unlock(&s->lock);
+  return over || signals_seen > 1;
+}
+
 static int64_t left(int64_t deadline_ns)
 {
   int64_t ns = deadline_ns - rl_mono_ns();
@@ -304,6 +313,17 @@ static int64_t graceful_limit_ns(const rl_streaming *s)
   return ns > 10 * SECOND_NS ? ns : 10 * SECOND_NS;
 }
 
+/* The pending tick and one more come (section 1 of the reference: a timer that is stopped without interrupt): so what
+ * came last into a queue or a directory has its batch, too. On the manual clock no time passes any more. */
+static void end_ticks(rl_streaming *s, int64_t deadline_ns)
+{
+  if (rl_clock_is_manual(s->clock)) return;
+  pthread_mutex_lock(&s->lock);
+  if (s->next_tick != RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
+  pthread_mutex_unlock(&s->lock);
+  rl_driver_serve(rl_context_driver(s->c), ticks_over, s, left(deadline_ns));
+}
+
 /* What was received is allocated by a tick still to come and worked off. */
 static void work_off(rl_streaming *s)
 {
@@ -311,6 +331,7 @@ static void work_off(rl_streaming *s)
   int64_t limit = graceful_limit_ns(s), deadline = rl_mono_ns() + limit;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) manual_tick(s);
   bool done = rl_driver_serve(d, nothing_unallocated, s, limit);
+  if (done) end_ticks(s, deadline);
   set_next_tick(s, RL_NO_TIME);
   rl_timer_cancel(s->c, &s->timer);
   if (done) done = rl_driver_serve(d, idle_or_hurried, s, left(deadline));

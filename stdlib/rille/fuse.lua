@@ -23,7 +23,7 @@ local MAKERS_KEPT = 128
 local HELPERS = {
   "attempt", "bad", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow", "emitSlots",
   "fields", "fieldsRow", "gather", "goodKey", "groups", "hole", "input", "inputs", "iterator", "key", "keys", "max",
-  "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "room", "slots",
+  "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "returned", "room", "slots",
   "stateDue", "stateEach", "stateInconsistent", "stateInitial", "stateKeep", "stateOpen", "stateRecords", "stateSides",
   "stateStore", "tokens", "tuple", "value", "words",
 }

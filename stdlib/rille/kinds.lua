@@ -33,7 +33,9 @@ kinds.filter = {
   generate = function(code, i, step, record)
     local arguments = arguments_of(code, i, step, record)
     local f = step.functions[1]
-    code:line(i, "if %s then", f.expressions and inlined(f.expressions[1], arguments) or call(i, 1, arguments))
+    local passed = f.expressions and inlined(f.expressions[1], arguments) or call(i, 1, arguments)
+    if f.returns == 0 then passed = ("returned(op, %d, %s)"):format(i, passed) end -- it never says which records pass
+    code:line(i, "if %s then", passed)
     code:continue(i + 1, record)
     code:line(i, "end")
   end,
