@@ -7,10 +7,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-static _Thread_local uint64_t thread_spilled;
-
-uint64_t rl_memory_thread_spilled(void) { return thread_spilled; }
-
 /* Life ------------------------------------------------------------------------------------------------------------- */
 
 static const char *spill_dir(const rl_memory_spec *spec)
@@ -142,7 +138,6 @@ rl_status rl_memory_spill(rl_memory *m, const char *p, size_t n, rl_extent *out)
 {
   rl_status st = rl_spill_write(m->spill, p, n, out);
   if (st != RL_OK) return st;
-  thread_spilled += out->n;
   rl_memory_lock(m);
   m->spilled += out->n;
   m->writes++;

@@ -30,6 +30,8 @@ typedef struct rl_level {
   uint8_t copies; /* 2 for `_2` levels: store/replica.h */
 } rl_level;
 
+static inline bool rl_level_keeps(rl_level l) { return l.memory || l.disk; }
+
 #define RL_LEVEL_NONE ((rl_level){0})
 #define RL_LEVEL_WORK ((rl_level){.memory = true, .disk = true, .needed = true, .copies = 1})
 #define RL_LEVEL_MEMORY_ONLY ((rl_level){.memory = true, .copies = 1})
@@ -67,9 +69,6 @@ typedef struct rl_memory_stats {
   uint64_t spool_writes;
 } rl_memory_stats;
 void rl_memory_stats_read(rl_memory *m, rl_memory_stats *out);
-
-/* Bytes this thread has written to spill files so far, for whomever; a task's share is the difference. */
-uint64_t rl_memory_thread_spilled(void);
 
 /* The default of rille.memory.limit: 60 % of the machine's memory, or of the cgroup's limit where that is less. */
 uint64_t rl_memory_default_limit(void);

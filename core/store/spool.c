@@ -412,10 +412,7 @@ static rl_status look(reader *r, slot *copy, bool *end)
     else if (copy->packed) rl_bytes_ref(copy->packed);
   }
   unlock(s);
-  if (lost) {
-    st = rl_fail(RL_ENOTFOUND, "a kept partition was dropped for want of memory, and must be computed anew");
-    rl_error_set_retriable(true);
-  }
+  if (lost) st = rl_fail(RL_ELOST, "a kept partition was dropped for want of memory, and must be computed anew");
   return st;
 }
 

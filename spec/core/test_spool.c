@@ -224,7 +224,7 @@ static void the_least_recently_used_goes_first(void **state)
   assert_int_equal(list(*state, "rille-spill-", NULL), 0);
   assert_true(stats_of(m).dropped_total > 0);
   rl_chunks got = {0};
-  assert_int_equal(read_all(b, &got), RL_ENOTFOUND);
+  assert_int_equal(read_all(b, &got), RL_ELOST);
   assert_true(rl_error_current()->retriable);
   rl_spool *all[] = {a, b, c, d, e};
   for (size_t i = 0; i < 5; i++) rl_spool_unref(all[i]);
@@ -560,7 +560,7 @@ static void *in_a_crowd(void *arg)
       if (read_all(c->shared, &got) != RL_OK || got.n != 30) return "cannot read the shared one";
       rl_chunks_clear(&got);
       rl_status st = read_all(cache, &got);
-      if (st != RL_OK && st != RL_ENOTFOUND) return "cannot read the cache";
+      if (st != RL_OK && st != RL_ELOST) return "cannot read the cache";
       rl_chunks_clear(&got);
     }
     rl_spool_unref(own);
