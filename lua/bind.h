@@ -94,6 +94,8 @@ void rl_handle_type(lua_State *L, const char *meta, lua_CFunction gc, const luaL
 struct rl_op *rl_check_op(lua_State *L, int index);
 rl_context *rl_check_context(lua_State *L, int index);
 rl_rdd *rl_check_rdd(lua_State *L, int index);
+/* The storage level named at `index`; `otherwise` when there is none. */
+rl_level rl_check_level(lua_State *L, int index, rl_level otherwise);
 rl_streaming *rl_check_streaming(lua_State *L, int index);
 rl_dstream *rl_check_dstream(lua_State *L, int index);
 

@@ -109,7 +109,7 @@ static int new_transform(lua_State *L)
 
 static int persist(lua_State *L)
 {
-  rl_dstream_persist(rl_check_dstream(L, 1));
+  rl_dstream_persist(rl_check_dstream(L, 1), rl_check_level(L, 2, RL_LEVEL_MEMORY_ONLY_SER));
   return 0;
 }
 

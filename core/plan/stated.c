@@ -14,7 +14,7 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
   r->stated->op = state;
   r->stated->time = time;
   r->stated->updates = rl_calloc(input->partitions + (size_t)1, sizeof(rl_state_update *));
-  r->stated->out = rl_calloc(input->partitions + (size_t)1, sizeof *r->stated->out);
+  r->stated->out = rl_calloc(input->partitions + (size_t)1, sizeof(rl_spool *));
   atomic_init(&r->stated->done, false);
   atomic_init(&r->stated->wanted, false);
   atomic_init(&r->stated->pinned, false);
@@ -53,7 +53,8 @@ void rl_stated_clear(rl_rdd *r)
   for (uint32_t p = 0; p < r->partitions; p++) {
     rl_state_update_delete(r->stated->updates[p]);
     r->stated->updates[p] = NULL;
-    rl_chunks_clear(&r->stated->out[p]);
+    rl_spool_unref(r->stated->out[p]);
+    r->stated->out[p] = NULL;
   }
 }
 

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "plan/rdd.h"
+#include "store/spool.h"
 #include "store/state.h"
 
 /* Takes op (kind RL_OP_STATE; referenced) and input (referenced). The operator must outlive the RDD. */
@@ -29,7 +30,7 @@ typedef struct rl_stated {
   rl_state_op *op;
   int64_t time;
   rl_state_update **updates; /* of the partitions whose task has succeeded; until they are sealed */
-  rl_chunks *out;            /* what each partition emitted */
+  rl_spool **out;            /* what each partition emitted */
   atomic_bool done;          /* sealed: `out` is immutable */
   atomic_bool wanted;        /* a snapshot stands on it: its version is to be pinned */
   atomic_bool pinned;

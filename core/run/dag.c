@@ -100,7 +100,9 @@ static rl_stage *state_stage(rl_context *c, rl_rdd *r, int64_t batch_time) /* NO
   return s;
 }
 
-/* Makes `s` wait for every exchange and every version of state it reads that is not there. Depth is bounded by
+/* Makes `s` wait for every exchange and every version of state it reads that is not there. What is cached is not looked
+ * behind; should a partition be dropped before its task runs, the task computes it anew from exchanges and versions, which
+ * were there when it was first computed and stay so for as long as their RDD lives. Depth is bounded by
  * RL_LINEAGE_MAX_DEPTH. */
 static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark) /* NOLINT(misc-no-recursion) */
 {
@@ -175,11 +177,10 @@ static void end_exchange(rl_stage *s, bool ok)
   rl_exchange *x = &s->target->exchanges[s->dep];
   x->stage = NULL;
   if (!ok) {
-    size_t lists = s->target->op->part == RL_PART_RANGE ? x->maps : (size_t)x->maps * s->target->partitions;
-    for (size_t i = 0; i < lists; i++) rl_chunks_clear(&x->out[i]);
+    rl_exchange_clear(s->target, x);
     return;
   }
-  if (s->target->op->part == RL_PART_RANGE) x->bounds = rl_bounds_pick(x->out, x->maps, s->target->op->descending, s->target->partitions);
+  if (s->target->op->part == RL_PART_RANGE) x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 
@@ -245,25 +246,29 @@ static void keep_updates(rl_stage *s, uint32_t index, rl_buf *updates)
 
 static void keep_output(rl_stage *s, uint32_t index, rl_outcome *o)
 {
-  rl_chunks *out = o->out;
   keep_updates(s, index, &o->updates);
   if (s->state) {
-    s->state->stated->out[index] = out[0];
+    s->state->stated->out[index] = o->spools[0];
     s->state->stated->updates[index] = o->state;
-    out[0] = (rl_chunks){0};
+    o->spools[0] = NULL;
     o->state = NULL;
     return;
   }
   if (s->job) {
-    s->job->chunks[index] = out[0];
+    s->job->chunks[index] = o->out;
     s->job->counts[index] = o->count;
-    out[0] = (rl_chunks){0};
+    o->out = (rl_chunks){0};
     return;
   }
   rl_exchange *x = &s->target->exchanges[s->dep];
-  uint32_t n = rl_task_outputs(s);
-  memcpy(x->out + (size_t)index * n, out, n * sizeof *out);
-  memset(out, 0, n * sizeof *out);
+  uint32_t n = rl_task_spools(s);
+  if (n == 0) {
+    x->runs[index] = o->out;
+    o->out = (rl_chunks){0};
+    return;
+  }
+  memcpy(x->out + (size_t)index * n, o->spools, n * sizeof(rl_spool *));
+  memset(o->spools, 0, n * sizeof(rl_spool *));
 }
 
 static bool try_again(rl_context *c, rl_attempt *a, const rl_error *error)

@@ -183,7 +183,7 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
     rl_rdd *rdd = NULL;
     rl_status st = compute(d, time, &rdd);
     if (st) return st;
-    if (rdd && d->persist) rl_rdd_persist(rdd);
+    if (rdd && rl_level_keeps(d->level)) (void)rl_rdd_persist(rdd, d->level); /* one that a function persisted keeps its own level */
     remember(d, time, rdd);
     g = find(d, time);
   }
@@ -290,7 +290,7 @@ void rl_graph_delete(rl_streaming *s)
 
 /* Looking at it ---------------------------------------------------------------------------------------------------- */
 
-void rl_dstream_persist(rl_dstream *d) { d->persist = true; }
+void rl_dstream_persist(rl_dstream *d, rl_level level) { d->level = level; }
 rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
 int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
 int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
@@ -301,7 +301,7 @@ static void debug_level(const rl_dstream *d, rl_buf *out, unsigned indent) /* NO
   for (; d; indent += 2) {
     rl_buf_printf(out, "%*s%s", (int)indent, "", d->label);
     if (d->op->uid) rl_buf_printf(out, " [uid %s]", d->op->uid);
-    if (d->persist) rl_buf_puts(out, " [persisted]");
+    if (rl_level_keeps(d->level)) rl_buf_puts(out, " [persisted]");
     rl_buf_putc(out, '\n');
     for (uint32_t i = 0; d->nparents > 1 && i < d->nparents; i++) debug_level(d->parents[i], out, indent + 2);
     d = d->nparents == 1 ? d->parents[0] : NULL;

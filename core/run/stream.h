@@ -36,7 +36,7 @@ struct rl_dstream {
   struct rl_stateful_node *stateful; /* STATEFUL */
   int64_t slide, remember; /* ms */
   bool reached;            /* from an output */
-  bool persist;
+  rl_level level;          /* its RDDs are persisted at; NONE: not */
   char *label;
   rl_generated *generated; /* by time, oldest first */
   size_t ngenerated, generated_cap;
