@@ -64,7 +64,8 @@ void rl_state_update_delete(rl_state_update *u); /* NULL is allowed */
 rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp);
 uint32_t rl_state_slots(const rl_state_update *u);
 rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
-/* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too large. */
+/* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too
+ * large. */
 rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
 
 /* The end of the task: gives back what it holds of the image, values that were looked up with it. Slots, their keys and
@@ -73,10 +74,10 @@ rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_
 void rl_state_update_rest(rl_state_update *u);
 
 /* updates[0..n): one for each partition, in any order; they become version `time` together, and are deleted, also on
- * failure. time > the newest sealed version, which is the one they were made over: else RL_ESTATE. Waits while the overlay
- * is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread that seals
- * holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore stays too large,
- * RL_ELIMIT when pins keep it from being written. */
+ * failure. time > the newest sealed version, which is the one they were made over: else RL_ESTATE. Waits while the
+ * overlay is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread that
+ * seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore stays too
+ * large, RL_ELIMIT when pins keep it from being written. */
 rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);
@@ -92,12 +93,12 @@ rl_status rl_state_get(rl_state_op *op, rl_value key, rl_buf *out, bool *found);
 typedef struct rl_state_scan rl_state_scan;
 
 /* All keys of key groups [from, to) in `version` (the newest sealed one, or pinned; it stays readable while the scan is
- * open): else RL_ESTATE. With `prefix` only keys that are strings and begin with it; NULL: all. A prefix costs what begins
- * with it, and the keys over some 470 bytes. */
+ * open): else RL_ESTATE. With `prefix` only keys that are strings and begin with it; NULL: all. A prefix costs what
+ * begins with it, and the keys over some 470 bytes. */
 rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, uint32_t to, const char *prefix,
                              size_t prefix_n, rl_state_scan **out);
-/* The next entry, by key group, in an order that depends on what there is only; views, valid until the next call. *found = false: the end. It does not hold the image
- * for long: the reading transaction is renewed. */
+/* The next entry, by key group, in an order that depends on nothing but the keys; views, valid until the next call.
+ * *found = false: the end. It does not hold the image for long: the reading transaction is renewed. */
 rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found);
 void rl_state_scan_close(rl_state_scan *s); /* NULL is allowed */
 

@@ -248,7 +248,7 @@ static void a_folder_that_cannot_be_made_is_an_error(void **state)
   rl_free(file);
 }
 
-/* Failing writes ---------------------------------------------------------------------------------------------------- */
+/* Failing writes --------------------------------------------------------------------------------------------------- */
 
 static void no_log(void *user, rl_log_level level, const char *line)
 {
@@ -265,7 +265,7 @@ static void limit_files(rlim_t bytes)
 
 static rl_value long_text(void)
 {
-  static const char text[101] = "a value of a hundred bytes; a value of a hundred bytes; a value of a hundred bytes; a val";
+  static const char text[101] = "a value of a hundred bytes; a value of a hundred bytes; a value of a hundred bytes";
   return rl_str(text, 100);
 }
 
@@ -654,7 +654,7 @@ static void any_sequence_of_calls_agrees_with_a_model(void **state)
   }
 }
 
-/* Scans of much, threads -------------------------------------------------------------------------------------------- */
+/* Scans of much, threads ------------------------------------------------------------------------------------------- */
 
 /* Each value is the version it was made in, of all keys at once. */
 static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
@@ -783,7 +783,8 @@ static double ns_each(int64_t from, int64_t n)
 
 static rl_value user_key(char *room, size_t size, uint64_t i)
 {
-  return rl_str(room, (size_t)snprintf(room, size, "user-%012llu", (unsigned long long)(i * 2654435761U % 1000000007U)));
+  unsigned long long id = i * 2654435761U % 1000000007U;
+  return rl_str(room, (size_t)snprintf(room, size, "user-%012llu", id));
 }
 
 static void fill(rl_state *s, rl_state_op *op, int64_t n, int64_t step)
