@@ -75,9 +75,9 @@ void rl_state_update_rest(rl_state_update *u);
 
 /* updates[0..n): one for each partition, in any order; they become version `time` together, and are deleted, also on
  * failure. time > the newest sealed version, which is the one they were made over: else RL_ESTATE. Waits while the
- * overlay is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread that
- * seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore stays too
- * large, RL_ELIMIT when pins keep it from being written. */
+ * overlay is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread
+ * that seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore
+ * stays too large, RL_ELIMIT when pins keep it from being written. */
 rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);

@@ -1,5 +1,5 @@
 /* A scan merges two sorted runs: the overlay's entries as the scan's version has them, gathered at its beginning, and
- * the image. The image may take in more of the overlay meanwhile, up to the version: equal keys are then met in both. */
+ * the image. The image may take in more of the overlay meanwhile, up to the version: then keys are met in both. */
 #include <stdlib.h>
 #include <string.h>
 

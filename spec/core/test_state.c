@@ -828,7 +828,9 @@ static void measure(const char *dir, int64_t n)
   print_message("  look-up %.0f ns\n", ns_each(start, looks));
   rl_state_update_delete(u);
   start = rl_mono_ns();
-  seal(op, 1000, large_update(op, 0, 10000, 1));
+  u = update_of(op, 0, 1);
+  for (int64_t i = 0; i < 10000; i++) put(u, user_key(room, sizeof room, (uint64_t)(i * (n / 10000))), rl_int(-i), 1000);
+  seal(op, 1000, u);
   rl_state_end(s, 1000);
   print_message("  a batch of 10000: %.0f ns a key", ns_each(start, 10000));
   ok(rl_state_flush(s));
