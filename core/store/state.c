@@ -290,7 +290,7 @@ void rl_state_stats_read(rl_state *s, rl_state_stats *out)
   pthread_mutex_unlock(&s->lock);
 }
 
-/* One look ---------------------------------------------------------------------------------------------------------- */
+/* One look --------------------------------------------------------------------------------------------------------- */
 
 static rl_status get(rl_state_reader *r, int64_t version, rl_value key, rl_buf *out, bool *found)
 {
@@ -299,7 +299,9 @@ static rl_status get(rl_state_reader *r, int64_t version, rl_value key, rl_buf *
   rl_value value = rl_nil();
   int64_t stamp = 0;
   rl_status st = rl_form_of_key(key, &form);
-  if (st == RL_OK) st = rl_state_reader_find(r, version, (uint32_t)rl_key_hash(key), (rl_octets){form.p, form.n}, &stored);
+  if (st == RL_OK) {
+    st = rl_state_reader_find(r, version, (uint32_t)rl_key_hash(key), (rl_octets){form.p, form.n}, &stored);
+  }
   if (st == RL_OK) st = rl_stored_read(stored, &value, &stamp);
   *found = st == RL_OK && stored.n > 0;
   if (*found) rl_put_value(out, value);

@@ -39,15 +39,14 @@ static void retire(rl_state *s)
   pthread_mutex_unlock(&s->lock);
   unlink_entries(l);
   pthread_mutex_lock(&s->lock);
-  bool freed = l->refs == 1;
-  rl_layer_unref(l);
+  bool last = --l->refs == 0;
   s->overlay_bytes -= bytes;
   pthread_cond_broadcast(&s->moved);
-  if (freed && bytes >= TRIM_BYTES) {
-    pthread_mutex_unlock(&s->lock);
-    malloc_trim(0);
-    pthread_mutex_lock(&s->lock);
-  }
+  if (!last) return;
+  pthread_mutex_unlock(&s->lock);
+  rl_layer_free(l);
+  if (bytes >= TRIM_BYTES) malloc_trim(0);
+  pthread_mutex_lock(&s->lock);
 }
 
 /* Moving ----------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* The folder of a store. A file in it is locked while the store is open: so no environment is opened twice, and who finds
- * a scratch folder whose lock is free knows that its process is dead. */
+/* The folder of a store. A file in it is locked while the store is open: so no environment is opened twice, and who
+ * finds a scratch folder whose lock is free knows that its process is dead. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -301,7 +301,8 @@ static int put_hashed(MDB_cursor *c, MDB_val *key, rl_octets form, rl_octets sto
   return mdb_cursor_put(c, key, &value, 0);
 }
 
-int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored, rl_buf *scratch)
+int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored,
+                 rl_buf *scratch)
 {
   char room[RL_IMAGE_KEY_MAX];
   MDB_val key = rl_image_key(op->number, group, form, room);

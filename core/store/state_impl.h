@@ -39,7 +39,7 @@ rl_status rl_stored_stamp(rl_octets stored, int64_t *stamp);
 rl_status rl_stored_read(rl_octets stored, rl_value *value, int64_t *stamp);
 int rl_form_compare(rl_octets a, rl_octets b); /* in the order of the image */
 
-/* Memory: blocks that live and die together, counted in rl_mem_used. ------------------------------------------------ */
+/* Memory: blocks that live and die together, counted in rl_mem_used. ----------------------------------------------- */
 
 typedef struct rl_arena {
   rl_bytes **blocks;
@@ -50,7 +50,7 @@ typedef struct rl_arena {
 void *rl_arena_get(rl_arena *a, size_t n); /* aligned to 8; NULL with the error set */
 void rl_arena_free(rl_arena *a);
 
-/* Overlay ----------------------------------------------------------------------------------------------------------- */
+/* Overlay ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct rl_entry {
   struct rl_entry *next;  /* another key of the bucket */
@@ -62,7 +62,10 @@ typedef struct rl_entry {
 } rl_entry;
 
 static inline rl_octets rl_entry_key(const rl_entry *e) { return (rl_octets){e->bytes, e->key_n}; }
-static inline rl_octets rl_entry_new(const rl_entry *e) { return (rl_octets){e->bytes + e->key_n + e->old_n, e->new_n}; }
+static inline rl_octets rl_entry_new(const rl_entry *e)
+{
+  return (rl_octets){e->bytes + e->key_n + e->old_n, e->new_n};
+}
 static inline uint32_t rl_entry_group(const rl_entry *e) { return rl_key_group(e->hash); }
 
 /* What one update changed. */
@@ -110,7 +113,7 @@ const rl_entry *rl_table_find(rl_table_group *table, uint32_t hash, rl_octets fo
 
 void rl_layer_free(rl_layer *l);
 
-/* Image ------------------------------------------------------------------------------------------------------------- */
+/* Image ------------------------------------------------------------------------------------------------------------ */
 
 #define RL_IMAGE_KEY_MAX 480 /* of LMDB's 511; keys over it are stored by their hash */
 #define RL_IMAGE_HASHED 0xff /* the form byte of those */
@@ -143,7 +146,8 @@ rl_status rl_image_entry(const rl_state_op *op, uint32_t group, rl_octets form, 
 /* The stored form of a key; n = 0: none. A view while the transaction lives. */
 rl_status rl_image_get(const rl_state_op *op, MDB_txn *txn, uint32_t group, rl_octets form, rl_octets *stored);
 /* stored.n = 0: removes it. Returns LMDB's code. */
-int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored, rl_buf *scratch);
+int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored,
+                 rl_buf *scratch);
 
 /* The key of a list in `due`: uid number, group, stamp, then what makes it unique. */
 #define RL_DUE_HEAD (RL_IMAGE_HEAD + 8)
@@ -156,7 +160,7 @@ int rl_meta_put_applied(const rl_image *im, MDB_txn *txn, uint64_t seq);
 int rl_meta_put_op(const rl_image *im, MDB_txn *txn, const rl_state_op *op, int64_t version, uint64_t count);
 rl_status rl_meta_load(rl_state *s); /* at open: operators, applied */
 
-/* Readers ----------------------------------------------------------------------------------------------------------- */
+/* Readers ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct rl_state_reader {
   struct rl_state_reader *prev, *next; /* active ones in the order of `applied`; idle ones by next */
@@ -173,7 +177,7 @@ void rl_state_reader_end(rl_state_reader *r);
 /* Without it. The stored form of a key in `version`; n = 0: none. A view while the reader lives. */
 rl_status rl_state_reader_find(rl_state_reader *r, int64_t version, uint32_t hash, rl_octets form, rl_octets *stored);
 
-/* Store ------------------------------------------------------------------------------------------------------------- */
+/* Store ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct rl_pin {
   int64_t version;
@@ -232,7 +236,7 @@ void rl_pin_add(rl_state_op *op, int64_t version, bool scan);
 void rl_pin_remove(rl_state_op *op, int64_t version, bool scan);
 bool rl_state_readable(const rl_state_op *op, int64_t version);
 
-/* Updates ----------------------------------------------------------------------------------------------------------- */
+/* Updates ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct rl_slot {
   const char *key; /* its form */

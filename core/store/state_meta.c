@@ -13,6 +13,9 @@
 #define CHECK_SIZE 4
 #define MAX_NUMBERS 4
 
+/* LMDB's keys are not const. */
+static char format_name[] = "format", applied_name[] = "applied", op_name[] = OP_PREFIX;
+
 static uint32_t check_of(const MDB_val *key, const char *p, size_t n)
 {
   return (uint32_t)rl_hash_bytes(p, n, rl_hash_bytes(key->mv_data, key->mv_size, RL_HASH_SEED));
@@ -45,13 +48,13 @@ static int read_numbers(const MDB_val *key, const MDB_val *value, uint64_t *x, i
   return 0;
 }
 
-static MDB_val name_val(const char *name)
+static MDB_val name_val(char *name)
 {
-  return (MDB_val){.mv_size = strlen(name), .mv_data = (void *)(uintptr_t)name};
+  return (MDB_val){.mv_size = strlen(name), .mv_data = name};
 }
 
 /* 0 when it is not there. */
-static int get_number(const rl_image *im, MDB_txn *txn, const char *name, uint64_t *x)
+static int get_number(const rl_image *im, MDB_txn *txn, char *name, uint64_t *x)
 {
   MDB_val key = name_val(name), value;
   *x = 0;
@@ -62,12 +65,12 @@ static int get_number(const rl_image *im, MDB_txn *txn, const char *name, uint64
 
 int rl_meta_applied(const rl_image *im, MDB_txn *txn, uint64_t *seq)
 {
-  return get_number(im, txn, "applied", seq);
+  return get_number(im, txn, applied_name, seq);
 }
 
 int rl_meta_put_applied(const rl_image *im, MDB_txn *txn, uint64_t seq)
 {
-  MDB_val key = name_val("applied");
+  MDB_val key = name_val(applied_name);
   return put_numbers(im, txn, &key, &seq, 1);
 }
 
@@ -103,7 +106,7 @@ static int load_ops(rl_state *s, MDB_txn *txn)
   MDB_cursor *c = NULL;
   int rc = mdb_cursor_open(txn, s->image.meta, &c);
   if (rc != 0) return rc;
-  MDB_val key = name_val(OP_PREFIX), value;
+  MDB_val key = name_val(op_name), value;
   rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
   while (rc == 0 && key.mv_size > OP_PREFIX_N && memcmp(key.mv_data, OP_PREFIX, OP_PREFIX_N) == 0) {
     rc = load_op(s, &key, &value);
@@ -115,10 +118,10 @@ static int load_ops(rl_state *s, MDB_txn *txn)
 
 static int load(rl_state *s, MDB_txn *txn, uint64_t *format)
 {
-  int rc = get_number(&s->image, txn, "format", format);
+  int rc = get_number(&s->image, txn, format_name, format);
   if (rc == 0 && *format == 0) {
     const uint64_t x = *format = FORMAT;
-    MDB_val key = name_val("format");
+    MDB_val key = name_val(format_name);
     rc = put_numbers(&s->image, txn, &key, &x, 1);
   }
   if (rc != 0 || *format != FORMAT) return rc;

@@ -239,6 +239,7 @@ const rl_entry *rl_table_find(rl_table_group *table, uint32_t hash, rl_octets fo
   pthread_mutex_lock(&g->lock);
   if (g->n > 0) e = *place_of(g, hash, form);
   while (e && e->version > at) e = e->older;
+  if (e && e->version <= floor) e = NULL; /* it may go as soon as the lock does */
   pthread_mutex_unlock(&g->lock);
-  return e && e->version > floor ? e : NULL;
+  return e;
 }

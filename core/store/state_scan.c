@@ -1,5 +1,5 @@
-/* A scan merges two sorted runs: the overlay's entries as the scan's version has them, gathered at its beginning, and the
- * image. The image may take in more of the overlay meanwhile, up to the version: equal keys are then met in both. */
+/* A scan merges two sorted runs: the overlay's entries as the scan's version has them, gathered at its beginning, and
+ * the image. The image may take in more of the overlay meanwhile, up to the version: then keys are met in both. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -294,8 +294,9 @@ static rl_status take_next(rl_state_scan *s, rl_octets *form, rl_octets *stored)
 rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found)
 {
   rl_octets form = {0}, stored = {0};
-  rl_status st = s->failed ? rl_fail(RL_ESTATE, "a scan of the state of '%s' that failed is read on", s->op->uid) : RL_OK;
+  rl_status st = RL_OK;
   *found = false;
+  if (s->failed) return rl_fail(RL_ESTATE, "a scan of the state of '%s' that failed is read on", s->op->uid);
   while (st == RL_OK && stored.n == 0) {
     st = fetch(s);
     if (st != RL_OK) break;

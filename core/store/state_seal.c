@@ -46,9 +46,10 @@ static rl_status wait_for_room(rl_state *s)
     case RL_HELD_NOT: st = rl_state_await(s); break;
     case RL_HELD_SCAN: pthread_cond_wait(&s->moved, &s->lock); break;
     case RL_HELD_PIN:
-      st = rl_fail(RL_ELIMIT, "state changes of %zu bytes wait in memory, and the limit is %zu: a remembered version of '%s' "
-                   "keeps them from the disk; remember less, or allow more", s->overlay_bytes, s->overlay_limit,
-                   l->op->uid);
+      st = rl_fail(RL_ELIMIT,
+                   "state changes of %zu bytes wait in memory, and the limit is %zu: a remembered version of '%s' "
+                   "keeps them from the disk; remember less, or allow more",
+                   s->overlay_bytes, s->overlay_limit, l->op->uid);
       break;
     case RL_HELD_NOT_ENDED:
     case RL_HELD_NOTHING_LEFT: return RL_OK;

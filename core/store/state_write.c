@@ -90,7 +90,7 @@ static void collect(writer *w, size_t entries)
   if (w->first != w->last) drop_older(w);
 }
 
-/* The index of times ------------------------------------------------------------------------------------------------ */
+/* The index of times ----------------------------------------------------------------------------------------------- */
 
 /* Lists of one group with stamps below `before`. */
 static int delete_lists(MDB_cursor *c, const rl_state_op *op, uint32_t group, int64_t before)
