@@ -112,6 +112,13 @@ static void start_batch(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
+/* The time up to which nothing is under way any more: batches may end in another order than they began. */
+static int64_t settled(const rl_streaming *s)
+{
+  const rl_batch *first = s->queue ? s->queue : s->generating;
+  return first ? first->time - s->batch_ms : s->latest;
+}
+
 static void complete(rl_streaming *s, rl_batch *b)
 {
   if (!b->started_ns) start_batch(s, b); /* no output had an RDD */
@@ -125,7 +132,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   int64_t time = b->time;
   free_batch(b);
   rl_tracker_done(s->tracker, time);
-  rl_graph_forget(s, time);
+  rl_graph_forget(s, settled(s));
 }
 
 void rl_output_done(rl_output_run *r, rl_status status)
@@ -189,7 +196,7 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
       .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
   }
-  return RL_OK;
+  return rl_graph_read_inputs(s, b->time);
 }
 
 static void submit(rl_streaming *s, rl_batch *b)

@@ -14,7 +14,7 @@ typedef struct rl_generated {
   rl_rdd *rdd; /* one reference; NULL: the stream has none in this batch */
 } rl_generated;
 
-typedef enum rl_node_kind { RL_NODE_INPUT, RL_NODE_OP, RL_NODE_TRANSFORM } rl_node_kind;
+typedef enum rl_node_kind { RL_NODE_INPUT, RL_NODE_OP, RL_NODE_TRANSFORM, RL_NODE_WINDOW } rl_node_kind;
 
 struct rl_dstream {
   rl_dstream *next; /* all nodes, newest first */
@@ -28,6 +28,8 @@ struct rl_dstream {
   void *user;
   void (*destroy)(void *);
   int64_t slide, remember; /* ms */
+  int64_t window;          /* ms further back than itself its parents are kept; 0: it looks at one batch only */
+  int64_t forgotten;       /* what was up to here is gone, unless it is in `generated`; RL_NO_TIME: nothing is */
   bool reached;            /* from an output */
   bool persist;
   char *label;
@@ -122,10 +124,18 @@ struct rl_streaming {
 };
 
 /* dstream.c */
+rl_status rl_graph_check_open(const rl_streaming *s, const char *what); /* RL_ESTATE after start and after stop */
+/* A node over parents[0..n); takes over op. Its slide is that of the parents. */
+rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n);
+/* Inputs that an output needs are read in their own batch, also where only the window of a later batch looks at it. */
+rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
 rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
-void rl_graph_forget(rl_streaming *s, int64_t time);    /* a batch was completed: drops what nobody needs */
+void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
 void rl_graph_stop_inputs(rl_streaming *s);
 void rl_graph_delete(rl_streaming *s);
+
+/* window.c */
+rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 
 /* batch.c */
 void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns); /* any thread: allocates and queues */
