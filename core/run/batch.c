@@ -114,6 +114,13 @@ void rl_batch_start(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
+/* The time up to which nothing is under way any more: batches may end in another order than they began. */
+static int64_t settled(const rl_streaming *s)
+{
+  const rl_batch *first = s->queue ? s->queue : s->generating;
+  return first ? first->time - s->batch_ms : s->latest;
+}
+
 static void complete(rl_streaming *s, rl_batch *b)
 {
   if (!b->started_ns) rl_batch_start(s, b); /* no output had an RDD */
@@ -127,7 +134,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   int64_t time = b->time;
   free_batch(b);
   rl_tracker_done(s->tracker, time);
-  rl_graph_forget(s, time);
+  rl_graph_forget(s, settled(s));
 }
 
 void rl_output_done(rl_output_run *r, rl_status status)
@@ -204,7 +211,8 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
       .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
   }
-  return rl_roots_generate(s, b);
+  rl_status st = rl_graph_read_inputs(s, b->time);
+  return st ? st : rl_roots_generate(s, b);
 }
 
 /* A batch that cannot be generated, or whose state cannot be made, has no outputs. */

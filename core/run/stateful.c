@@ -11,11 +11,9 @@ typedef struct rl_stateful_node {
   rl_op *update, *both; /* `both`: the RDDs of several batches as one */
   rl_rdd *initial;
   bool timed, always;
-  int64_t window_ms;
   rl_state_op *state; /* from start on */
 } rl_stateful_node;
 
-int64_t rl_stateful_window(const rl_dstream *d) { return d->stateful->window_ms; }
 struct rl_state *rl_streaming_state_store(rl_streaming *s) { return s->store; }
 
 static rl_stateful_node *new_stateful(const rl_stateful *spec)
@@ -27,7 +25,6 @@ static rl_stateful_node *new_stateful(const rl_stateful *spec)
   n->initial = spec->initial ? rl_rdd_ref(spec->initial) : NULL;
   n->timed = spec->timed;
   n->always = spec->always;
-  n->window_ms = spec->window_ms;
   return n;
 }
 
@@ -45,8 +42,9 @@ rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_ds
   rl_status st = rl_graph_check_open(parent->s, spec->op->name);
   if (st) return st;
   if (!spec->op->uid) return rl_fail(RL_EINVAL, "%s: an operator with state needs a uid", spec->op->name);
-  *out = rl_graph_node(parent->s, RL_NODE_STATEFUL, rl_op_ref(spec->op), &parent, 1);
+  *out = rl_graph_add(parent->s, RL_NODE_STATEFUL, rl_op_ref(spec->op), &parent, 1);
   (*out)->stateful = new_stateful(spec);
+  (*out)->window = spec->window_ms;
   if (spec->slide_ms) (*out)->slide = spec->slide_ms;
   return RL_OK;
 }
@@ -56,7 +54,7 @@ rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out
   rl_status st = rl_graph_check_open(stateful->s, op->name);
   if (st) return st;
   if (stateful->kind != RL_NODE_STATEFUL) return rl_fail(RL_EINVAL, "%s: %s has no state", op->name, stateful->label);
-  *out = rl_graph_node(stateful->s, RL_NODE_SNAPSHOTS, rl_op_ref(op), &stateful, 1);
+  *out = rl_graph_add(stateful->s, RL_NODE_SNAPSHOTS, rl_op_ref(op), &stateful, 1);
   return RL_OK;
 }
 
@@ -111,39 +109,16 @@ int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
 
 /* A batch ---------------------------------------------------------------------------------------------------------- */
 
-/* The RDDs of the parent's batches in (after, until] as one; those in (not_after, not_until] are left out. */
-static rl_status window_part(rl_dstream *d, int64_t after, int64_t until, int64_t not_after, int64_t not_until,
-                             rl_rdd **out) /* NOLINT(misc-no-recursion) */
-{
-  rl_dstream *parent = d->parents[0];
-  rl_rdd **rdds = NULL;
-  size_t n = 0, cap = 0;
-  rl_status st = RL_OK;
-  for (int64_t t = after + parent->slide; !st && t <= until; t += parent->slide) {
-    if (t > not_after && t <= not_until) continue;
-    rl_rdd *rdd;
-    st = rl_dstream_get(parent, t, &rdd);
-    if (st || !rdd) continue;
-    rdds = rl_grow(rdds, &cap, n + 1, sizeof *rdds);
-    rdds[n++] = rdd;
-  }
-  if (!st && n == 0) *out = rl_rdd_empty(0);
-  else if (!st) st = rl_rdd_apply(d->stateful->both, rdds, (uint32_t)n, 0, out);
-  for (size_t i = 0; i < n; i++) rl_rdd_unref(rdds[i]);
-  rl_free(rdds);
-  return st;
-}
-
 /* What left the window since the newest version, and what entered it. A gap between the two windows is in neither. */
 static rl_status window_inputs(rl_dstream *d, int64_t time, rl_rdd **rdds, uint32_t *n) /* NOLINT(misc-no-recursion) */
 {
-  int64_t w = d->stateful->window_ms, before = rl_state_sealed(d->stateful->state);
-  bool first = before == RL_NO_TIME;
-  if (first) before = d->s->zero - w;
-  rl_status st = first ? RL_OK : window_part(d, before - w, before, time - w, time, &rdds[0]);
-  if (!st && first) rdds[0] = rl_rdd_empty(0);
-  if (!st) *n = 1;
-  if (!st) st = window_part(d, time - w, time, before - w, before, &rdds[1]);
+  int64_t w = d->window, before = rl_state_sealed(d->stateful->state);
+  if (before == RL_NO_TIME) before = d->s->zero;
+  int64_t gone = time - w < before ? time - w : before, known = time - w > before ? time - w : before;
+  rl_status st = rl_window_rdd(d->parents[0], d->stateful->both, before - w, gone, &rdds[0]);
+  if (st) return st;
+  *n = 1;
+  st = rl_window_rdd(d->parents[0], d->stateful->both, known, time, &rdds[1]);
   if (!st) *n = 2;
   return st;
 }
@@ -167,7 +142,7 @@ rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLI
   rl_stateful_node *node = d->stateful;
   rl_rdd *rdds[2] = {NULL, NULL}, *input = NULL;
   uint32_t n = 0;
-  rl_status st = node->window_ms ? window_inputs(d, time, rdds, &n) : plain_inputs(d, time, rdds, &n);
+  rl_status st = d->window ? window_inputs(d, time, rdds, &n) : plain_inputs(d, time, rdds, &n);
   if (!st && n > 0) st = rl_rdd_apply(node->update, rdds, n, rl_context_parallelism(d->s->c), &input);
   if (!st && input) *out = rl_rdd_update_state(d->op, input, node->state, time);
   rl_rdd_unref(input);

@@ -18,6 +18,7 @@ typedef enum rl_node_kind {
   RL_NODE_INPUT,
   RL_NODE_OP,
   RL_NODE_TRANSFORM,
+  RL_NODE_WINDOW,    /* window.c */
   RL_NODE_STATEFUL,  /* stateful.c */
   RL_NODE_SNAPSHOTS, /* likewise */
 } rl_node_kind;
@@ -35,6 +36,8 @@ struct rl_dstream {
   void (*destroy)(void *);
   struct rl_stateful_node *stateful; /* STATEFUL */
   int64_t slide, remember; /* ms */
+  int64_t window;          /* ms further back than itself its parents are kept; 0: it looks at one batch only */
+  int64_t forgotten;       /* what was up to here is gone, unless it is in `generated`; RL_NO_TIME: nothing is */
   bool reached;            /* from an output */
   rl_level level;          /* its RDDs are persisted at; NONE: not */
   char *label;
@@ -139,20 +142,26 @@ struct rl_streaming {
 };
 
 /* dstream.c */
+rl_status rl_graph_check_open(const rl_streaming *s, const char *what); /* RL_ESTATE after start and after stop */
+/* A node over parents[0..n); takes over op. Its slide is that of the parents. */
+rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n);
+/* Inputs that an output needs are read in their own batch, also where only the window of a later batch looks at it. */
+rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
 rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
-void rl_graph_forget(rl_streaming *s, int64_t time);    /* a batch was completed: drops what nobody needs */
+void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
 void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time any more */
 void rl_graph_stop_inputs(rl_streaming *s);
 void rl_graph_delete(rl_streaming *s);
 
-rl_dstream *rl_graph_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n);
-rl_status rl_graph_check_open(const rl_streaming *s, const char *what);
+/* window.c */
+/* The parent's RDDs of (after, until] as one, oldest first; `op` (UNION) is how they are put together. */
+rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t until, rl_rdd **out);
+rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 
 /* stateful.c */
 rl_status rl_stateful_start(rl_streaming *s); /* opens the state of all operators that are reached */
 rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
-int64_t rl_stateful_window(const rl_dstream *d); /* ms; 0: none */
 void rl_stateful_delete(struct rl_stateful_node *n);
 /* What is asked for in a later batch: the newest version of every operator, if that is older than `time`. */
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time);

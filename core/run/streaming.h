@@ -67,6 +67,16 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
                                void *user, void (*destroy)(void *),
                                rl_dstream **out); /* name, site and uid come from `named` */
 
+/* Windows: at every time on a grid of slide_ms from the zero time, the parent's RDDs of the last window_ms, that of the
+ * time itself included, one after another (rl_rdd_apply of a UNION: what is partitioned alike stays so). Batches before
+ * the first and those in which the parent has no RDD are left out; without any it is an RDD without partitions. Between
+ * the times of its grid the stream has no RDD. The parent is persisted; persisting the window persists its parent.
+ * RL_EINVAL as rl_window_check. */
+rl_status rl_dstream_window(rl_dstream *parent, const rl_op *named, int64_t window_ms, int64_t slide_ms,
+                            rl_dstream **out); /* name, site and uid come from `named` */
+/* RL_EINVAL unless both are multiples of the slide of the stream they are for; the message begins with `name`. */
+rl_status rl_window_check(const char *name, int64_t parent_slide_ms, int64_t window_ms, int64_t slide_ms);
+
 /* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest version
  * to that of the batch, by one job over what `inputs` says; batches do so one after another, in order. A failure (after
  * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip. */
@@ -99,10 +109,11 @@ void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error 
 void rl_dstream_persist(rl_dstream *d, rl_level level); /* its RDDs, as they are made; NONE: not */
 rl_streaming *rl_dstream_streaming(const rl_dstream *d);
 int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
+int64_t rl_dstream_remembers(const rl_dstream *d); /* ms for which RDDs are kept; settled at start */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */
 const char *rl_dstream_label(const rl_dstream *d); /* "map at job.lua:3" */
-/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none. RL_ESTATE before
- * start. */
+/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none, or when what it would
+ * be made of was forgotten. RL_ESTATE before start. */
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_dstream_debug(const rl_dstream *d, rl_buf *out); /* the graph above it, one line a node */
 

@@ -159,6 +159,10 @@ function core.dapply(op, parents) end      ---@param op rille.core.Op @param par
 ---@param fn fun(rdds: rille.core.Rdd[], time: integer): rille.core.Rdd runs on the driver
 ---@param named { name: string, site: string?, uid: string? }
 function core.dtransform(named, parents, fn) end     ---@return rille.core.DStream
+---@param named { name: string, site: string?, uid: string? }
+function core.dwindow(named, parent, window_ms, slide_ms) end  ---@return rille.core.DStream
+--- Raises unless both durations are multiples of the parent's slide; the message begins with the name.
+function core.checkWindow(name, parent_slide_ms, window_ms, slide_ms) end
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
 function DStream:output(name, site, body) end

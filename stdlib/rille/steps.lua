@@ -7,6 +7,7 @@
 ---   coalesce  neighbouring partitions joined
 ---   zip       the i-th records of all parents as one
 ---   cartesian every record of one parent with every one of the other
+---   window    the batches of a stream's last window, one after another (streams only)
 local core = require "rille.core"
 
 local steps = {}
@@ -19,7 +20,7 @@ local steps = {}
 ---@field tagged boolean?                and kept with the others, to be told apart behind it
 
 ---@class rille.Part
----@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"
+---@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"|"window"
 ---@field fn rille.Step?
 ---@field mapFn rille.Step?
 ---@field part "hash"|"roundRobin"|"range"|nil
@@ -30,6 +31,7 @@ local steps = {}
 ---@field with any[]?           union: records of one more parent
 ---@field each boolean?         over each of the parents by itself
 ---@field tagged boolean?       its step is
+---@field window { length: integer, slide: integer, named: table? }? window: ms; as made, with what it is called
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
 
 ---@param kind string
@@ -89,6 +91,13 @@ end
 ---@return rille.Part
 function steps.in_order(ascending, partitions)
   return { kind = "shuffle", part = "range", descending = not ascending, partitions = partitions }
+end
+
+---@param length integer ms
+---@param slide integer ms
+---@return rille.Part
+function steps.window(length, slide)
+  return { kind = "window", window = { length = length, slide = slide } }
 end
 
 -- These travel to workers: they must not have upvalues.
@@ -231,8 +240,31 @@ end
 function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" } end
 
 ---@class rille.Made
----@field ops { op: rille.core.Op, with: any[]?, each: boolean?, tagged: boolean? }[]
+---@field ops { op: rille.core.Op?, with: any[]?, each: boolean?, tagged: boolean?, window: table? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
+
+-- One part as a primitive operation; its functions are added to fns. `named` is { name =, site =, uid = }.
+local function make_op(part, named, fns)
+  local function made(step)
+    if not step then return nil end
+    local guard, functions = step.guard, step.functions
+    if guard and guard.handler then
+      functions = table.move(functions, 1, #functions, 1, {})
+      functions[#functions + 1] = guard.handler
+    end
+    local fn = core.fn { kind = step.kind, functions = functions, param = step.param, name = named.name,
+      site = named.site, uid = named.uid, guarded = guard ~= nil, handled = functions ~= step.functions,
+      tagged = step.tagged }
+    fns[#fns + 1] = fn
+    return fn
+  end
+  local pipe = part.pipe
+  local map_fn = made(part.mapFn)
+  local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = named.site } or made(part.fn)
+  return core.op { kind = part.kind, name = named.name, site = named.site, uid = named.uid, fn = fn, mapFn = map_fn,
+    part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
+    keepsKeys = part.keepsKeys }
+end
 
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
 ---@param plan rille.Part[]
@@ -243,26 +275,12 @@ function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" }
 function steps.make(plan, name, site, uid)
   local ops, fns = {}, {}
   for i, part in ipairs(plan) do
-    local own = uid and (i == #plan and uid or uid .. ":" .. i)
-    local function made(step)
-      if not step then return nil end
-      local guard, functions = step.guard, step.functions
-      if guard and guard.handler then
-        functions = table.move(functions, 1, #functions, 1, {})
-        functions[#functions + 1] = guard.handler
-      end
-      local fn = core.fn { kind = step.kind, functions = functions, param = step.param, name = name, site = site,
-        uid = own, guarded = guard ~= nil, handled = functions ~= step.functions, tagged = step.tagged }
-      fns[#fns + 1] = fn
-      return fn
+    local named = { name = name, site = site, uid = uid and (i == #plan and uid or uid .. ":" .. i) }
+    if part.window then
+      ops[i] = { window = copy_of(part.window, { named = named }) }
+    else
+      ops[i] = { op = make_op(part, named, fns), with = part.with, each = part.each, tagged = part.tagged }
     end
-    local pipe = part.pipe
-    local map_fn = made(part.mapFn)
-    local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = site } or made(part.fn)
-    local op = core.op { kind = part.kind, name = name, site = site, uid = own, fn = fn, mapFn = map_fn,
-      part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
-      keepsKeys = part.keepsKeys }
-    ops[i] = { op = op, with = part.with, each = part.each, tagged = part.tagged }
   end
   return { ops = ops, fns = fns }
 end
