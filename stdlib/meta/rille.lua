@@ -1036,6 +1036,38 @@ function DStream:rightOuterJoin(other, n) end
 ---@return rille.DStream
 function DStream:fullOuterJoin(other, n) end
 
+--- What came in the last `length` seconds, the batch of the time itself included, every `slide` seconds: the batches
+--- one after another. Both must be multiples of this stream's slide. The first windows hold what there is; a stream that
+--- slides by more than its length leaves batches out; there is no batch between its times. To be combined, streams need
+--- the same slide. This stream is persisted, and keeps its batches for as long as the window needs them.
+---@param length number seconds
+---@param slide number? seconds; that of this stream without it
+---@return rille.DStream
+function DStream:window(length, slide) end
+
+--- As groupByKey over the window: (key, array of values), in the order of batches.
+---@param length number seconds
+---@param slide number? seconds
+---@param n integer?
+---@return rille.DStream
+function DStream:groupByKeyAndWindow(length, slide, n) end
+
+--- As reduceByKey over the window; keys that are not in it are gone. Each batch is reduced once, and the results of the
+--- window's batches once more. (A form with an inverse function behind f is to come.)
+---@param f fun(a: any, b: any): any associative
+---@param length number seconds
+---@param slide number? seconds
+---@param n integer?
+---@return rille.DStream
+function DStream:reduceByKeyAndWindow(f, length, slide, n) end
+
+--- As reduce over the window: one record, none when the window is empty.
+---@param f fun(a: any, b: any): any associative and commutative
+---@param length number seconds
+---@param slide number? seconds
+---@return rille.DStream
+function DStream:reduceByWindow(f, length, slide) end
+
 ---@param f fun(rdd: rille.RDD, time: integer): rille.RDD
 ---@return rille.DStream
 function DStream:transform(f) end
@@ -1063,7 +1095,7 @@ function DStream:saveAsTextFiles(prefix, suffix) end
 ---@param suffix string?
 function DStream:saveAsObjectFiles(prefix, suffix) end
 
---- RDDs are kept in memory once computed. Before start.
+--- RDDs are kept in memory once computed; of a window, those of the stream it is over. Before start.
 ---@return rille.DStream self
 function DStream:persist() end
 
@@ -1087,7 +1119,8 @@ function DStream:errors() end
 ---@return rille.DStream self
 function DStream:uid(name) end
 
---- The RDDs of the batches from one time to another, both included. After start.
+--- The RDDs of the batches from one time to another, both included, as far as they are still kept (see remember). After
+--- start.
 ---@param from integer ms since the epoch
 ---@param to integer ms since the epoch
 ---@return rille.RDD[]
