@@ -345,15 +345,17 @@ describe("from files", function()
     end)
 
     it("tells listeners which files", function()
-      local descriptions = {}
+      local told = {}
       ssc:addStreamingListener { onBatchCompleted = function(event)
         local _, info = next(event.streamIdToInputInfo)
-        descriptions[#descriptions + 1] = info.metadata.Description
+        told[#told + 1] = info.metadata
       end }
       batches_of(ssc:textFileStream(dir))
       put("a", 0.5, "a")
-      advance()
-      assert.matches(dir .. "/a", descriptions[1], 1, true)
+      put("b", 0.5, "b")
+      advance(2)
+      local a, b = dir .. "/a", dir .. "/b"
+      assert.same({ { Description = a .. "\n" .. b, files = { a, b } }, { files = {} } }, told)
     end)
   end)
 
