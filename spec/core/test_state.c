@@ -62,6 +62,13 @@ static void seal(rl_state_op *op, int64_t time, rl_state_update *u)
   ok(rl_state_seal(op, time, &u, 1));
 }
 
+static void set_all(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
+  seal(op, version, u);
+}
+
 static void put_one(rl_state_op *op, int64_t time, rl_value key, rl_value value)
 {
   rl_state_update *u = update_of(op, 0, 1);
@@ -371,6 +378,64 @@ static void pins_hold_back_until_the_limit(void **state)
   rl_state_close(s);
 }
 
+/* Timeouts --------------------------------------------------------------------------------------------------------- */
+
+static size_t lists_in_index(rl_state *s)
+{
+  MDB_txn *txn = NULL;
+  MDB_stat stat;
+  assert_int_equal(mdb_txn_begin(s->image.env, NULL, MDB_RDONLY, &txn), 0);
+  assert_int_equal(mdb_stat(txn, s->image.due, &stat), 0);
+  mdb_txn_abort(txn);
+  return stat.ms_entries;
+}
+
+/* Walks what is due before `before`, and gives each key but the first `spared` a new stamp; returns how many are due. */
+static int64_t touch_due(rl_state_op *op, int64_t before, int64_t time, int64_t spared)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  rl_state_due *d = NULL;
+  rl_value key;
+  bool found = true;
+  int64_t n = 0;
+  ok(rl_state_due_open(u, before, &d));
+  while (ok(rl_state_due_next(d, &key, &found)), found) {
+    if (n++ >= spared) put(u, key, rl_int(time), time);
+  }
+  rl_state_due_close(d);
+  seal(op, time, u);
+  rl_state_end(op->s, time);
+  return n;
+}
+
+static void what_was_due_leaves_the_index(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * MIB);
+  rl_state_op *op = op_of(s, "x", true);
+  int64_t n = 20000; /* more than one transaction */
+  set_all(op, 1, n);
+  rl_state_end(s, 1);
+  ok(rl_state_flush(s));
+  assert_true(lists_in_index(s) >= RL_KEY_GROUPS);
+  assert_int_equal(touch_due(op, 1, 2, 0), 0);
+  assert_int_equal(touch_due(op, 2, 3, 1), n);
+  ok(rl_state_flush(s));
+  size_t kept = lists_in_index(s);
+  assert_int_equal(touch_due(op, 2, 4, 0), 1);
+  ok(rl_state_flush(s));
+  assert_true(lists_in_index(s) < kept);
+  assert_int_equal(touch_due(op, 4, 5, 0), n - 1);
+  assert_int_equal(touch_due(op, 5, 6, 0), 1);
+  assert_int_equal(touch_due(op, INT64_MAX, 7, 0), n);
+  ok(rl_state_flush(s));
+  assert_int_equal(rl_state_count(op), n);
+  rl_state_update *u = update_of(op_of(s, "untimed", false), 0, 1);
+  rl_state_due *d = NULL;
+  assert_int_equal(rl_state_due_open(u, 1, &d), RL_ESTATE);
+  rl_state_update_delete(u);
+  rl_state_close(s);
+}
+
 /* The model -------------------------------------------------------------------------------------------------------- */
 
 #define KEYS 400
@@ -672,13 +737,6 @@ static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
   assert_int_equal(seen, n);
 }
 
-static void set_all(rl_state_op *op, int64_t version, int64_t n)
-{
-  rl_state_update *u = update_of(op, 0, 1);
-  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
-  seal(op, version, u);
-}
-
 static void a_scan_goes_on_while_the_image_moves(void **state)
 {
   rl_state *s = open_at(*state, true, 64 * MIB);
@@ -829,7 +887,9 @@ static void measure(const char *dir, int64_t n)
   rl_state_update_delete(u);
   start = rl_mono_ns();
   u = update_of(op, 0, 1);
-  for (int64_t i = 0; i < 10000; i++) put(u, user_key(room, sizeof room, (uint64_t)(i * (n / 10000))), rl_int(-i), 1000);
+  for (int64_t i = 0; i < 10000; i++) {
+    put(u, user_key(room, sizeof room, (uint64_t)(i * (n / 10000))), rl_int(-i), 1000);
+  }
   seal(op, 1000, u);
   rl_state_end(s, 1000);
   print_message("  a batch of 10000: %.0f ns a key", ns_each(start, 10000));
@@ -871,6 +931,7 @@ int main(void)
       in_a_folder(a_small_map_grows),
       in_a_folder(a_flipped_byte_is_found_out),
       in_a_folder(pins_hold_back_until_the_limit),
+      in_a_folder(what_was_due_leaves_the_index),
       in_a_folder(any_sequence_of_calls_agrees_with_a_model),
       in_a_folder(a_scan_goes_on_while_the_image_moves),
       in_a_folder(threads_see_whole_versions),
