@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -67,6 +68,22 @@ static void set_all(rl_state_op *op, int64_t version, int64_t n)
   rl_state_update *u = update_of(op, 0, 1);
   for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
   seal(op, version, u);
+}
+
+/* Each value is the version it was made in, of all keys at once. */
+static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_scan *scan = NULL;
+  rl_value key, value;
+  int64_t stamp, seen = 0;
+  bool found = true;
+  ok(rl_state_scan_open(op, version, 0, RL_KEY_GROUPS, NULL, 0, &scan));
+  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
+    assert_int_equal(value.i, version);
+    seen++;
+  }
+  rl_state_scan_close(scan);
+  assert_int_equal(seen, n);
 }
 
 static void put_one(rl_state_op *op, int64_t time, rl_value key, rl_value value)
@@ -244,6 +261,44 @@ static void a_scratch_folder_goes_with_its_store(void **state)
   rl_free(dead);
 }
 
+/* Moves one version after the other into the image, until it is killed. */
+static _Noreturn void be_killed(const char *kept, const char *scratch, int out)
+{
+  rl_state *s = open_at(kept, false, MIB);
+  open_at(scratch, true, MIB);
+  rl_state_op *op = op_of(s, "x", true);
+  for (int64_t t = 1;; t++) {
+    set_all(op, t, 500);
+    rl_state_end(s, t);
+    if (t == 50 && write(out, "", 1) != 1) _exit(1);
+  }
+}
+
+static void a_killed_process_leaves_whole_versions(void **state)
+{
+  char *kept = rl_path_join(*state, "kept"), *scratch = rl_path_join(*state, "scratch"), ready;
+  int pipes[2], status;
+  assert_int_equal(pipe(pipes), 0);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) be_killed(kept, scratch, pipes[1]);
+  assert_int_equal(close(pipes[1]), 0);
+  assert_int_equal(read(pipes[0], &ready, 1), 1);
+  assert_int_equal(close(pipes[0]), 0);
+  assert_int_equal(kill(child, SIGKILL), 0);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  rl_state *s = open_at(kept, false, MIB);
+  rl_state_op *op = rl_state_find(s, "x");
+  assert_non_null(op);
+  assert_true(rl_state_sealed(op) > 0);
+  check_all_equal(op, rl_state_sealed(op), 500);
+  rl_state_close(s);
+  rl_state_close(open_at(scratch, true, MIB));
+  assert_int_equal(rmdir(scratch), 0);
+  rl_free(kept);
+  rl_free(scratch);
+}
+
 static void a_folder_that_cannot_be_made_is_an_error(void **state)
 {
   char *file = scratch_file(*state, "file", ""), *below = rl_path_join(file, "state");
@@ -390,7 +445,7 @@ static size_t lists_in_index(rl_state *s)
   return stat.ms_entries;
 }
 
-/* Walks what is due before `before`, and gives each key but the first `spared` a new stamp; returns how many are due. */
+/* Gives what is due, but for the first `spared` keys, a new stamp; returns how many are due. */
 static int64_t touch_due(rl_state_op *op, int64_t before, int64_t time, int64_t spared)
 {
   rl_state_update *u = update_of(op, 0, 1);
@@ -721,22 +776,6 @@ static void any_sequence_of_calls_agrees_with_a_model(void **state)
 
 /* Scans of much, threads ------------------------------------------------------------------------------------------- */
 
-/* Each value is the version it was made in, of all keys at once. */
-static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
-{
-  rl_state_scan *scan = NULL;
-  rl_value key, value;
-  int64_t stamp, seen = 0;
-  bool found = true;
-  ok(rl_state_scan_open(op, version, 0, RL_KEY_GROUPS, NULL, 0, &scan));
-  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
-    assert_int_equal(value.i, version);
-    seen++;
-  }
-  rl_state_scan_close(scan);
-  assert_int_equal(seen, n);
-}
-
 static void a_scan_goes_on_while_the_image_moves(void **state)
 {
   rl_state *s = open_at(*state, true, 64 * MIB);
@@ -926,6 +965,7 @@ int main(void)
       in_a_folder(a_resting_update_is_read_no_more),
       in_a_folder(a_kept_folder_is_found_again),
       in_a_folder(a_scratch_folder_goes_with_its_store),
+      in_a_folder(a_killed_process_leaves_whole_versions),
       in_a_folder(a_folder_that_cannot_be_made_is_an_error),
       in_a_folder(a_full_disk_is_waited_for),
       in_a_folder(a_small_map_grows),
