@@ -41,10 +41,13 @@ rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_ds
 {
   rl_status st = rl_graph_check_open(parent->s, spec->op->name);
   if (st) return st;
+  if (spec->window_ms) st = rl_window_check(spec->op->name, parent->slide, spec->window_ms, spec->slide_ms);
+  if (st) return st;
   if (!spec->op->uid) return rl_fail(RL_EINVAL, "%s: an operator with state needs a uid", spec->op->name);
   *out = rl_graph_add(parent->s, RL_NODE_STATEFUL, rl_op_ref(spec->op), &parent, 1);
   (*out)->stateful = new_stateful(spec);
   (*out)->window = spec->window_ms;
+  if (spec->window_ms && !rl_level_keeps(parent->level)) rl_dstream_persist(parent, RL_LEVEL_MEMORY_ONLY_SER);
   if (spec->slide_ms) (*out)->slide = spec->slide_ms;
   return RL_OK;
 }

@@ -7,6 +7,7 @@ local core = require "rille.core"
 local ops = require "rille.ops"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
+local stateful = require "rille.stateful"
 local steps = require "rille.steps"
 local uid = require "rille.uid"
 local windows = require "rille.windows"
@@ -76,6 +77,13 @@ end
 local function apply(part, handles)
   local window = part.window
   if window then return { core.dwindow(window.named, handles[1], window.length, window.slide) } end
+  if part.snapshots then return { core.dsnapshots(part.snapshots, handles[1]) } end
+  local state = part.stateful
+  if state then
+    local initial = state.initial
+    if initial then initial:capture() end
+    return { core.dstateful(state, part.op, initial and initial.handle, handles[1]) }
+  end
   if not part.each then return { core.dapply(part.op, handles) } end
   local results = {}
   for i, handle in ipairs(handles) do results[i] = core.dapply(part.op, { handle }) end
@@ -132,6 +140,7 @@ function DStream:defaultPartitions() return self.owner.sc.handle:parallelism() e
 
 ops.install(DStream, "stream")
 windows.install(DStream)
+stateful.install(DStream)
 
 local function method(name, takes, body)
   DStream[name] = function(self, ...)

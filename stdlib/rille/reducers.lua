@@ -2,6 +2,14 @@
 --- needs no inverse function to be kept up (core/store/panes.h).
 local reducers = {}
 
+-- For the names: what reduces the records of one batch. They travel to workers: they must not have upvalues.
+reducers.functions = {
+  sum = function(a, b) return a + b end,
+  count = function(a, b) return a + b end,
+  min = function(a, b) return math.min(a, b) end,
+  max = function(a, b) return math.max(a, b) end,
+}
+
 ---@class rille.Reducer
 ---@field kind "sum"|"pick"   a + b, or the one of both that stays
 ---@field orEqual boolean?    pick: a stays if a < b ...

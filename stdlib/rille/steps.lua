@@ -8,6 +8,8 @@
 ---   zip       the i-th records of all parents as one
 ---   cartesian every record of one parent with every one of the other
 ---   window    the batches of a stream's last window, one after another (streams only)
+---   stateful  a shuffle by key whose receiving step reads and sets state (streams only)
+---   snapshots the whole state of the stateful part before it
 local core = require "rille.core"
 
 local steps = {}
@@ -20,7 +22,7 @@ local steps = {}
 ---@field tagged boolean?                and kept with the others, to be told apart behind it
 
 ---@class rille.Part
----@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"|"window"
+---@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"|"window"|"stateful"|"snapshots"
 ---@field fn rille.Step?
 ---@field mapFn rille.Step?
 ---@field part "hash"|"roundRobin"|"range"|nil
@@ -32,6 +34,11 @@ local steps = {}
 ---@field each boolean?         over each of the parents by itself
 ---@field tagged boolean?       its step is
 ---@field window { length: integer, slide: integer, named: table? }? window: ms; as made, with what it is called
+---@field stateful { initial: rille.RDD?, timed: boolean?, always: boolean?, window: integer?, slide: integer? }? stateful:
+--- the state it begins with; whether its keys time out; whether there is a version before the stream's first RDD; over
+--- what enters and leaves a window of so many ms
+---@field first boolean?        snapshots: states are tuples, of which the first field is meant
+---@field panes rille.Reducer?  stateful, in place of fn: a window of a known reducer
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
 
 ---@param kind string
@@ -99,6 +106,21 @@ end
 function steps.window(length, slide)
   return { kind = "window", window = { length = length, slide = slide } }
 end
+
+--- State by key; `receive` reads and sets it.
+---@param receive rille.Step|rille.Reducer
+---@param partitions integer
+---@param stateful table see rille.Part
+---@return rille.Part
+function steps.stateful(receive, partitions, stateful)
+  local part = { kind = "stateful", part = "hash", partitions = partitions, stateful = stateful }
+  part[receive.functions and "fn" or "panes"] = receive
+  return part
+end
+
+---@param first boolean?
+---@return rille.Part
+function steps.snapshots(first) return { kind = "snapshots", first = first } end
 
 -- These travel to workers: they must not have upvalues.
 local function nothing() return 0 end
@@ -240,7 +262,8 @@ end
 function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" } end
 
 ---@class rille.Made
----@field ops { op: rille.core.Op?, with: any[]?, each: boolean?, tagged: boolean?, window: table? }[]
+---@field ops { op: rille.core.Op?, with: any[]?, each: boolean?, tagged: boolean?, window: table?, stateful: table?,
+--- snapshots: table? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
 
 -- One part as a primitive operation; its functions are added to fns. `named` is { name =, site =, uid = }.
@@ -258,10 +281,12 @@ local function make_op(part, named, fns)
     fns[#fns + 1] = fn
     return fn
   end
-  local pipe = part.pipe
+  local pipe, panes = part.pipe, part.panes
   local map_fn = made(part.mapFn)
-  local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = named.site } or made(part.fn)
-  return core.op { kind = part.kind, name = named.name, site = named.site, uid = named.uid, fn = fn, mapFn = map_fn,
+  local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = named.site }
+    or panes and core.panes(copy_of(panes, { label = named.site and named.site .. ": " .. named.name or named.name }))
+    or made(part.fn)
+  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site, uid = named.uid, fn = fn, mapFn = map_fn,
     part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
     keepsKeys = part.keepsKeys }
 end
@@ -278,6 +303,12 @@ function steps.make(plan, name, site, uid)
     local named = { name = name, site = site, uid = uid and (i == #plan and uid or uid .. ":" .. i) }
     if part.window then
       ops[i] = { window = copy_of(part.window, { named = named }) }
+    elseif part.kind == "snapshots" then
+      named.uid, named.first = uid, part.first
+      ops[i] = { snapshots = named }
+    elseif part.stateful then
+      named.uid = uid -- what is remembered is the operation's
+      ops[i] = { op = make_op(part, named, fns), stateful = copy_of(part.stateful, named) }
     else
       ops[i] = { op = make_op(part, named, fns), with = part.with, each = part.each, tagged = part.tagged }
     end

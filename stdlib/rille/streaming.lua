@@ -9,7 +9,7 @@ local DStream = require "rille.dstream"
 local queue = require "rille.queue"
 local shared = require "rille.shared"
 local site = require "rille.site"
-local State = require("rille.stateful").State
+local State = require "rille.state"
 local uid = require "rille.uid"
 
 ---@class rille.StreamingContext
