@@ -275,7 +275,7 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b)
   s->rooted = NULL;
   s->running--;
   if (b->failed) fail_batch(s, b);
-  rl_state_end(s->store, b->time);
+  if (s->store) rl_state_end(s->store, b->time);
   b->ready = true;
   if (b->ndone == b->nruns) complete(s, b);
   pump(s);

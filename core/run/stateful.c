@@ -99,6 +99,14 @@ rl_status rl_stateful_start(rl_streaming *s)
   return RL_OK;
 }
 
+void rl_stateful_stop(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_STATEFUL) d->stateful->state = NULL;
+  rl_state_close(s->store);
+  s->store = NULL;
+}
+
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
 {
   for (const rl_dstream *d = s->store ? s->nodes : NULL; d; d = d->next) {
@@ -158,7 +166,7 @@ rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOL
   rl_rdd *updated;
   rl_status st = rl_dstream_get(d->parents[0], time, &updated);
   if (st || !updated) return st;
-  *out = rl_rdd_snapshot(d->op, updated);
+  st = rl_rdd_snapshot(d->op, updated, out);
   rl_rdd_unref(updated);
-  return RL_OK;
+  return st;
 }

@@ -331,8 +331,9 @@ end)
 describe("what a window shows of itself", function()
   it("is one operator at the job's line", function()
     local ssc = rille.StreamingContext({ master = "local[2]", clock = "manual" }, 1)
-    local line = debug.getinfo(1, "l").currentline + 1
-    local sums = ssc:queueStream({ pairs_of("a", 1) }):reduceByKeyAndWindow(add, 4, 2)
+    local line = debug.getinfo(1, "l").currentline + 2
+    local function times(a, b) return a * b end
+    local sums = ssc:queueStream({ pairs_of("a", 1) }):reduceByKeyAndWindow(times, 4, 2)
     local label = "reduceByKeyAndWindow at spec/lua/window_spec.lua:" .. line
     assert.equal("DStream " .. label, tostring(sums))
     assert.equal(2, select(2, sums:toDebugString():gsub("[^\n]+", "")))

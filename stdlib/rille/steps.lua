@@ -284,10 +284,10 @@ local function make_op(part, named, fns)
   local pipe, panes = part.pipe, part.panes
   local map_fn = made(part.mapFn)
   local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = named.site }
-    or panes and core.panes(copy_of(panes, { label = named.site and named.site .. ": " .. named.name or named.name }))
+    or panes and core.panes(copy_of(panes, { label = (named.site and named.site .. ": " or "") .. named.name }))
     or made(part.fn)
-  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site, uid = named.uid, fn = fn, mapFn = map_fn,
-    part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
+  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site, uid = named.uid,
+    fn = fn, mapFn = map_fn, part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
     keepsKeys = part.keepsKeys }
 end
 
