@@ -18,28 +18,24 @@ local function durations(self, name, length, slide)
 end
 
 local function derived(self, name, plan, slide)
-  local result = self:derive(name, { self }, plan, false, slide) -- no tail call: see site.here
-  return result
+  return (self:derive(name, { self }, plan, false, slide)) -- in parentheses, no tail call: see site.here
 end
 
--- Reductions with an inverse function keep a state of their own from window to window. ---------------------------------
-
--- What a reduction over a window was called with: with an inverse function behind f it is incremental.
-local function reduction(name, takes, f, ...)
+-- What a reduction over a window was called with behind f. A function comes first in the incremental form: the inverse
+-- of f; then what `takes` says, and in the incremental form what `more` says.
+local function reduction(name, takes, more, f, ...)
   check.argument(1, name, "function", f)
-  if type((...)) ~= "function" then return { f = f, check.arguments(name, takes, 2, ...) } end
-  local incremental = { f = f, inverse = (...) }
-  table.move({ check.arguments(name, takes, 3, select(2, ...)) }, 1, #takes, 1, incremental)
-  incremental.filter = check.argument(3 + #takes, name, "function?", (select(2 + #takes, ...)))
-  return incremental
+  local inverse = ...
+  if type(inverse) ~= "function" then return nil, check.arguments(name, takes, 2, ...) end
+  takes = table.move(more, 1, #more, #takes + 1, table.move(takes, 1, #takes, 1, {}))
+  return inverse, check.arguments(name, takes, 3, select(2, ...))
 end
 
-local function incremental_form(name)
+-- The incremental form keeps its last window as state.
+local function incremental(name)
   check.fail(("%s: the form with an inverse function is not supported yet; without it the result is the same")
     :format(name))
 end
-
--- -----------------------------------------------------------------------------------------------------------------------
 
 --- Gives DStream the methods.
 ---@param class table
@@ -59,26 +55,30 @@ function windows.install(class)
     return (derived(self, "groupByKeyAndWindow", plan, slide))
   end)
 
-  function class:reduceByKeyAndWindow(f, ...)
-    check.self(class, "reduceByKeyAndWindow", self)
-    local given = reduction("reduceByKeyAndWindow", { "duration", "duration?", "partitions?" }, f, ...)
-    local length, slide = durations(self, "reduceByKeyAndWindow", given[1], given[2])
-    if given.inverse then incremental_form "reduceByKeyAndWindow" end
-    local n = given[3] or self:defaultPartitions()
+  function class:reduceByKeyAndWindow(...)
+    local name <const> = "reduceByKeyAndWindow"
+    check.self(class, name, self)
+    local inverse, length, slide, n = reduction(name, { "duration", "duration?", "partitions?" }, { "function?" }, ...)
+    length, slide = durations(self, name, length, slide)
+    if inverse then incremental(name) end
+    local f = ...
+    n = n or self:defaultPartitions()
     local plan = { steps.reduce_by_key(f, n), steps.window(length, slide), steps.reduce_by_key(f, n) }
-    return (derived(self, "reduceByKeyAndWindow", plan, slide))
+    return (derived(self, name, plan, slide))
   end
 
-  function class:reduceByWindow(f, ...)
-    check.self(class, "reduceByWindow", self)
-    local given = reduction("reduceByWindow", { "duration", "duration?" }, f, ...)
-    local length, slide = durations(self, "reduceByWindow", given[1], given[2])
-    if given.inverse then incremental_form "reduceByWindow" end
+  function class:reduceByWindow(...)
+    local name <const> = "reduceByWindow"
+    check.self(class, name, self)
+    local inverse, length, slide = reduction(name, { "duration", "duration?" }, {}, ...)
+    length, slide = durations(self, name, length, slide)
+    if inverse then incremental(name) end
+    local f = ...
     local plan = {
       steps.under_one_key(), steps.reduce_by_key(f, 1), steps.window(length, slide), steps.reduce_by_key(f, 1),
       steps.narrow "unpack",
     }
-    return (derived(self, "reduceByWindow", plan, slide))
+    return (derived(self, name, plan, slide))
   end
 end
 
