@@ -70,6 +70,13 @@ describe("a window", function()
       run(function(s) return s:window(2, 1):count() end, { false, false, { 3 } }))
   end)
 
+  it("cannot hold a batch that could not be made: each of its windows says why", function()
+    assert.matches("batch 1000 ms: count at .-: Test stream .- has no RDD at 1000 ms",
+      support.failure(run, function(s) return s:count():window(2) end, { false, { 1 } }))
+    assert.matches("batch 2000 ms: count at .-: Test stream .- has no RDD at 1000 ms",
+      support.failure(run, function(s) return s:count():window(2, 2) end, { false, { 1 } }))
+  end)
+
   it("can be over a window, whose slide is then the grid", function()
     assert.same({ { 1, 1, 2 }, { 1, 1, 2, 2, 3, 3, 4 }, { 2, 3, 3, 4, 4, 5, 5, 6 } },
       run(function(s) return s:window(2, 1):window(4, 2) end, SIX))
@@ -107,14 +114,6 @@ describe("a window", function()
   end)
 
   it("reads its input in every batch, though it has a batch in some only", function()
-    local records = {}
-    run(function(s)
-      s:context():addStreamingListener { onBatchCompleted = function(event)
-        records[#records + 1] = event.numRecords
-      end }
-      return s:window(2, 3)
-    end, SIX)
-    assert.equal(6, #records)
     local queue = { { 1 }, { 2 }, { 3 }, { 4 }, { 5 }, { 6 } }
     local got = testing.run { inputs = {}, batches = 6,
       operation = function(ssc) return ssc:queueStream(queue):window(2, 3) end }
@@ -355,6 +354,10 @@ describe("what a window shows of itself", function()
       :map(function(x) return x, 1 end)
       :reduceByKeyAndWindow(function(a, b) return a + b end, 4, 2)
     assert.matches("reduceByKeyAndWindow at spec/lua/window_spec.lua:" .. line, sums:toDebugString(), 1, true)
+    local longest = ssc:queueStream({})
+      :window(4, 2)
+      :reduceByWindow(function(a, b) return math.max(a, b) end, 4)
+    assert.matches("reduceByWindow at spec/lua/window_spec.lua:" .. line + 4, longest:toDebugString(), 1, true)
     ssc:stop()
   end)
 end)

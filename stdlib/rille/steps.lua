@@ -11,6 +11,7 @@
 ---   stateful  a shuffle by key whose receiving step reads and sets state (streams only)
 ---   snapshots the whole state of the stateful part before it
 local core = require "rille.core"
+local site = require "rille.site"
 
 local steps = {}
 
@@ -189,7 +190,8 @@ end
 function steps.given(plan)
   for _, part in ipairs(plan) do
     for _, made in ipairs { part.mapFn or false, part.fn or false } do
-      if made and made.functions[1] then return made.functions[#made.functions] end
+      local f = made and made.functions[#made.functions]
+      if f and site.of_job(f) then return f end
     end
   end
 end
@@ -294,13 +296,13 @@ end
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
 ---@param plan rille.Part[]
 ---@param name string of the operation, for messages
----@param site string?
+---@param where string? site
 ---@param uid string? of the last one; those before it get it with their number
 ---@return rille.Made
-function steps.make(plan, name, site, uid)
+function steps.make(plan, name, where, uid)
   local ops, fns = {}, {}
   for i, part in ipairs(plan) do
-    local named = { name = name, site = site, uid = uid and (i == #plan and uid or uid .. ":" .. i) }
+    local named = { name = name, site = where, uid = uid and (i == #plan and uid or uid .. ":" .. i) }
     if part.window then
       ops[i] = { window = copy_of(part.window, { named = named }) }
     elseif part.kind == "snapshots" then

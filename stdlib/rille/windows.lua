@@ -32,7 +32,8 @@ end
 ---@field filter function?    of pairs that are kept; behind an inverse function only
 ---@field reducer rille.Reducer? f, if it is known: kept up likewise
 
-local function reduction(name, takes, f, ...)
+-- `filtered`: a filter may come last.
+local function reduction(name, takes, filtered, f, ...)
   local reducer = reducers.known(f)
   if type(f) == "string" and not reducer then
     check.bad(1, name, "function, or 'sum', 'count', 'min' or 'max'", f)
@@ -44,7 +45,7 @@ local function reduction(name, takes, f, ...)
   else
     given.inverse = (...)
     table.move({ check.arguments(name, takes, 3, select(2, ...)) }, 1, #takes, 1, given)
-    given.filter = check.argument(3 + #takes, name, "function?", (select(2 + #takes, ...)))
+    given.filter = filtered and check.argument(3 + #takes, name, "function?", (select(2 + #takes, ...))) or nil
   end
   if type(f) == "string" then given.f = reducers.functions[f] end
   return given
@@ -96,7 +97,7 @@ function windows.install(class)
 
   function class:reduceByKeyAndWindow(f, ...)
     check.self(class, "reduceByKeyAndWindow", self)
-    local given = reduction("reduceByKeyAndWindow", { "duration", "duration?", "partitions?" }, f, ...)
+    local given = reduction("reduceByKeyAndWindow", { "duration", "duration?", "partitions?" }, true, f, ...)
     local length, slide = durations(self, "reduceByKeyAndWindow", given[1], given[2])
     local n = given[3] or self:defaultPartitions()
     local plan = plan_of(given.counts and { steps.key_and_one() } or {}, { steps.reduce_by_key(given.f, n) },
@@ -106,7 +107,7 @@ function windows.install(class)
 
   function class:reduceByWindow(f, ...)
     check.self(class, "reduceByWindow", self)
-    local given = reduction("reduceByWindow", { "duration", "duration?" }, f, ...)
+    local given = reduction("reduceByWindow", { "duration", "duration?" }, false, f, ...)
     local length, slide = durations(self, "reduceByWindow", given[1], given[2])
     local plan = plan_of({ steps.under_one_key() }, given.counts and { steps.key_and_one() } or {},
       { steps.reduce_by_key(given.f, 1) }, { reduced(given, length, slide, 1) }, { steps.narrow "unpack" })
