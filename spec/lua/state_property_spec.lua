@@ -307,7 +307,8 @@ describe("a window of a known reducer", function()
   end
 
   it("counts", function()
-    local got = testing.run { inputs = { { { rille.tuple("a", "x"), rille.tuple("a", "y") }, { rille.tuple("b", 1) } } },
+    local batches = { { rille.tuple("a", "x"), rille.tuple("a", "y") }, { rille.tuple("b", 1) } }
+    local got = testing.run { inputs = { batches },
       batches = 4, operation = function(_, s) return s:reduceByKeyAndWindow("count", 2) end }
     assert.same({ { "(string a, integer 2)" }, { "(string a, integer 2)", "(string b, integer 1)" },
       { "(string b, integer 1)" }, {} }, model.as_texts(got, "bag"))

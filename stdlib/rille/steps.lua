@@ -268,6 +268,14 @@ function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" }
 --- snapshots: table? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
 
+-- What needs no function of the job's.
+local function native_fn(part, named)
+  local pipe, panes = part.pipe, part.panes
+  if pipe then return core.pipe { command = pipe.command, env = pipe.env, site = named.site } end
+  if not panes then return nil end
+  return core.panes(copy_of(panes, { label = (named.site and named.site .. ": " or "") .. named.name }))
+end
+
 -- One part as a primitive operation; its functions are added to fns. `named` is { name =, site =, uid = }.
 local function make_op(part, named, fns)
   local function made(step)
@@ -283,14 +291,10 @@ local function make_op(part, named, fns)
     fns[#fns + 1] = fn
     return fn
   end
-  local pipe, panes = part.pipe, part.panes
   local map_fn = made(part.mapFn)
-  local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = named.site }
-    or panes and core.panes(copy_of(panes, { label = (named.site and named.site .. ": " or "") .. named.name }))
-    or made(part.fn)
-  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site, uid = named.uid,
-    fn = fn, mapFn = map_fn, part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
-    keepsKeys = part.keepsKeys }
+  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site,
+    uid = named.uid, fn = native_fn(part, named) or made(part.fn), mapFn = map_fn, part = part.part,
+    partitions = part.partitions, descending = part.descending, uneven = part.uneven, keepsKeys = part.keepsKeys }
 end
 
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
