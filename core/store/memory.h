@@ -38,6 +38,8 @@ static inline bool rl_level_keeps(rl_level l) { return l.memory || l.disk; }
 #define RL_LEVEL_MEMORY_ONLY_SER ((rl_level){.memory = true, .serialised = true, .copies = 1})
 #define RL_LEVEL_MEMORY_AND_DISK_SER ((rl_level){.memory = true, .disk = true, .serialised = true, .copies = 1})
 
+#define RL_LEVEL_RECEIVED ((rl_level){.memory = true, .disk = true, .serialised = true, .copies = 2})
+
 /* RL_EINVAL lists the names. "NONE" gives neither memory nor disk. OFF_HEAP is what MEMORY_AND_DISK_SER is: nothing
  * here lies on a collected heap. */
 rl_status rl_level_parse(const char *name, rl_level *out);

@@ -28,6 +28,7 @@ typedef struct rl_keeper_class {
 struct rl_keeper {
   const rl_keeper_class *cls;
   rl_keeper *next, *prev; /* least recently used first; locked, as all below */
+  bool hurry;             /* immutable: it is to go as soon as it can, whatever room there is */
   size_t kept;            /* bytes in memory; it is in the list while there are any */
 };
 
@@ -37,7 +38,7 @@ struct rl_memory {
   bool compress;
   rl_spill *spill;
   pthread_mutex_t lock;
-  rl_keeper list;  /* the ring's head */
+  rl_keeper list, hurried; /* heads of rings: all others, and those in a hurry */
   size_t storage;  /* kept by all keepers */
   size_t leaving;  /* of it, what is being written now */
   bool told_full;  /* that spilling fails was said once */
@@ -53,9 +54,9 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used);
 /* Locked: would n bytes more of storage fit, without anybody giving up any? */
 bool rl_memory_has_room(const rl_memory *m, size_t n);
 
-/* Not locked: something that can be made anew is dropped because it cannot be spilled (the thread's current error says
- * why). Warned of once a manager. */
-void rl_memory_tell_full(rl_memory *m);
+/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once a
+ * manager. */
+void rl_memory_tell_full(rl_memory *m, const char *instead);
 
 /* Not locked: has keepers give up until storage fits. */
 rl_status rl_memory_make_room(rl_memory *m);

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "data/packed.h"
-#include "store/memory_impl.h"
+#include "store/spool_impl.h"
 
 /* One chunk: in memory (as it is, or packed and compressed), in a spill file, or both (read back while there was room).
  * Neither: lost. */
@@ -165,7 +165,7 @@ static rl_status spill_packed(rl_memory *m, const rl_bytes *packed, rl_extent *o
 static rl_status cannot_spill(rl_spool *s, rl_status st)
 {
   if (st == RL_ECLOSED || s->level.needed) return st;
-  rl_memory_tell_full(s->m);
+  rl_memory_tell_full(s->m, "persisted partitions are dropped instead, and computed anew when they are asked for");
   rl_spool_lose(s);
   return RL_OK;
 }
@@ -315,6 +315,16 @@ rl_status rl_spool_add(rl_spool *s, rl_chunk *c)
   }
   return s->m && !s->level.memory ? add_to_disk(s, one) : add_to_memory(s, one);
 }
+
+void rl_spool_put(rl_spool *s, rl_chunk *c)
+{
+  s->records += c->n;
+  s->bytes += c->bytes;
+  if (c->n > 0) append(s, (slot){.chunk = c, .bytes = c->bytes, .records = c->n});
+  else rl_chunk_unref(c);
+}
+
+void rl_spool_hurry(rl_spool *s) { s->keeper.hurry = true; }
 
 rl_status rl_spool_add_list(rl_spool *s, rl_chunks *list)
 {
