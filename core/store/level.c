@@ -18,7 +18,7 @@ static const struct {
   {"DISK_ONLY", {.disk = true, .serialised = true, .copies = 1}},
   {"DISK_ONLY_2", {.disk = true, .serialised = true, .copies = 2}},
   {"DISK_ONLY_3", {.disk = true, .serialised = true, .copies = 3}},
-  {"OFF_HEAP", {.memory = true, .disk = true, .serialised = true, .copies = 1}},
+  {"OFF_HEAP", {.memory = true, .off_heap = true, .disk = true, .serialised = true, .copies = 1}},
 };
 
 rl_status rl_level_parse(const char *name, rl_level *out)
@@ -38,7 +38,7 @@ const char *rl_level_name(rl_level l)
 {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     const rl_level *k = &levels[i].level;
-    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->copies == l.copies) return levels[i].name;
+    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap && k->copies == l.copies) return levels[i].name;
   }
   return "NONE";
 }
