@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "data/text.h"
 #include "store/spool_impl.h"
@@ -68,7 +69,8 @@ typedef struct kept_text {
   rl_block_home home;
   rl_memory *m;
   rl_block *block;
-  bool disk;
+  rl_level level;
+  uint64_t copy; /* of its second copy; 0: none. Whoever makes it leave */
   /* under the manager's lock, as is block->data */
   rl_extent extent;
   bool leaving;
@@ -79,7 +81,7 @@ static kept_text *text_of(const rl_block *b) { return (kept_text *)((char *)b->h
 static bool text_can_go(const rl_keeper *k)
 {
   const kept_text *t = (const kept_text *)k;
-  return t->disk && !t->leaving && t->block->data;
+  return t->level.disk && !t->leaving && t->block->data;
 }
 
 static bool text_try_ref(rl_keeper *k)
@@ -107,6 +109,7 @@ static rl_status text_give_up(rl_keeper *k)
   if (mine) text_set_leaving(t, true);
   rl_memory_unlock(t->m);
   if (!mine) return RL_OK;
+  if (!t->copy && rl_replica_is_wanted(t->m, t->level)) t->copy = rl_replica_put(t->m, b->data->data + b->at, b->bytes);
   rl_status st = rl_memory_spill(t->m, b->data->data + b->at, b->bytes, &extent);
   rl_memory_lock(t->m);
   rl_bytes *data = NULL;
@@ -137,7 +140,12 @@ typedef struct text_pull {
 static rl_status read_back(text_pull *p, const rl_extent *e)
 {
   rl_buf bytes = {0};
-  rl_status st = rl_spill_read(text_of(p->block)->m->spill, e, &bytes);
+  kept_text *t = text_of(p->block);
+  rl_status st = rl_spill_read(t->m->spill, e, &bytes);
+  if (st != RL_OK && t->copy) {
+    rl_warn("%s; its second copy is taken", rl_error_message());
+    st = rl_replica_get(t->m, t->copy, &bytes);
+  }
   if (st == RL_EDATA)
     st = rl_fail(RL_EDATA, "%s; it held a received block of %" PRIu64 " lines", rl_error_message(), p->block->records);
   if (st == RL_OK && !(p->data = rl_bytes_from(bytes.p, bytes.n))) st = RL_ENOMEM;
@@ -195,6 +203,7 @@ static void text_leave(rl_block *b)
   rl_keeper_count(t->m, &t->keeper, -(int64_t)t->keeper.kept, false);
   rl_memory_unlock(t->m);
   if (t->extent.file) rl_spill_release(t->m->spill, &t->extent, 1);
+  rl_replica_drop(t->m, t->copy);
   rl_memory_unref(t->m);
   rl_free(t);
 }
@@ -204,7 +213,8 @@ static const rl_block_home_class text_home = {text_open, text_leave};
 static void keep_text(rl_block *b, rl_memory *m, rl_level level)
 {
   kept_text *t = RL_NEW(kept_text);
-  *t = (kept_text){.keeper = {.cls = &text_keeper, .hurry = !level.memory}, .home.cls = &text_home, .m = rl_memory_ref(m), .block = b, .disk = level.disk};
+  *t = (kept_text){.keeper = {.cls = &text_keeper, .hurry = !level.memory}, .home.cls = &text_home, .m = rl_memory_ref(m), .block = b, .level = level};
+  t->keeper.stays = !level.disk;
   b->home = &t->home;
   rl_memory_lock(m);
   rl_keeper_count(m, &t->keeper, (int64_t)b->bytes, true);

@@ -88,7 +88,7 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used)
   k->kept += (size_t)more; /* less wraps round to less */
   m->storage += (size_t)more;
   if (used || k->kept == 0) take_out(k);
-  if (k->kept > 0 && !k->next) put_last(m, k);
+  if (k->kept > 0 && !k->next && !k->stays) put_last(m, k);
 }
 
 /* Making room ------------------------------------------------------------------------------------------------------ */

@@ -15,6 +15,7 @@
 #include "run/gather.h"
 #include "scratch.h"
 #include "store/kept_block.h"
+#include "store/replica.h"
 
 static rl_memory *new_memory(const char *dir, size_t limit)
 {
@@ -199,6 +200,60 @@ static void a_full_disk_loses_nothing(void **state)
   rl_memory_unref(m);
 }
 
+static void cut_spill_file(const char *dir)
+{
+  DIR *d = opendir(dir);
+  for (struct dirent *e; (e = readdir(d));) {
+    if (*e->d_name == '.') continue;
+    char *path = rl_format("%s/%s/0.spill", dir, e->d_name);
+    assert_int_equal(truncate(path, 100), 0);
+    rl_free(path);
+  }
+  closedir(d);
+}
+
+/* A place for one second copy. */
+static rl_status put_copy(void *user, uint64_t id, const char *p, size_t n)
+{
+  assert_int_equal(id, 1);
+  rl_buf_add(user, p, n);
+  return RL_OK;
+}
+
+static rl_status get_copy(void *user, uint64_t id, rl_buf *out)
+{
+  (void)id;
+  const rl_buf *copy = user;
+  rl_buf_add(out, copy->p, copy->n);
+  return RL_OK;
+}
+
+static void drop_copy(void *user, uint64_t id)
+{
+  (void)id;
+  rl_buf_free(user);
+}
+
+static void a_second_copy_stands_in(void **state)
+{
+  rl_buf copy = {0};
+  rl_memory *m = new_memory(*state, 0);
+  rl_memory_set_replica(m, &(rl_replica){&copy, put_copy, get_copy, drop_copy});
+  rl_bytes *data = numbers();
+  rl_block *b = rl_block_text(data, 0, data->n, NULL);
+  rl_bytes_unref(data);
+  rl_block_keep(b, m, RL_LEVEL_RECEIVED);
+  rl_blocks_make_room(m);
+  cut_spill_file(*state);
+  rl_log_set_sink(note_warning, NULL);
+  expect_numbers(b, 0, 1000);
+  rl_log_set_sink(NULL, NULL);
+  assert_non_null(strstr(last_warning, "cut short; its second copy is taken"));
+  rl_block_unref(b);
+  assert_null(copy.p);
+  rl_memory_unref(m);
+}
+
 static void damage_names_what_was_lost(void **state)
 {
   rl_memory *m = new_memory(*state, 0);
@@ -207,14 +262,7 @@ static void damage_names_what_was_lost(void **state)
   rl_bytes_unref(data);
   rl_block_keep(b, m, RL_LEVEL_RECEIVED);
   rl_blocks_make_room(m);
-  DIR *d = opendir(*state);
-  for (struct dirent *e; (e = readdir(d));) {
-    if (*e->d_name == '.') continue;
-    char *path = rl_format("%s/%s/0.spill", (char *)*state, e->d_name);
-    assert_int_equal(truncate(path, 100), 0);
-    rl_free(path);
-  }
-  closedir(d);
+  cut_spill_file(*state);
   rl_chunks got = {0};
   rl_pull *p = rl_block_open(b);
   assert_int_equal(rl_pull_drain(p, &got), RL_EDATA);
@@ -261,6 +309,7 @@ int main(void)
     in_a_folder(disk_only_is_written_though_there_is_room_and_memory_only_never),
     in_a_folder(a_full_disk_loses_nothing),
     in_a_folder(damage_names_what_was_lost),
+    in_a_folder(a_second_copy_stands_in),
     in_a_folder(a_gatherer_makes_room_as_it_goes),
   };
   return cmocka_run_group_tests_name("kept_block", tests, NULL, NULL);
