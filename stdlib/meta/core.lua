@@ -119,7 +119,7 @@ function Streaming:files(spec) end                   ---@return rille.core.DStre
 ---@param compute fun(time: integer): rille.core.Rdd?
 function Streaming:input(name, compute, site) end    ---@return rille.core.DStream
 --- A receiver in Lua on a thread and state of its own. `definition` is captured (functions and plain values of the table travel) at start: fields onStart(self), onStop(self) and whatever else. In
---- its state `self` has methods store(...) (fields of a record; an array table given as the only argument to storeMany is a block), storeMany(array or iterator), restart(message[, seconds]),
+--- its state `self` has methods store(...) (fields of a record; an array, or an iterator, of records is a block), restart(message[, seconds]),
 --- reportError(message[, error]), stop(message), isStopped(), isStarted(), streamId().
 function Streaming:receiver(definition, name, site) end  ---@return rille.core.DStream
 --- socketStream: converter(read) runs on a thread and state of its own, once a connection; read(n) gives n bytes, fewer only before the end, nil at the end, read("l") a line without its end; it returns an iterator of records.
