@@ -123,7 +123,7 @@ static int restart(lua_State *L)
   lua_Number seconds = luaL_optnumber(L, 3, -1);
   luaL_argcheck(L, seconds <= 1e9, 3, "seconds out of range");
   int64_t delay_ms = seconds < 0 ? rl_receiver_restart_delay_ms(r->receiver) : (int64_t)(seconds * 1000);
-  rl_warn("%s: restart in %g s: %s", rl_receiver_name(r->receiver), (double)delay_ms / 1000, message);
+  rl_warn("%s: restart in %g s: %s", rl_receiver_label(r->receiver), (double)delay_ms / 1000, message);
   rl_lua_receiver_end_run(r, RL_RUN_RESTART, message, delay_ms);
   return 0;
 }

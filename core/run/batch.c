@@ -219,7 +219,7 @@ void rl_batch_on_message(rl_message *m)
   if (s->generating) return;
   rl_streaming_ref(s);
   rl_batch *b;
-  while ((b = take_ticked(s))) {
+  while (rl_streaming_signals() < 2 && (b = take_ticked(s))) { /* at once is at once */
     submit(s, b);
     pump(s);
   }
