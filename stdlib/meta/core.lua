@@ -30,6 +30,7 @@ function core.fields(record) end           ---@return any ... of a record as one
 --- properties file, its conf, these.
 core.overrides = {} ---@type table<string, string>
 core.properties = nil ---@type string? a properties file read before all else: `rille run --properties`
+function core.checkSettings(settings, properties) end ---raises for what core.context would refuse in a table and a file
 
 --- For the program's commands (lua/bind_tools.c): what a function takes along; its size as a whole, or nil and why it cannot travel.
 ---@return { name: string, kind: "upvalue"|"global", type: string, assigned: boolean, bytes: integer? }[], integer?, string?
