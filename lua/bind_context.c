@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "data/block.h"
+#include "run/budget.h"
 #include "run/conf.h"
 #include "source/parts.h"
 #include "source/sources.h"
@@ -56,8 +57,10 @@ const rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf)
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, NULL);
   const char *path = push_package(L, "path"), *cpath = push_package(L, "cpath");
+  rl_budget budget = {0};
+  rl_budget_read(conf, &budget); /* what is wrong with it is told where the context is made */
   const rl_worker_config *config =
-    keep_config(rl_conf_size(conf, "rille.task.maxMemory"), rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
+    keep_config(budget.lua, rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
   lua_settop(L, top);
   return config;
 }

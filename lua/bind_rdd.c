@@ -18,6 +18,13 @@ rl_rdd *rl_check_rdd(lua_State *L, int index)
   return *h;
 }
 
+rl_level rl_check_level(lua_State *L, int index, rl_level otherwise)
+{
+  rl_level level = otherwise;
+  if (!lua_isnoneornil(L, index)) rl_bind_check(L, rl_level_parse(luaL_checkstring(L, index), &level));
+  return level;
+}
+
 void rl_push_rdd(lua_State *L, rl_rdd *rdd)
 {
   void **h = rl_handle_new(L, RL_META_RDD, 0);
@@ -76,7 +83,7 @@ static int is_hashed(lua_State *L)
 
 static int persist(lua_State *L)
 {
-  rl_rdd_persist(rl_check_rdd(L, 1));
+  rl_bind_check(L, rl_rdd_persist(rl_check_rdd(L, 1), rl_check_level(L, 2, RL_LEVEL_MEMORY_ONLY)));
   return 0;
 }
 
@@ -89,6 +96,12 @@ static int unpersist(lua_State *L)
 static int is_persisted(lua_State *L)
 {
   lua_pushboolean(L, rl_rdd_is_persisted(rl_check_rdd(L, 1)));
+  return 1;
+}
+
+static int level(lua_State *L)
+{
+  lua_pushstring(L, rl_level_name(rl_rdd_level(rl_check_rdd(L, 1))));
   return 1;
 }
 
@@ -129,6 +142,7 @@ void rl_bind_add_rdds(lua_State *L)
     {"persist", persist},
     {"unpersist", unpersist},
     {"isPersisted", is_persisted},
+    {"level", level},
     {"setName", set_name},
     {"name", name},
     {"label", label},

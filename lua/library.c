@@ -490,4 +490,5 @@ void rl_luaop_push_library(lua_State *L)
   };
   luaL_newlib(L, functions);
   rl_keyed_add_library(L);
+  rl_luastate_add_library(L);
 }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -20,6 +21,9 @@ const rl_fs rl_fs_system = {
     .read = read,
     .pread = pread,
     .write = write,
+    .pwrite = pwrite,
+    .fallocate = fallocate,
+    .flock = flock,
     .fsync = fsync,
     .close = close,
     .rename = rename,
@@ -57,7 +61,7 @@ rl_status rl_file_open(const char *path, int flags, int *fd)
 }
 
 /* The descriptor is gone also after EINTR. */
-static rl_status close_file(int fd, const char *path)
+rl_status rl_file_close(int fd, const char *path)
 {
   return fs->close(fd) != 0 && errno != EINTR ? fail_path("close", path) : RL_OK;
 }
@@ -97,6 +101,47 @@ rl_status rl_file_write(int fd, const char *path, const void *p, size_t n)
   return RL_OK;
 }
 
+rl_status rl_file_pwrite(int fd, const char *path, const void *p, size_t n, int64_t at)
+{
+  const char *from = p;
+  while (n > 0) {
+    ssize_t k = fs->pwrite(fd, from, n, (off_t)at);
+    if (k < 0 && errno == EINTR) continue;
+    if (k < 0) return fail_path("write", path);
+    from += k;
+    at += k;
+    n -= (size_t)k;
+  }
+  return RL_OK;
+}
+
+void rl_file_punch(int fd, int64_t at, int64_t n)
+{
+  while (fs->fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)n) != 0) {
+    if (errno != EINTR) return; /* not every file system can: the space goes with the file then */
+  }
+}
+
+rl_status rl_file_lock(int fd, const char *path, bool *got)
+{
+  int rc;
+  do {
+    rc = fs->flock(fd, LOCK_EX | LOCK_NB);
+  } while (rc != 0 && errno == EINTR);
+  *got = rc == 0;
+  return rc == 0 || errno == EWOULDBLOCK ? RL_OK : fail_path("lock", path);
+}
+
+rl_status rl_file_unlink(const char *path)
+{
+  return fs->unlink(path) != 0 && errno != ENOENT ? fail_path("remove", path) : RL_OK;
+}
+
+rl_status rl_file_rename(const char *from, const char *to)
+{
+  return fs->rename(from, to) != 0 ? fail_path("rename", from) : RL_OK;
+}
+
 static rl_status read_to_end(int fd, const char *path, rl_buf *out)
 {
   for (;;) {
@@ -115,7 +160,7 @@ rl_status rl_file_read_all(const char *path, rl_buf *out)
   rl_status st = rl_file_open(path, O_RDONLY, &fd);
   if (st != RL_OK) return st;
   st = read_to_end(fd, path, out);
-  rl_status closed = close_file(fd, path);
+  rl_status closed = rl_file_close(fd, path);
   return st != RL_OK ? st : closed;
 }
 
@@ -126,7 +171,7 @@ static rl_status write_new(const char *path, const void *p, size_t n, bool durab
   if (st != RL_OK) return st;
   st = rl_file_write(fd, path, p, n);
   if (st == RL_OK && durable) st = sync_file(fd, path);
-  if (st == RL_OK) return close_file(fd, path);
+  if (st == RL_OK) return rl_file_close(fd, path);
   fs->close(fd); /* the first error is the one to tell */
   return st;
 }
@@ -139,7 +184,7 @@ static rl_status sync_parent(const char *path)
   rl_status st = rl_file_open(dir, O_RDONLY | O_DIRECTORY, &fd);
   if (st == RL_OK) {
     st = sync_file(fd, dir);
-    rl_status closed = close_file(fd, dir);
+    rl_status closed = rl_file_close(fd, dir);
     if (st == RL_OK) st = closed;
   }
   rl_free(dir);
@@ -181,6 +226,29 @@ rl_status rl_dir_make(const char *path)
   return st;
 }
 
+rl_status rl_dir_make_private(const char *path)
+{
+  return fs->mkdir(path, 0700) != 0 ? fail_path("make directory", path) : RL_OK;
+}
+
+rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user)
+{
+  DIR *d = opendir(path);
+  if (!d) return errno == ENOENT ? RL_OK : fail_path("read directory", path);
+  rl_status st = RL_OK;
+  while (st == RL_OK) {
+    errno = 0;
+    const struct dirent *e = readdir(d);
+    if (!e) {
+      if (errno != 0) st = fail_path("read directory", path);
+      break;
+    }
+    if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) st = f(user, e->d_name);
+  }
+  closedir(d);
+  return st;
+}
+
 typedef struct path_stack {
   char **v;
   size_t n, cap;
@@ -209,23 +277,21 @@ static rl_status remove_entry(path_stack *s, char *path)
   return st;
 }
 
+typedef struct removal {
+  path_stack *stack;
+  const char *dir;
+} removal;
+
+static rl_status remove_one(void *user, const char *name)
+{
+  const removal *r = user;
+  return remove_entry(r->stack, rl_path_join(r->dir, name));
+}
+
 static rl_status remove_entries(path_stack *s, const char *dir)
 {
-  DIR *d = opendir(dir);
-  if (!d) return errno == ENOENT ? RL_OK : fail_path("read directory", dir);
-  rl_status st = RL_OK;
-  while (st == RL_OK) {
-    errno = 0;
-    const struct dirent *e = readdir(d);
-    if (!e) {
-      if (errno != 0) st = fail_path("read directory", dir);
-      break;
-    }
-    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-    st = remove_entry(s, rl_path_join(dir, e->d_name));
-  }
-  closedir(d);
-  return st;
+  removal r = {s, dir};
+  return rl_dir_each(dir, remove_one, &r);
 }
 
 /* The topmost directory of the stack: removes it when it is empty, else its contents (pushing its directories). */

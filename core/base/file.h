@@ -19,6 +19,9 @@ typedef struct rl_fs {
   ssize_t (*read)(int fd, void *p, size_t n);
   ssize_t (*pread)(int fd, void *p, size_t n, off_t at);
   ssize_t (*write)(int fd, const void *p, size_t n);
+  ssize_t (*pwrite)(int fd, const void *p, size_t n, off_t at);
+  int (*fallocate)(int fd, int mode, off_t at, off_t n);
+  int (*flock)(int fd, int operation);
   int (*fsync)(int fd);
   int (*close)(int fd);
   int (*rename)(const char *from, const char *to);
@@ -36,11 +39,22 @@ rl_status rl_file_open(const char *path, int flags, int *fd); /* O_CLOEXEC added
 /* Reads until n or end of file. */
 rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got);
 rl_status rl_file_write(int fd, const char *path, const void *p, size_t n);
+rl_status rl_file_pwrite(int fd, const char *path, const void *p, size_t n, int64_t at);
+/* Gives the disk space of a stretch back where the file system can; it reads as zeros then. */
+void rl_file_punch(int fd, int64_t at, int64_t n);
+/* Locks the open file for as long as it is open, without waiting: *got = false when another has it. */
+rl_status rl_file_lock(int fd, const char *path, bool *got);
+rl_status rl_file_close(int fd, const char *path);
+rl_status rl_file_unlink(const char *path); /* a missing one is fine */
+rl_status rl_file_rename(const char *from, const char *to);
 rl_status rl_file_read_all(const char *path, rl_buf *out);
 /* Writes `path` so that a reader sees the old file or all of the new one: temporary name beside it, fsync when
  * `durable`, rename. */
 rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durable);
 rl_status rl_dir_make(const char *path); /* with parents; an existing directory is fine */
+rl_status rl_dir_make_private(const char *path); /* mode 0700, without parents; it must not exist yet */
+/* Calls f for the entries of a directory but . and .., in no order, until one fails. A missing directory has none. */
+rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user);
 /* With contents; a missing one is fine; symbolic links are unlinked, not followed. */
 rl_status rl_dir_remove(const char *path);
 bool rl_path_is_dir(const char *path);

@@ -30,7 +30,8 @@ extern "C" {
   X(ETIMEOUT, -9, false, "took too long") \
   X(ENOTFOUND, -10, false, "not found") \
   X(EUNSUPPORTED, -11, false, "not supported") \
-  X(ECLOSED, -12, false, "closed")
+  X(ECLOSED, -12, false, "closed") \
+  X(ELOST, -13, true, "dropped, and to be computed anew")
 
 typedef enum rl_status {
 #define RL_STATUS_ENUM(name, number, retriable, text) RL_##name = (number),

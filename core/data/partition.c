@@ -13,6 +13,12 @@ struct rl_splitter {
   rl_pair_scratch scratch;
 };
 
+void rl_partition_groups(uint32_t partition, uint32_t n, uint32_t *from, uint32_t *to)
+{
+  *from = (uint32_t)(((uint64_t)partition * RL_KEY_GROUPS + n - 1) / n);
+  *to = (uint32_t)(((uint64_t)(partition + 1) * RL_KEY_GROUPS + n - 1) / n);
+}
+
 rl_splitter *rl_splitter_new(rl_partkind kind, uint32_t n, bool pair, uint64_t seed)
 {
   rl_splitter *s = RL_NEW(rl_splitter);
@@ -99,6 +105,36 @@ rl_status rl_splitter_add(rl_splitter *s, const rl_chunk *c)
   if (c->n == 0) return RL_OK;
   if (s->pair) return has_plain_keys(c) && c->ncols == 2 && !c->arity ? add_plain(s, c) : add_pairs(s, c);
   return s->kind == RL_PART_ROUND_ROBIN || has_plain_keys(c) ? add_plain(s, c) : add_whole(s, c);
+}
+
+static rl_status flush_output(rl_splitter *s, uint32_t i, bool all, rl_split_sink *sink, void *to)
+{
+  rl_chunks done = s->done[i];
+  s->done[i] = (rl_chunks){0};
+  rl_chunk *rest = all ? rl_builder_finish(s->open[i]) : NULL;
+  if (rest) rl_chunks_add(&done, rest);
+  rl_status st = RL_OK;
+  for (size_t k = 0; k < done.n && st == RL_OK; k++) {
+    st = sink(to, i, done.v[k]);
+    done.v[k] = NULL;
+  }
+  rl_chunks_clear(&done);
+  return st;
+}
+
+rl_status rl_splitter_flush(rl_splitter *s, bool all, rl_split_sink *sink, void *to)
+{
+  rl_status st = RL_OK;
+  for (uint32_t i = 0; i < s->n && st == RL_OK; i++)
+    if (all || s->done[i].n > 0) st = flush_output(s, i, all, sink, to);
+  return st;
+}
+
+size_t rl_splitter_bytes(const rl_splitter *s)
+{
+  size_t n = 0;
+  for (uint32_t i = 0; i < s->n; i++) n += rl_chunks_bytes(&s->done[i]) + rl_builder_bytes(s->open[i]);
+  return n;
 }
 
 void rl_splitter_finish(rl_splitter *s, rl_chunks *out)

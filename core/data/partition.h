@@ -20,6 +20,9 @@ static inline uint32_t rl_group_partition(uint32_t group, uint32_t n)
   return (uint32_t)((uint64_t)group * n / RL_KEY_GROUPS);
 }
 
+/* The key groups [*from, *to) of a partition; none where there are more partitions than groups. */
+void rl_partition_groups(uint32_t partition, uint32_t n, uint32_t *from, uint32_t *to);
+
 /* Distributes chunks over n outputs. One owner. */
 typedef struct rl_splitter rl_splitter;
 
@@ -28,6 +31,11 @@ typedef struct rl_splitter rl_splitter;
  * Without it (ROUND_ROBIN) records pass whole. */
 rl_splitter *rl_splitter_new(rl_partkind kind, uint32_t n, bool pair, uint64_t seed);
 rl_status rl_splitter_add(rl_splitter *s, const rl_chunk *c);
+/* Hands over what an output has complete, in order; `all`: also what is still being filled. The sink takes the chunk, also
+ * on failure. */
+typedef rl_status rl_split_sink(void *to, uint32_t output, rl_chunk *chunk);
+rl_status rl_splitter_flush(rl_splitter *s, bool all, rl_split_sink *sink, void *to);
+size_t rl_splitter_bytes(const rl_splitter *s); /* held now */
 /* Moves what was collected for each output into out[0..n). */
 void rl_splitter_finish(rl_splitter *s, rl_chunks *out);
 void rl_splitter_delete(rl_splitter *s);

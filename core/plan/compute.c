@@ -3,8 +3,9 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "plan/lineage.h"
+#include "plan/kept.h"
 #include "plan/pairing.h"
+#include "plan/stated.h"
 
 /* A partition opened only when it is reached, so that a union or coalesce of many does not hold them all open. */
 typedef struct part_ref {
@@ -117,82 +118,23 @@ static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task,
   return st;
 }
 
-/* What the map tasks left for partition p, in map order. */
-static rl_status open_exchange(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task,
-                               rl_pull **out) /* NOLINT(misc-no-recursion) */
+static rl_status open_sorted(rl_rdd *r, const rl_exchange *x, uint32_t p, rl_pull **out)
 {
-  rl_exchange *x = &r->exchanges[i];
-  if (x->narrow) return rl_rdd_open(r->parents[i], p, task, &r->op->map_fn, r->op->map_fn ? 1 : 0, out);
   rl_chunks list = {0};
-  rl_status st = RL_OK;
-  if (r->op->part == RL_PART_RANGE) {
-    if (x->maps) st = rl_sort_merge(x->out, x->maps, x->bounds, r->op->descending, p, &list);
-  } else {
-    for (uint32_t m = 0; m < x->maps; m++) {
-      const rl_chunks *part = &x->out[(size_t)m * r->partitions + p];
-      for (size_t k = 0; k < part->n; k++) rl_chunks_add(&list, rl_chunk_ref(part->v[k]));
-    }
-  }
+  rl_status st = x->maps ? rl_sort_merge(x->runs, x->maps, x->bounds, r->op->descending, p, &list) : RL_OK;
   if (!st) *out = rl_pull_chunks(&list);
   rl_chunks_clear(&list);
   return st;
 }
 
-/* Keeping a partition while it goes by. */
-typedef struct tee {
-  rl_pull base;
-  rl_pull *in;
-  rl_rdd *rdd;
-  uint32_t partition;
-  rl_chunks seen;
-} tee;
-
-static rl_status tee_next(rl_pull *self, rl_chunk **out)
+static rl_status open_exchange(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task,
+                               rl_pull **out) /* NOLINT(misc-no-recursion) */
 {
-  tee *t = (tee *)self;
-  rl_status st = rl_pull_next(t->in, out);
-  if (st) return st;
-  if (*out) {
-    rl_chunks_add(&t->seen, rl_chunk_ref(*out));
-    return RL_OK;
-  }
-  pthread_mutex_lock(&t->rdd->lock);
-  rl_cached *slot = t->rdd->cache ? &t->rdd->cache[t->partition] : NULL;
-  if (slot && !slot->full) { /* the first to reach the end wins; both have the same records */
-    slot->chunks = t->seen;
-    slot->full = true;
-    t->seen = (rl_chunks){0};
-  }
-  pthread_mutex_unlock(&t->rdd->lock);
+  rl_exchange *x = &r->exchanges[i];
+  if (x->narrow) return rl_rdd_open(r->parents[i], p, task, &r->op->map_fn, r->op->map_fn ? 1 : 0, out);
+  if (r->op->part == RL_PART_RANGE) return open_sorted(r, x, p, out);
+  *out = rl_exchange_open(r, i, p);
   return RL_OK;
-}
-
-static void tee_close(rl_pull *self)
-{
-  tee *t = (tee *)self;
-  rl_pull_close(t->in);
-  rl_chunks_clear(&t->seen);
-  rl_free(t);
-}
-
-static const rl_pull_class tee_class = {tee_next, tee_close};
-
-static rl_pull *new_tee(rl_pull *in, rl_rdd *r, uint32_t p)
-{
-  tee *t = RL_NEW(tee);
-  t->base.cls = &tee_class;
-  t->in = in;
-  t->rdd = r;
-  t->partition = p;
-  return &t->base;
-}
-
-static rl_pull *open_cached(rl_rdd *r, uint32_t p)
-{
-  pthread_mutex_lock(&r->lock);
-  rl_pull *found = r->cache && r->cache[p].full ? rl_pull_chunks(&r->cache[p].chunks) : NULL;
-  pthread_mutex_unlock(&r->lock);
-  return found;
 }
 
 /* The functions of a chain, first to run first. Collected from the end of the lineage upwards, so it grows at the
@@ -243,6 +185,8 @@ static rl_status open_leaf(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull *
   case RL_OP_COALESCE: *out = open_coalesced(r, p, task); return RL_OK;
   case RL_OP_ZIP: return open_zip(r, p, task, out);
   case RL_OP_CARTESIAN: return open_cartesian(r, p, task, out);
+  case RL_OP_STATE: *out = rl_spool_open(r->stated->out[p]); return RL_OK;
+  case RL_OP_SNAPSHOT: return rl_snapshot_open(r, p, out);
   default: return r->source->cls->open(r->source, p, task, out);
   }
 }
@@ -287,7 +231,7 @@ static rl_status open_from(rl_rdd *r, uint32_t p, const rl_task *task, chain *c,
 {
   for (;;) {
     if (rl_rdd_is_persisted(r)) {
-      rl_pull *input = open_cached(r, p);
+      rl_pull *input = rl_kept_open(r, p);
       if (!input) {
         chain own = {0};
         rl_status st = RL_OK;
@@ -299,7 +243,7 @@ static rl_status open_from(rl_rdd *r, uint32_t p, const rl_task *task, chain *c,
         }
         rl_free(own.fns);
         if (st) return st;
-        input = new_tee(input, r, p);
+        input = rl_kept_tee(input, r, p, task);
       }
       return open_chain(c, task, &input, 1, out);
     }

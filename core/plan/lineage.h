@@ -10,20 +10,17 @@
 
 #include "data/sort.h"
 #include "plan/rdd.h"
+#include "store/spool.h"
 
 typedef struct rl_exchange {
   bool narrow; /* the parent is already partitioned as needed: partition p comes from its partition p, no exchange */
   uint32_t maps;        /* partitions of the parent */
-  rl_chunks *out;       /* HASH, ROUND_ROBIN: out[map * partitions + p]; RANGE: out[map] is a sorted run */
+  rl_spool **out;       /* HASH, ROUND_ROBIN: out[map * partitions + p]; NULL: no records went there */
+  rl_chunks *runs;      /* RANGE: runs[map] is a sorted run */
   rl_bounds *bounds;    /* RANGE, once done */
   atomic_bool done;     /* all of the above is there and immutable */
   void *stage;          /* the scheduler's: the stage that fills it now; under its lock */
 } rl_exchange;
-
-typedef struct rl_cached {
-  bool full; /* chunks hold the whole partition */
-  rl_chunks chunks;
-} rl_cached;
 
 struct rl_rdd {
   _Atomic uint32_t refs;
@@ -36,20 +33,27 @@ struct rl_rdd {
   uint32_t partitions;
   rl_partkind part;   /* how its records are spread by key: HASH or NONE */
   rl_exchange *exchanges; /* SHUFFLE: one a parent */
+  struct rl_stated *stated; /* STATE (plan/stated.h) */
   bool zipped;        /* UNION of parents with one partitioner: partition i is all partitions i */
   char *label;
   uint64_t mark;      /* the scheduler's, under its lock: the last walk that came by */
 
   pthread_mutex_t lock; /* guards what follows */
   char *name;
-  bool persisted;
-  rl_cached *cache;     /* one a partition, NULL until persisted */
+  rl_level level;       /* NONE: not persisted */
+  rl_spool **cache;     /* persisted: one a partition, NULL until it was computed to its end. It may have been lost */
 };
 
 #define RL_LINEAGE_MAX_DEPTH 4000
 
+/* An RDD without a kind's own parts; op and parents are referenced. */
+rl_rdd *rl_rdd_new(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t partitions);
+
 /* Opens a partition of `r` with the functions tail[0..n) behind it. Exchanges it reads must be done. Worker threads. */
 rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n, rl_pull **out);
+
+/* Gives back what map tasks left for an exchange. */
+void rl_exchange_clear(const rl_rdd *target, rl_exchange *x);
 
 /* Are all partitions of a persisted RDD there (so that nothing above it need run)? */
 bool rl_rdd_is_cached(rl_rdd *r);

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "plan/lineage.h"
+#include "plan/stated.h"
 
 #define PARTITIONS_MAX 1000000
 
@@ -134,8 +135,9 @@ static void plan_shuffle(rl_rdd *r, const rl_op *op)
     x->maps = parent->partitions;
     x->narrow = op->part == RL_PART_HASH && parent->part == RL_PART_HASH && parent->partitions == r->partitions;
     atomic_init(&x->done, x->narrow || x->maps == 0); /* no map tasks: nothing to wait for */
-    if (!x->narrow && x->maps)
-      x->out = rl_calloc(op->part == RL_PART_RANGE ? x->maps : (size_t)x->maps * r->partitions, sizeof *x->out);
+    if (x->narrow || x->maps == 0) continue;
+    if (op->part == RL_PART_RANGE) x->runs = rl_calloc(x->maps, sizeof *x->runs);
+    else x->out = rl_calloc((size_t)x->maps * r->partitions, sizeof(rl_spool *));
   }
 }
 
@@ -181,7 +183,7 @@ static rl_status check_cartesian(const rl_op *op, rl_rdd *const *parents, uint32
 
 static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t n)
 {
-  if (n == 0 || op->kind == RL_OP_SOURCE) return rl_fail(RL_EINVAL, "%s needs a parent", op->name);
+  if (n == 0 || op->kind == RL_OP_SOURCE || op->kind >= RL_OP_STATE) return rl_fail(RL_EINVAL, "%s needs a parent", op->name);
   if (n > 1 && (op->kind == RL_OP_NARROW || op->kind == RL_OP_COALESCE))
     return rl_fail(RL_EINVAL, "%s takes one parent, not %" PRIu32, op->name, n);
   if (op->kind == RL_OP_NARROW && !op->fn) return rl_fail(RL_EINVAL, "%s needs a function", op->name);
@@ -194,17 +196,23 @@ static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t
   return op->kind == RL_OP_CARTESIAN ? check_cartesian(op, parents, n) : RL_OK;
 }
 
-rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out)
+rl_rdd *rl_rdd_new(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t partitions)
 {
-  rl_status st = check_parents(op, parents, n);
-  if (st) return st;
-  rl_rdd *r = new_rdd(rl_op_ref(op), 0);
+  rl_rdd *r = new_rdd(rl_op_ref(op), partitions);
   r->parents = rl_calloc(n, sizeof *r->parents);
   r->nparents = n;
   for (uint32_t i = 0; i < n; i++) {
     r->parents[i] = rl_rdd_ref(parents[i]);
     if (parents[i]->depth + 1 > r->depth) r->depth = parents[i]->depth + 1;
   }
+  return r;
+}
+
+rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out)
+{
+  rl_status st = check_parents(op, parents, n);
+  if (st) return st;
+  rl_rdd *r = rl_rdd_new(op, parents, n, 0);
   switch (op->kind) {
   case RL_OP_NARROW:
     r->partitions = parents[0]->partitions;
@@ -222,7 +230,7 @@ rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t p
     break;
   case RL_OP_ZIP: r->partitions = parents[0]->partitions; break;
   case RL_OP_CARTESIAN: r->partitions = parents[0]->partitions * parents[1]->partitions; break;
-  case RL_OP_SOURCE: break;
+  default: break; /* not applied to parents (check_parents) */
   }
   *out = r;
   return RL_OK;
@@ -236,20 +244,36 @@ rl_rdd *rl_rdd_ref(rl_rdd *r)
   return r;
 }
 
-static void drop_cache(rl_rdd *r)
+/* Takes the kept partitions out of an RDD. Locked; they are given back without the lock, as files may go with them. */
+static rl_spool **take_cache(rl_rdd *r)
 {
-  for (uint32_t p = 0; r->cache && p < r->partitions; p++) rl_chunks_clear(&r->cache[p].chunks);
-  rl_free(r->cache);
+  rl_spool **cache = r->cache;
   r->cache = NULL;
+  return cache;
+}
+
+static void drop_cache(rl_spool **cache, uint32_t n)
+{
+  for (uint32_t p = 0; cache && p < n; p++) rl_spool_unref(cache[p]);
+  rl_free(cache);
+}
+
+void rl_exchange_clear(const rl_rdd *target, rl_exchange *x)
+{
+  for (uint32_t m = 0; x->runs && m < x->maps; m++) rl_chunks_clear(&x->runs[m]);
+  for (size_t i = 0; x->out && i < (size_t)x->maps * target->partitions; i++) {
+    rl_spool_unref(x->out[i]);
+    x->out[i] = NULL;
+  }
 }
 
 static void drop_exchanges(rl_rdd *r)
 {
   for (uint32_t i = 0; r->exchanges && i < r->nparents; i++) {
     rl_exchange *x = &r->exchanges[i];
-    size_t lists = r->op->part == RL_PART_RANGE ? x->maps : (size_t)x->maps * r->partitions;
-    for (size_t k = 0; x->out && k < lists; k++) rl_chunks_clear(&x->out[k]);
+    rl_exchange_clear(r, x);
     rl_free(x->out);
+    rl_free(x->runs);
     rl_bounds_unref(x->bounds);
   }
   rl_free(r->exchanges);
@@ -257,8 +281,9 @@ static void drop_exchanges(rl_rdd *r)
 
 static void destroy(rl_rdd *r)
 {
-  drop_cache(r);
+  drop_cache(take_cache(r), r->partitions);
   drop_exchanges(r);
+  rl_stated_delete(r);
   if (r->source && atomic_fetch_sub_explicit(&r->source->refs, 1, memory_order_acq_rel) == 1)
     r->source->cls->destroy(r->source);
   rl_op_unref(r->op);
@@ -306,36 +331,47 @@ void rl_rdd_set_name(rl_rdd *r, const char *name)
 
 const char *rl_rdd_name(const rl_rdd *r) { return r->name; }
 
-void rl_rdd_persist(rl_rdd *r)
+rl_status rl_rdd_persist(rl_rdd *r, rl_level level)
 {
+  if (!rl_level_keeps(level)) {
+    rl_rdd_unpersist(r);
+    return RL_OK;
+  }
   pthread_mutex_lock(&r->lock);
-  r->persisted = true;
-  if (!r->cache) r->cache = rl_calloc(r->partitions ? r->partitions : 1, sizeof *r->cache);
+  const char *now = rl_level_name(r->level), *wanted = rl_level_name(level);
+  bool other = rl_level_keeps(r->level) && now != wanted;
+  if (!other) r->level = level;
+  if (!r->cache) r->cache = rl_calloc(r->partitions ? r->partitions : 1, sizeof(rl_spool *));
   pthread_mutex_unlock(&r->lock);
+  if (!other) return RL_OK;
+  return rl_fail(RL_ESTATE, "%s is persisted at %s already; unpersist it before it is persisted at %s", r->label, now, wanted);
 }
 
 void rl_rdd_unpersist(rl_rdd *r)
 {
   pthread_mutex_lock(&r->lock);
-  r->persisted = false;
-  drop_cache(r);
+  r->level = RL_LEVEL_NONE;
+  rl_spool **cache = take_cache(r);
   pthread_mutex_unlock(&r->lock);
+  drop_cache(cache, r->partitions);
 }
 
-bool rl_rdd_is_persisted(const rl_rdd *r)
+rl_level rl_rdd_level(const rl_rdd *r)
 {
   rl_rdd *w = (rl_rdd *)r;
   pthread_mutex_lock(&w->lock);
-  bool yes = r->persisted;
+  rl_level level = r->level;
   pthread_mutex_unlock(&w->lock);
-  return yes;
+  return level;
 }
+
+bool rl_rdd_is_persisted(const rl_rdd *r) { return rl_level_keeps(rl_rdd_level(r)); }
 
 bool rl_rdd_is_cached(rl_rdd *r)
 {
   pthread_mutex_lock(&r->lock);
   bool all = r->cache != NULL;
-  for (uint32_t p = 0; all && p < r->partitions; p++) all = r->cache[p].full;
+  for (uint32_t p = 0; all && p < r->partitions; p++) all = r->cache[p] && !rl_spool_is_lost(r->cache[p]);
   pthread_mutex_unlock(&r->lock);
   return all;
 }
@@ -347,7 +383,7 @@ static void debug_level(const rl_rdd *r, rl_buf *out, unsigned indent) /* NOLINT
     if (r->name) rl_buf_printf(out, "%s ", r->name);
     rl_buf_printf(out, "%s", r->label);
     if (r->op->uid) rl_buf_printf(out, " [uid %s]", r->op->uid);
-    if (r->persisted) rl_buf_puts(out, " [persisted]");
+    if (rl_rdd_is_persisted(r)) rl_buf_puts(out, " [persisted]");
     rl_buf_putc(out, '\n');
     for (uint32_t i = 0; i < r->nparents; i++)
       if (rl_rdd_is_exchanged(r, i))

@@ -11,6 +11,7 @@
 #include "data/chunk.h"
 #include "data/fn.h"
 #include "plan/op.h"
+#include "store/memory.h"
 
 typedef struct rl_rdd rl_rdd;
 
@@ -56,10 +57,12 @@ uint32_t rl_rdd_parents(const rl_rdd *r, rl_rdd *const **parents);
 /* Do records of this parent change partitions on their way here? */
 bool rl_rdd_is_exchanged(const rl_rdd *r, uint32_t parent);
 
-/* Keeps partitions in memory once computed. Unpersist drops them. */
-void rl_rdd_persist(rl_rdd *r);
+/* Keeps partitions at `level` once computed. RL_ESTATE when it is persisted at another; NONE is unpersist, which drops
+ * them. What was lost (a level without disk, short of memory; a damaged spill file) is computed anew. */
+rl_status rl_rdd_persist(rl_rdd *r, rl_level level);
 void rl_rdd_unpersist(rl_rdd *r);
 bool rl_rdd_is_persisted(const rl_rdd *r);
+rl_level rl_rdd_level(const rl_rdd *r);
 
 /* The lineage as an indented list, as Spark's toDebugString: one line an RDD, "(2) reduceByKey at job.lua:7 [uid ...]",
  * "+-" at shuffles. */

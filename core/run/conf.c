@@ -22,12 +22,21 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.task.maxFailures", RL_CONF_INT, "4", 0, "attempts of a task before its job fails"},
   {"rille.task.maxBadRecords", RL_CONF_INT, "0", 0,
    "records of a task whose function raises that are left out; 0: the first fails it"},
-  {"rille.task.maxMemory", RL_CONF_SIZE, "512m", 0, "what a worker's Lua state may hold; 0: no limit"},
+  {"rille.memory.limit", RL_CONF_SIZE, "", 0,
+   "memory for records, state and all Lua states; unset: 60 % of the machine's or the control group's; 0: no limit"},
+  {"rille.memory.fraction", RL_CONF_FLOAT, "0.6", 0, "share, of what Lua states leave, of kept and of processed records"},
+  {"rille.memory.storageFraction", RL_CONF_FLOAT, "0.5", 0, "part of that share that kept records are not pushed out of"},
+  {"rille.local.dir", RL_CONF_TEXT, "", 0, "where what does not fit into memory is written; unset: $TMPDIR or /tmp"},
+  {"rille.rdd.compress", RL_CONF_BOOL, "false", 0, "serialised storage levels are kept compressed (LZ4)"},
+  {"rille.task.maxMemory", RL_CONF_SIZE, "", 0,
+   "what a worker's Lua state may hold; unset: 512m, or its share of half of rille.memory.limit; 0: no limit"},
   {"rille.task.maxSeconds", RL_CONF_DURATION, "60", 1000, "how long one attempt of a task may run; 0: no limit"},
   {"rille.streaming.clock", RL_CONF_TEXT, "system", 0, "system or manual"},
   {"rille.streaming.blockInterval", RL_CONF_DURATION, "", 1,
    "how often receivers cut a block; unset: min(200ms, batch / 2)"},
   {"rille.streaming.concurrentJobs", RL_CONF_INT, "1", 0, "outputs that may run at the same time"},
+  {"rille.streaming.onBatchFailure", RL_CONF_TEXT, "stop", 0,
+   "when the state of a batch cannot be made: stop, or skip the batch"},
   {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
    "limit of a graceful stop; unset: 10 batches, at least 10 s"},
   {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,
@@ -35,8 +44,9 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.stopContextByDefault", RL_CONF_BOOL, "true", 0,
    "StreamingContext:stop() stops its Context as well"},
   {"rille.streaming.receiverRestartDelay", RL_CONF_DURATION, "2", 1, "pause before a receiver starts again"},
-  {"rille.streaming.receiver.maxBufferedBytes", RL_CONF_SIZE, "128m", 0,
-   "received and not yet worked off, per receiver, before the source is held back"},
+  {"rille.streaming.receiver.maxBufferedBytes", RL_CONF_SIZE, "", 0,
+   "received and not yet worked off, per receiver, before the source is held back; unset: 128m, or an eighth of "
+   "rille.memory.limit"},
   {"rille.streaming.receiver.maxRecordBytes", RL_CONF_SIZE, "16m", 0, "a longer line is cut"},
   {"rille.streaming.fileStream.minRememberDuration", RL_CONF_DURATION, "60", 1000,
    "how far back a file stream looks for files"},
@@ -196,6 +206,8 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
   if (strcmp(k->name, "rille.master") == 0 && !is_master(value))
     return rl_fail(RL_EINVAL, "rille.master is '%s'; it must be local, local[N] with N from 1 to 1024, or local[*]",
                    value);
+  if (strcmp(k->name, "rille.streaming.onBatchFailure") == 0 && strcmp(value, "stop") != 0 && strcmp(value, "skip") != 0)
+    return rl_fail(RL_EINVAL, "rille.streaming.onBatchFailure is '%s'; it must be stop or skip", value);
   if (strcmp(k->name, "rille.streaming.clock") == 0 && strcmp(value, "system") != 0 && strcmp(value, "manual") != 0)
     return rl_fail(RL_EINVAL, "rille.streaming.clock is '%s'; it must be system or manual", value);
   if (strcmp(k->name, "rille.log.level") == 0 && !rl_log_parse_level(value, &level))
@@ -209,19 +221,24 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
   return RL_OK;
 }
 
+static rl_status check_fraction(const rl_conf_key *k, const char *value)
+{
+  char *end;
+  double x = strtod(value, &end);
+  bool above = strcmp(k->name, "rille.memory.fraction") == 0; /* nothing of nothing is no use */
+  if (end != value && *end == '\0' && x >= 0 && x <= 1 && (x > 0 || !above)) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number %s 0 and at most 1", k->name, value, above ? "above" : "from");
+}
+
 static rl_status check(const rl_conf_key *k, const char *value, bool spark, int64_t *us)
 {
   int64_t i;
-  char *end;
   switch (k->type) {
   case RL_CONF_BOOL:
     if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be true or false", k->name, value);
     break;
-  case RL_CONF_FLOAT:
-    if (strtod(value, &end), end == value || *end)
-      return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number", k->name, value);
-    break;
+  case RL_CONF_FLOAT: return check_fraction(k, value);
   case RL_CONF_DURATION:
     if (!parse_us(value, spark ? k->spark_unit_ms : 1000, us))
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be seconds, or a number with us, ms, s, m, h or d", k->name,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/budget.h"
 #include "run/engine.h"
 
 static void read_settings(rl_context *c)
@@ -35,6 +36,7 @@ static void destroy(rl_context *c)
     rl_free(t);
   }
   rl_buf_free(&c->updates);
+  rl_memory_unref(c->memory);
   rl_driver_delete(c->driver);
   rl_conf_delete(c->conf);
   rl_free(c);
@@ -43,13 +45,16 @@ static void destroy(rl_context *c)
 rl_status rl_context_new(const rl_conf *conf, const rl_worker_hooks *hooks, rl_context **out)
 {
   uint32_t workers;
+  rl_memory *memory = NULL;
   rl_status st = rl_conf_workers(conf, &workers);
+  if (!st) st = rl_budget_memory(conf, &memory);
   if (st) return st;
   rl_context *c = RL_NEW(rl_context);
   atomic_init(&c->refs, 1);
   c->conf = rl_conf_copy(conf);
   if (hooks) c->hooks = *hooks;
   c->driver = rl_driver_new();
+  c->memory = memory;
   c->nworkers = workers;
   read_settings(c);
   init_locks(c);
@@ -87,11 +92,13 @@ void rl_context_stop(rl_context *c)
   c->stopped = true;
   rl_pool_stop(c);
   rl_timers_stop(c);
+  rl_memory_close(c->memory);
   rl_interrupt_uninstall();
 }
 
 bool rl_context_is_stopped(const rl_context *c) { return c->stopped; }
 const rl_conf *rl_context_conf(const rl_context *c) { return c->conf; }
 rl_driver *rl_context_driver(rl_context *c) { return c->driver; }
+rl_memory *rl_context_memory(rl_context *c) { return c->memory; }
 uint32_t rl_context_workers(const rl_context *c) { return c->nworkers; }
 uint32_t rl_context_parallelism(const rl_context *c) { return c->parallelism; }

@@ -12,6 +12,7 @@
 #include "run/conf.h"
 #include "run/driver.h"
 #include "run/interrupt.h"
+#include "store/memory.h"
 
 typedef struct rl_context rl_context;
 
@@ -37,6 +38,7 @@ bool rl_context_is_stopped(const rl_context *c);
 
 const rl_conf *rl_context_conf(const rl_context *c);
 rl_driver *rl_context_driver(rl_context *c);
+rl_memory *rl_context_memory(rl_context *c); /* lives as long as the context */
 uint32_t rl_context_workers(const rl_context *c);
 uint32_t rl_context_parallelism(const rl_context *c); /* rille.default.parallelism, else the number of workers */
 
@@ -46,6 +48,7 @@ typedef enum rl_job_kind {
   RL_JOB_COLLECT, /* chunks of each partition are kept */
   RL_JOB_COUNT,   /* only the number of records of each partition */
   RL_JOB_RUN,     /* for effect: records are dropped as they come */
+  RL_JOB_STATE,   /* `rdd` updates state (plan/stated.h): makes its version, if that is still to do, and reads nothing */
 } rl_job_kind;
 
 typedef struct rl_job_spec {

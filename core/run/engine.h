@@ -16,14 +16,16 @@ typedef struct rl_stage {
   uint32_t refs;
   uint64_t id;
   rl_rdd *rdd;      /* what its tasks compute; referenced */
-  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job` */
+  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job`, or a state stage */
   uint32_t dep;
+  rl_rdd *state;    /* a state stage: the RDD whose version it makes (plan/stated.h), of which `rdd` is the input; referenced */
   rl_job *job;      /* result stage: its job. Map stage: NULL, it may serve several */
   uint64_t limit;   /* the job's, which may be gone while a cancelled task still runs; likewise */
   rl_job_kind kind;
   uint32_t ntasks, done;
   uint32_t waiting; /* parent stages not done yet */
   bool ended;
+  bool sealing; /* a state stage: its version is being made, without the lock */
   atomic_bool cancelled;
   int64_t batch_time;
   uint64_t seed;
@@ -85,6 +87,7 @@ struct rl_context {
   uint32_t nworkers, parallelism, max_failures;
   int64_t max_task_ns;
   bool stopped; /* driver thread */
+  rl_memory *memory;
 
   pthread_mutex_t lock;
   pthread_cond_t ready; /* tasks, or the end */
@@ -109,8 +112,10 @@ struct rl_context {
 /* dag.c */
 /* What an attempt left. */
 typedef struct rl_outcome {
-  rl_chunks *out; /* rl_task_outputs lists: a map stage's exchange lists, or a result's chunks in out[0] */
+  rl_chunks out;    /* a result's chunks, or the sorted run of a range shuffle */
+  rl_spool **spools; /* what a map task left for each of the rl_task_spools partitions; NULL: nothing */
   uint64_t count;
+  struct rl_state_update *state; /* of a state stage */
   rl_buf updates;
   rl_error error; /* code RL_OK: it succeeded */
 } rl_outcome;
@@ -128,7 +133,7 @@ void rl_pool_interrupt(rl_context *c, const rl_stage *s); /* locked: tasks of th
 
 /* task.c */
 /* Runs one attempt: fills the outcome, but for the error, which is the thread's current one. No lock held. */
-uint32_t rl_task_outputs(const rl_stage *s);
+uint32_t rl_task_spools(const rl_stage *s);
 rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcome *o);
 
 /* timers.c */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/engine.h"
+#include "store/state.h"
 
 #define GRACE_NS INT64_C(1000000000) /* from the interrupt to being taken for stuck in C */
 
@@ -55,11 +56,11 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   t->since_ns = rl_mono_ns();
   t->interrupted_ns = 0;
   bool run = !atomic_load(&a->stage->cancelled);
-  uint32_t n = rl_task_outputs(a->stage);
+  uint32_t n = rl_task_spools(a->stage);
   arm_watchdog(c);
   pthread_mutex_unlock(&c->lock);
 
-  rl_outcome o = {.out = rl_calloc(n, sizeof *o.out)};
+  rl_outcome o = {.spools = rl_calloc(n, sizeof(rl_spool *))};
   rl_status st = run ? rl_task_run(c, a, t->local, &o) : rl_fail(RL_ECANCELLED, "cancelled");
   if (st) rl_error_take(&o.error);
 
@@ -72,10 +73,14 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
     rl_stage_unref(a->stage);
     rl_free(a);
   }
-  for (uint32_t i = 0; i < n; i++) rl_chunks_clear(&o.out[i]); /* what nobody took over */
-  rl_free(o.out);
+  pthread_mutex_unlock(&c->lock);
+  for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
+  rl_free(o.spools);
+  rl_chunks_clear(&o.out);
+  rl_state_update_delete(o.state);
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
+  pthread_mutex_lock(&c->lock);
   return mine;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/budget.h"
 #include "run/receiver_impl.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -59,10 +60,18 @@ static size_t size_setting(const rl_conf *conf, const char *key)
   return bytes > 0 ? (size_t)bytes : SIZE_MAX / 2; /* 0: no limit */
 }
 
+/* 0: no limit. */
+static size_t buffered(const rl_conf *conf)
+{
+  rl_budget b = {0};
+  rl_budget_read(conf, &b); /* checked when the context was made */
+  return b.receiver > 0 ? (size_t)b.receiver : SIZE_MAX / 2;
+}
+
 static rl_gather *make_gather(const rl_conf *conf, const rl_receiver_class *cls, void *self)
 {
   rl_gather_spec spec = {.max_record = size_setting(conf, "rille.streaming.receiver.maxRecordBytes"),
-                         .max_buffered = size_setting(conf, "rille.streaming.receiver.maxBufferedBytes"),
+                         .max_buffered = buffered(conf),
                          .hold = cls->hold,
                          .user = self};
   return rl_gather_new(&spec);

@@ -57,6 +57,7 @@ static void destroy(rl_streaming *s)
 {
   rl_driver_cancel(rl_context_driver(s->c), &s->tick_message);
   rl_batch_drop_queued(s);
+  rl_stateful_stop(s);
   rl_graph_delete(s);
   rl_tracker_delete(s->tracker);
   rl_events_delete(s);
@@ -78,7 +79,7 @@ rl_context *rl_streaming_context(rl_streaming *s) { return s->c; }
 rl_clock *rl_streaming_clock(rl_streaming *s) { return s->clock; }
 int64_t rl_streaming_batch_ms(const rl_streaming *s) { return s->batch_ms; }
 int64_t rl_streaming_zero_time(const rl_streaming *s) { return s->zero; }
-rl_state rl_streaming_state(const rl_streaming *s) { return (rl_state)atomic_load(&((rl_streaming *)s)->state); }
+rl_life rl_streaming_state(const rl_streaming *s) { return (rl_life)atomic_load(&((rl_streaming *)s)->state); }
 rl_tracker *rl_streaming_tracker(rl_streaming *s) { return s->tracker; }
 rl_streaming *rl_streaming_active(void) { return atomic_load(&active); }
 
@@ -190,6 +191,7 @@ rl_status rl_streaming_start(rl_streaming *s)
     rl_error_take(&e);
     rl_tracker_stop(s->tracker);
     rl_graph_stop_inputs(s);
+    rl_stateful_stop(s);
     atomic_store(&s->state, RL_STOPPED);
     atomic_store(&active, NULL);
     return rl_error_raise(&e);
@@ -359,6 +361,8 @@ static void stop_now(rl_streaming *s, bool graceful)
   if (graceful) work_off(s);
   cut_off(s);
   rl_graph_stop_inputs(s);
+  rl_graph_release(s);
+  rl_stateful_stop(s);
   atomic_store(&active, NULL);
   atomic_store(&s->state, RL_STOPPED);
   rl_driver_serve(rl_context_driver(s->c), idle, s, 0); /* the last events */
@@ -375,7 +379,7 @@ static void finish_stop(rl_streaming *s)
 
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
 {
-  rl_state state = rl_streaming_state(s);
+  rl_life state = rl_streaming_state(s);
   s->stop_context = stop_context;
   s->stop_graceful = graceful;
   if (state != RL_ACTIVE) {

@@ -1,5 +1,6 @@
 /* Blocks of encoded chunks from a TCP server: one frame, one block. */
 #include "base/mem.h"
+#include "run/budget.h"
 #include "source/frame.h"
 #include "source/sources.h"
 #include "source/tcp.h"
@@ -31,9 +32,9 @@ static const rl_tcp_class raw_tcp_class = {NULL, raw_data, raw_end};
 static rl_status raw_start(void *self, rl_receiver *r)
 {
   raw_socket *raw = self;
-  const rl_conf *conf = rl_context_conf(rl_streaming_context(rl_receiver_streaming(r)));
-  int64_t limit = rl_conf_size(conf, "rille.streaming.receiver.maxBufferedBytes");
-  raw->frames.limit = limit > 0 ? (size_t)limit : UINT32_MAX;
+  rl_budget budget = {0};
+  rl_budget_read(rl_context_conf(rl_streaming_context(rl_receiver_streaming(r))), &budget);
+  raw->frames.limit = budget.receiver > 0 ? (size_t)budget.receiver : UINT32_MAX;
   return rl_tcp_start(raw->tcp, r);
 }
 

@@ -23,16 +23,25 @@
 typedef struct rl_memory rl_memory;
 
 /* Storage levels, with Spark's names. A chunk is columns in contiguous buffers already, so serialised levels differ from
- * the others only where rille.rdd.compress is set: then they are kept compressed. `_2` levels are accepted: what a
- * second copy means in one process is in docs/settings.md. */
+ * the others only where rille.rdd.compress is set: then they are kept compressed. */
 typedef struct rl_level {
   bool memory, disk, serialised;
-  bool needed; /* not a cache: it cannot be computed anew, so it is never dropped */
+  bool needed;    /* not a cache: it cannot be computed anew, so it is never dropped */
+  uint8_t copies; /* 2 for `_2` levels: store/replica.h */
 } rl_level;
 
-/* RL_EINVAL lists the names. "NONE" gives neither memory nor disk. */
+static inline bool rl_level_keeps(rl_level l) { return l.memory || l.disk; }
+
+#define RL_LEVEL_NONE ((rl_level){0})
+#define RL_LEVEL_WORK ((rl_level){.memory = true, .disk = true, .needed = true, .copies = 1})
+#define RL_LEVEL_MEMORY_ONLY ((rl_level){.memory = true, .copies = 1})
+#define RL_LEVEL_MEMORY_ONLY_SER ((rl_level){.memory = true, .serialised = true, .copies = 1})
+#define RL_LEVEL_MEMORY_AND_DISK_SER ((rl_level){.memory = true, .disk = true, .serialised = true, .copies = 1})
+
+/* RL_EINVAL lists the names. "NONE" gives neither memory nor disk. OFF_HEAP is what MEMORY_AND_DISK_SER is: nothing
+ * here lies on a collected heap. */
 rl_status rl_level_parse(const char *name, rl_level *out);
-#define RL_LEVEL_WORK ((rl_level){.memory = true, .disk = true, .needed = true})
+const char *rl_level_name(rl_level level); /* a name that parses to it; "NONE" for one that has none */
 
 typedef struct rl_memory_spec {
   size_t limit;          /* bytes for chunks, overlays and buffers: the limits of Lua states are off already */
@@ -45,6 +54,10 @@ typedef struct rl_memory_spec {
 rl_memory *rl_memory_new(const rl_memory_spec *spec);
 rl_memory *rl_memory_ref(rl_memory *m);
 void rl_memory_unref(rl_memory *m); /* the last one removes the spill folder; NULL is allowed */
+
+/* Nothing is spilled any more (RL_ECLOSED), and the spill folder is removed. For a context that stops while
+ * spools of its RDDs may live on. */
+void rl_memory_close(rl_memory *m);
 
 /* What one task may hold of records before it should write them to a spool: its share of execution memory. The same for
  * all tasks at all times, so what is spilled where does not depend on who ran beside it. Without a manager: SIZE_MAX. */

@@ -139,7 +139,7 @@ static void test_persist(void **state)
   rl_context *c = new_context(NULL);
   atomic_int calls = 0;
   rl_rdd *r = mapped(integers(1, 100, 4), count_calls, &calls);
-  rl_rdd_persist(r);
+  assert_int_equal(rl_rdd_persist(r, RL_LEVEL_MEMORY_ONLY), RL_OK);
   for (int again = 0; again < 2; again++) {
     rl_job *job;
     assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_OK);

@@ -141,7 +141,7 @@ ssc:queueStream({}):uid("q"):map(function(x) return x end)]]
 
   it("finds nothing wrong with the sample jobs", function()
     for _, name in ipairs { "network_wordcount", "join_streams", "top_k", "foreach_pool", "queue_stream",
-                            "file_wordcount", "custom_receiver" } do
+                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join" } do
       local got = program.run_in(os.getenv "RILLE_SOURCE", ("rille check --strict scripts/%s.lua"):format(name))
       assert.equal(0, got.status, got.out .. got.err)
     end

@@ -201,8 +201,8 @@ static void test_many_keys(void **state)
       "{ 'merge', function(a, b) return b end }", "{ 'group' }, { 'mapValues', function(t) return t[1] + #t - 1 end }",
       "{ 'group' }, { 'pack' }, { 'map', function(t) return t[1], #t[2] end }",
       "{ 'cogroup', param = 2 }, { 'pack' }, { 'map', function(t) return t[1], #t[2] + #t[3] end }",
-      "{ 'merge', function(a, b) return a + b end }, { 'map', function(k, v) return k, v end }, { 'combine', "
-          "function(a, b) return a + b end }",
+      ("{ 'merge', function(a, b) return a + b end }, { 'map', function(k, v) return k, v end }, { 'combine', "
+       "function(a, b) return a + b end }"),
   };
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     char code[700];

@@ -160,6 +160,25 @@ function core.dapply(op, parents) end      ---@param op rille.core.Op @param par
 ---@param fn fun(rdds: rille.core.Rdd[], time: integer): rille.core.Rdd runs on the driver
 ---@param named { name: string, site: string?, uid: string? }
 function core.dtransform(named, parents, fn) end     ---@return rille.core.DStream
+---@param named { name: string, site: string?, uid: string? }
+function core.dwindow(named, parent, window_ms, slide_ms) end  ---@return rille.core.DStream
+--- Raises unless both durations are multiples of the parent's slide; the message begins with the name.
+function core.checkWindow(name, parent_slide_ms, window_ms, slide_ms) end
+--- Keyed state (core/run/streaming.h, rl_stateful). update: a shuffle by key whose function is a state step.
+---@param spec { name: string, site: string?, uid: string, timed: boolean?, always: boolean?, window: integer?, slide: integer? }
+---@param update rille.core.Op
+---@param initial rille.core.Rdd?
+function core.dstateful(spec, update, initial, parent) end  ---@return rille.core.DStream
+---@param named { name: string, site: string?, uid: string?, first: boolean? } first: states are tuples, whose first field is meant
+function core.dsnapshots(named, stateful) end        ---@return rille.core.DStream
+---@param reducer { kind: "sum"|"pick", orEqual: boolean?, swapped: boolean?, negated: boolean?, label: string } core/store/panes.h
+function core.panes(reducer) end                     ---@return rille.core.Fn
+--- Of ssc.handle:stateOf(uid), nil when there is none.
+---@class rille.core.State: userdata
+local State = {}
+function State:get(key) end                ---@return any
+function State:count() end                 ---@return integer
+function State:iterate(prefix) end         ---@return fun(): any, any
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
 function DStream:output(name, site, body) end
