@@ -272,7 +272,7 @@ static void fail_batch(rl_streaming *s, rl_batch *b)
 static void generate_ticked(rl_streaming *s)
 {
   rl_batch *b;
-  while (!s->rooted && !s->failed && (b = take_ticked(s))) {
+  while (!s->rooted && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
     submit(s, b);
     pump(s);
   }

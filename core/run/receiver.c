@@ -224,6 +224,7 @@ rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks)
 bool rl_receiver_is_stopping(const rl_receiver *r) { return atomic_load(&r->stopping); }
 int32_t rl_receiver_stream_id(const rl_receiver *r) { return r->stream; }
 const char *rl_receiver_name(const rl_receiver *r) { return r->name; }
+const char *rl_receiver_label(const rl_receiver *r) { return r->label; }
 rl_streaming *rl_receiver_streaming(rl_receiver *r) { return r->streaming; }
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r) { return r->delay_ms; }
 

@@ -969,11 +969,10 @@ function Clock:advance(seconds) end
 ---@class rille.ReceiverSelf: rille.Receiver
 local ReceiverSelf = {}
 
----@param ... any the fields of one record
+--- Stores one record, or many at once: an array (a table with no other keys than 1 to n) or an iterator becomes a block
+--- of its own. So a record that is such a table goes into an array of one: `self:store { { 1, 2 } }`.
+---@param ... any the fields of one record, or an array of records, or an iterator over them
 function ReceiverSelf:store(...) end
-
----@param records any[]|function many at once: an array or an iterator; a block of its own
-function ReceiverSelf:storeMany(records) end
 
 --- Stops and starts again.
 ---@param message string
