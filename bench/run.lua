@@ -224,7 +224,7 @@ end
 function benches.state()
   local touched, few, many = 10000, options.quick and 100000 or 1000000, options.quick and 1000000 or 10000000
   local function counts(name, keys)
-    local dir = work .. "/" .. name
+    local dir = work .. "/of_" .. name
     assert(os.execute(command("mkdir", dir)))
     local s = server(name, ("env TMPDIR=%s %s"):format(quote(dir), job("state", keys, touched)))
     s.dir = dir

@@ -11,7 +11,7 @@ local clock = require "bench.clock"
 local KEYS <const>, TOUCHED <const> = math.tointeger(arg[1]), math.tointeger(arg[2])
 local LOADED_AT_ONCE <const> = 500000
 local BATCHES <const>, WARM_UP <const> = 15, 3
-local PAUSE <const> = 0.1 -- between batches, as there is in a job that keeps up
+local PAUSE <const> = 0.25 -- between batches, as there is in a job that keeps up: what the last one changed goes to the image
 
 local ssc = rille.StreamingContext({ appName = "bench-state", master = "local[2]", clock = "manual" }, 1)
 local sc = ssc:context()
