@@ -12,7 +12,10 @@
 #define NO_LIMIT (UINT64_C(1) << 60)
 
 /* "256m"; owned by the caller. */
-static char *size_text(uint64_t n) { return n % MIB == 0 ? rl_format("%" PRIu64 "m", n / MIB) : rl_format("%" PRIu64, n); }
+static char *size_text(uint64_t n)
+{
+  return n % MIB == 0 ? rl_format("%" PRIu64 "m", n / MIB) : rl_format("%" PRIu64, n);
+}
 
 static rl_status too_small(const rl_budget *b, uint32_t workers, bool given)
 {

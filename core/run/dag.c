@@ -81,9 +81,9 @@ static rl_stage *map_stage(rl_context *c, rl_rdd *target, uint32_t dep, int64_t 
   return s;
 }
 
-/* Makes `s` wait for every exchange it reads that is not filled. What is cached is not looked behind; should a partition be
- * dropped before its task runs, the task computes it anew from exchanges, which were filled when it was first computed and
- * stay so for as long as their RDD lives. Depth is bounded by RL_LINEAGE_MAX_DEPTH. */
+/* Makes `s` wait for every exchange it reads that is not filled. What is cached is not looked behind; should a
+ * partition be dropped before its task runs, the task computes it anew from exchanges, which were filled when it was
+ * first computed and stay so for as long as their RDD lives. Depth is bounded by RL_LINEAGE_MAX_DEPTH. */
 static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark) /* NOLINT(misc-no-recursion) */
 {
   if (r->mark == mark) return;
@@ -165,7 +165,8 @@ static void end_exchange(rl_stage *s, bool ok)
     rl_exchange_clear(s->target, x);
     return;
   }
-  if (s->target->op->part == RL_PART_RANGE) x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
+  if (s->target->op->part == RL_PART_RANGE)
+    x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 

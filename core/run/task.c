@@ -47,8 +47,8 @@ static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
   return RL_OK;
 }
 
-/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets too
- * much, that too. */
+/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets
+ * too much, that too. */
 typedef struct split {
   rl_splitter *splitter;
   const rl_task *task;

@@ -38,7 +38,9 @@ const char *rl_level_name(rl_level l)
 {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     const rl_level *k = &levels[i].level;
-    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap && k->copies == l.copies) return levels[i].name;
+    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap &&
+        k->copies == l.copies)
+      return levels[i].name;
   }
   return "NONE";
 }

@@ -57,8 +57,8 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used);
 /* Locked: would n bytes more of storage fit, without anybody giving up any? */
 bool rl_memory_has_room(const rl_memory *m, size_t n);
 
-/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once a
- * manager. */
+/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once
+ * a manager. */
 void rl_memory_tell_full(rl_memory *m, const char *instead);
 
 /* Not locked: has keepers give up until storage fits. */

@@ -26,9 +26,9 @@ rl_status rl_spool_add(rl_spool *s, rl_chunk *c);
 rl_status rl_spool_add_list(rl_spool *s, rl_chunks *list); /* moves the list out, also on failure */
 void rl_spool_seal(rl_spool *s);
 
-/* An operator over its chunks, in order, each with a reference of its own. References the spool, and keeps it from being
- * dropped until it is closed: rl_spool_is_lost does not change from false meanwhile. RL_EDATA for a damaged spill file,
- * naming file, offset and what it held. RL_ELOST when it is lost. */
+/* An operator over its chunks, in order, each with a reference of its own. References the spool, and keeps it from
+ * being dropped until it is closed: rl_spool_is_lost does not change from false meanwhile. RL_EDATA for a damaged spill
+ * file, naming file, offset and what it held. RL_ELOST when it is lost. */
 rl_pull *rl_spool_open(rl_spool *s);
 /* As above, from chunk `first` on. */
 rl_pull *rl_spool_open_at(rl_spool *s, size_t first);

@@ -123,7 +123,8 @@ static size_t list(const char *dir, const char *prefix, char **first)
   DIR *d = opendir(dir);
   if (!d) return 0;
   for (struct dirent *e; (e = readdir(d));) {
-    if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || *e->d_name == '.' || strcmp(e->d_name, "lock") == 0) continue;
+    if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || *e->d_name == '.' || strcmp(e->d_name, "lock") == 0)
+      continue;
     if (n++ == 0 && first) *first = rl_path_join(dir, e->d_name);
   }
   closedir(d);
@@ -332,9 +333,11 @@ static void execution_pushes_storage_down_to_the_floor_only(void **state)
 static void levels_have_names(void **state)
 {
   (void)state;
-  static const char *const names[] = {"NONE", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2", "MEMORY_AND_DISK",
-                                      "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY", "DISK_ONLY_2"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_string_equal(rl_level_name(level_of(names[i])), names[i]);
+  static const char *const names[] = {
+    "NONE", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2", "MEMORY_AND_DISK",
+    "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY", "DISK_ONLY_2", "OFF_HEAP"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    assert_string_equal(rl_level_name(level_of(names[i])), names[i]);
   rl_level off = level_of("OFF_HEAP");
   assert_true(off.memory && off.disk && off.serialised);
   assert_int_equal(rl_level_parse("MEMORY", &off), RL_EINVAL);
