@@ -110,6 +110,7 @@ rl_pull *rl_kept_tee(rl_pull *in, rl_rdd *r, uint32_t p, const rl_task *task)
   tee *t = RL_NEW(tee);
   *t = (tee){.base.cls = &tee_class, .in = in, .rdd = r, .partition = p,
              .seen = rl_spool_new(task->memory, rl_rdd_level(r))};
+  rl_spool_set_group(t->seen, r->id + 1);
   return &t->base;
 }
 

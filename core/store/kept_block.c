@@ -232,7 +232,7 @@ void rl_block_keep(rl_block *b, rl_memory *m, rl_level level)
 
 void rl_blocks_make_room(rl_memory *m)
 {
-  rl_status st = rl_memory_make_room(m);
+  rl_status st = rl_memory_make_room(m, 0, NULL);
   if (st == RL_OK || st == RL_ECLOSED) return;
   rl_memory_tell_full(m, "what was received stays in memory, and its sources are held back");
 }

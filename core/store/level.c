@@ -29,8 +29,8 @@ rl_status rl_level_parse(const char *name, rl_level *out)
     return RL_OK;
   }
   return rl_fail(RL_EINVAL,
-                 "'%s' is no storage level; it must be MEMORY_ONLY, MEMORY_ONLY_SER, MEMORY_AND_DISK, MEMORY_AND_DISK_SER "
-                 "or DISK_ONLY, each also with _2, DISK_ONLY_3, OFF_HEAP or NONE",
+                 "'%s' is no storage level; it must be MEMORY_ONLY, MEMORY_ONLY_SER, MEMORY_AND_DISK, "
+                 "MEMORY_AND_DISK_SER or DISK_ONLY, each also with _2, DISK_ONLY_3, OFF_HEAP or NONE",
                  name);
 }
 

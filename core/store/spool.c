@@ -284,6 +284,11 @@ void rl_spool_unref(rl_spool *s)
 
 /* Adding ----------------------------------------------------------------------------------------------------------- */
 
+void rl_spool_set_group(rl_spool *s, uint64_t group)
+{
+  if (!s->level.disk && !s->level.needed) s->keeper.group = group;
+}
+
 static void append(rl_spool *s, slot one)
 {
   lock(s);
@@ -338,7 +343,11 @@ static rl_status add_to_memory(rl_spool *s, slot one)
     one.bytes = one.packed->n;
   }
   append(s, one);
-  return s->m ? rl_memory_make_room(s->m) : RL_OK;
+  if (!s->m) return RL_OK;
+  bool fits;
+  rl_status st = rl_memory_make_room(s->m, s->keeper.group, &fits);
+  if (st == RL_OK && !fits && s->keeper.group) lose(s);
+  return st;
 }
 
 rl_status rl_spool_add(rl_spool *s, rl_chunk *c)
