@@ -31,8 +31,8 @@ typedef struct rl_splitter rl_splitter;
  * Without it (ROUND_ROBIN) records pass whole. */
 rl_splitter *rl_splitter_new(rl_partkind kind, uint32_t n, bool pair, uint64_t seed);
 rl_status rl_splitter_add(rl_splitter *s, const rl_chunk *c);
-/* Hands over what an output has complete, in order; `all`: also what is still being filled. The sink takes the chunk, also
- * on failure. */
+/* Hands over what an output has complete, in order; `all`: also what is still being filled. The sink takes the chunk,
+ * also on failure. */
 typedef rl_status rl_split_sink(void *to, uint32_t output, rl_chunk *chunk);
 rl_status rl_splitter_flush(rl_splitter *s, bool all, rl_split_sink *sink, void *to);
 size_t rl_splitter_bytes(const rl_splitter *s); /* held now */

@@ -108,7 +108,9 @@ static const rl_pull_class tee_class = {tee_next, tee_close};
 rl_pull *rl_kept_tee(rl_pull *in, rl_rdd *r, uint32_t p, const rl_task *task)
 {
   tee *t = RL_NEW(tee);
-  *t = (tee){.base.cls = &tee_class, .in = in, .rdd = r, .partition = p, .seen = rl_spool_new(task->memory, rl_rdd_level(r))};
+  *t = (tee){.base.cls = &tee_class, .in = in, .rdd = r, .partition = p,
+             .seen = rl_spool_new(task->memory, rl_rdd_level(r))};
+  rl_spool_set_group(t->seen, r->id + 1);
   return &t->base;
 }
 
@@ -130,7 +132,8 @@ static rl_status fetch_next(rl_pull *self, rl_chunk **out)
   for (;;) {
     if (f->open) {
       rl_status st = rl_pull_next(f->open, out);
-      if (st) rl_error_prefix("%s, partition %" PRIu32 ", what map task %" PRIu32 " left for it: ", f->rdd->label, f->partition, f->map - 1);
+      if (st) rl_error_prefix("%s, partition %" PRIu32 ", what map task %" PRIu32 " left for it: ", f->rdd->label,
+                              f->partition, f->map - 1);
       if (st || *out) return st;
       rl_pull_close(f->open);
       f->open = NULL;

@@ -5,8 +5,8 @@
 
 #include "plan/lineage.h"
 
-/* Reads a persisted partition; NULL when it is not there. One that turns out to be damaged fails the task retriably, and
- * is computed anew then. */
+/* Reads a persisted partition; NULL when it is not there. One that turns out to be damaged fails the task retriably,
+ * and is computed anew then. */
 rl_pull *rl_kept_open(rl_rdd *r, uint32_t p);
 
 /* Passes `in` (taken over) on, and keeps it as partition p of r. */

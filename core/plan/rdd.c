@@ -344,7 +344,8 @@ rl_status rl_rdd_persist(rl_rdd *r, rl_level level)
   if (!r->cache) r->cache = rl_calloc(r->partitions ? r->partitions : 1, sizeof(rl_spool *));
   pthread_mutex_unlock(&r->lock);
   if (!other) return RL_OK;
-  return rl_fail(RL_ESTATE, "%s is persisted at %s already; unpersist it before it is persisted at %s", r->label, now, wanted);
+  return rl_fail(RL_ESTATE, "%s is persisted at %s already; unpersist it before it is persisted at %s", r->label, now,
+                 wanted);
 }
 
 void rl_rdd_unpersist(rl_rdd *r)

@@ -24,8 +24,10 @@ const rl_conf_key rl_conf_keys[] = {
    "records of a task whose function raises that are left out; 0: the first fails it"},
   {"rille.memory.limit", RL_CONF_SIZE, "", 0,
    "memory for records, state and all Lua states; unset: 60 % of the machine's or the control group's; 0: no limit"},
-  {"rille.memory.fraction", RL_CONF_FLOAT, "0.6", 0, "share, of what Lua states leave, of kept and of processed records"},
-  {"rille.memory.storageFraction", RL_CONF_FLOAT, "0.5", 0, "part of that share that kept records are not pushed out of"},
+  {"rille.memory.fraction", RL_CONF_FLOAT, "0.6", 0,
+   "share, of what Lua states leave, of kept and of processed records"},
+  {"rille.memory.storageFraction", RL_CONF_FLOAT, "0.5", 0,
+   "part of that share that kept records are not pushed out of"},
   {"rille.local.dir", RL_CONF_TEXT, "", 0, "where what does not fit into memory is written; unset: $TMPDIR or /tmp"},
   {"rille.rdd.compress", RL_CONF_BOOL, "false", 0, "serialised storage levels are kept compressed (LZ4)"},
   {"rille.task.maxMemory", RL_CONF_SIZE, "", 0,
@@ -227,7 +229,8 @@ static rl_status check_fraction(const rl_conf_key *k, const char *value)
   double x = strtod(value, &end);
   bool above = strcmp(k->name, "rille.memory.fraction") == 0; /* nothing of nothing is no use */
   if (end != value && *end == '\0' && x >= 0 && x <= 1 && (x > 0 || !above)) return RL_OK;
-  return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number %s 0 and at most 1", k->name, value, above ? "above" : "from");
+  return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number %s 0 and at most 1", k->name, value,
+                 above ? "above" : "from");
 }
 
 static rl_status check(const rl_conf_key *k, const char *value, bool spark, int64_t *us)

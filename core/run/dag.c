@@ -189,7 +189,8 @@ static void end_exchange(rl_stage *s, bool ok)
     rl_exchange_clear(s->target, x);
     return;
   }
-  if (s->target->op->part == RL_PART_RANGE) x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
+  if (s->target->op->part == RL_PART_RANGE)
+    x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 

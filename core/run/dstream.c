@@ -192,7 +192,8 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
     rl_rdd *rdd = NULL;
     rl_status st = compute(d, time, &rdd);
     if (st) return st;
-    if (rdd && rl_level_keeps(d->level)) (void)rl_rdd_persist(rdd, d->level); /* one that a function persisted keeps its own level */
+    /* one that a function persisted keeps its own level */
+    if (rdd && rl_level_keeps(d->level)) (void)rl_rdd_persist(rdd, d->level);
     remember(d, time, rdd);
     g = find(d, time);
   }

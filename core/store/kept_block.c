@@ -37,7 +37,8 @@ static const rl_pull_class holder_class = {holder_next, holder_close};
 static rl_pull *records_open(rl_block *b)
 {
   holder *h = RL_NEW(holder);
-  *h = (holder){.base.cls = &holder_class, .in = rl_spool_open(((kept_records *)b->home)->spool), .block = rl_block_ref(b)};
+  *h = (holder){.base.cls = &holder_class, .in = rl_spool_open(((kept_records *)b->home)->spool),
+                .block = rl_block_ref(b)};
   return &h->base;
 }
 
@@ -89,7 +90,8 @@ static bool text_try_ref(rl_keeper *k)
   rl_block *b = ((kept_text *)k)->block;
   uint32_t n = atomic_load_explicit(&b->refs, memory_order_relaxed);
   while (n > 0)
-    if (atomic_compare_exchange_weak_explicit(&b->refs, &n, n + 1, memory_order_acquire, memory_order_relaxed)) return true;
+    if (atomic_compare_exchange_weak_explicit(&b->refs, &n, n + 1, memory_order_acquire, memory_order_relaxed))
+      return true;
   return false;
 }
 
@@ -213,7 +215,8 @@ static const rl_block_home_class text_home = {text_open, text_leave};
 static void keep_text(rl_block *b, rl_memory *m, rl_level level)
 {
   kept_text *t = RL_NEW(kept_text);
-  *t = (kept_text){.keeper = {.cls = &text_keeper, .hurry = !level.memory}, .home.cls = &text_home, .m = rl_memory_ref(m), .block = b, .level = level};
+  *t = (kept_text){.keeper = {.cls = &text_keeper, .hurry = !level.memory}, .home.cls = &text_home,
+                   .m = rl_memory_ref(m), .block = b, .level = level};
   t->keeper.stays = !level.disk;
   b->home = &t->home;
   rl_memory_lock(m);
@@ -229,6 +232,7 @@ void rl_block_keep(rl_block *b, rl_memory *m, rl_level level)
 
 void rl_blocks_make_room(rl_memory *m)
 {
-  rl_status st = rl_memory_make_room(m);
-  if (st != RL_OK && st != RL_ECLOSED) rl_memory_tell_full(m, "what was received stays in memory, and its sources are held back");
+  rl_status st = rl_memory_make_room(m, 0, NULL);
+  if (st == RL_OK || st == RL_ECLOSED) return;
+  rl_memory_tell_full(m, "what was received stays in memory, and its sources are held back");
 }

@@ -1,8 +1,8 @@
-/* Received blocks in a memory manager's care: never dropped, but written to a spill file under pressure and read back when
- * they are opened, given back with the block.
+/* Received blocks in a memory manager's care: never dropped, but written to a spill file under pressure and read back
+ * when they are opened, given back with the block.
  *
- * Blocks of text share buffers, and a buffer is freed when all its blocks have let go of it. They are written in the order
- * in which they came, so buffers empty one after another. */
+ * Blocks of text share buffers, and a buffer is freed when all its blocks have let go of it. They are written in the
+ * order in which they came, so buffers empty one after another. */
 #ifndef RL_STORE_KEPT_BLOCK_H
 #define RL_STORE_KEPT_BLOCK_H
 

@@ -29,8 +29,8 @@ rl_status rl_level_parse(const char *name, rl_level *out)
     return RL_OK;
   }
   return rl_fail(RL_EINVAL,
-                 "'%s' is no storage level; it must be MEMORY_ONLY, MEMORY_ONLY_SER, MEMORY_AND_DISK, MEMORY_AND_DISK_SER "
-                 "or DISK_ONLY, each also with _2, DISK_ONLY_3, OFF_HEAP or NONE",
+                 "'%s' is no storage level; it must be MEMORY_ONLY, MEMORY_ONLY_SER, MEMORY_AND_DISK, "
+                 "MEMORY_AND_DISK_SER or DISK_ONLY, each also with _2, DISK_ONLY_3, OFF_HEAP or NONE",
                  name);
 }
 
@@ -38,7 +38,9 @@ const char *rl_level_name(rl_level l)
 {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     const rl_level *k = &levels[i].level;
-    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap && k->copies == l.copies) return levels[i].name;
+    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap &&
+        k->copies == l.copies)
+      return levels[i].name;
   }
   return "NONE";
 }

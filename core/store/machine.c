@@ -22,7 +22,8 @@ static uint64_t limit_in(const char *path)
 {
   rl_buf text = {0};
   uint64_t n = UINT64_MAX;
-  if (rl_file_read_all(path, &text) == RL_OK && text.n > 0 && *text.p >= '0' && *text.p <= '9') n = strtoull(rl_buf_cstr(&text), NULL, 10);
+  if (rl_file_read_all(path, &text) == RL_OK && text.n > 0 && *text.p >= '0' && *text.p <= '9')
+    n = strtoull(rl_buf_cstr(&text), NULL, 10);
   rl_buf_free(&text);
   return n;
 }

@@ -113,30 +113,33 @@ void rl_memory_tell_full(rl_memory *m, const char *instead)
   if (!told) rl_warn("%s; %s", rl_error_message(), instead);
 }
 
-static rl_keeper *first_of(rl_keeper *head)
+static rl_keeper *first_of(rl_keeper *head, uint64_t group)
 {
   for (rl_keeper *k = head->next; k != head; k = k->next)
-    if (k->cls->can_go(k) && k->cls->try_ref(k)) return k;
+    if ((group == 0 || k->group != group) && k->cls->can_go(k) && k->cls->try_ref(k)) return k;
   return NULL;
 }
 
-static rl_keeper *next_victim(rl_memory *m)
+static rl_keeper *next_victim(rl_memory *m, uint64_t group, bool *fits)
 {
   rl_memory_lock(m);
-  rl_keeper *found = first_of(&m->hurried);
-  if (!found && m->storage - m->leaving > allowed(m)) found = first_of(&m->list);
+  rl_keeper *found = first_of(&m->hurried, 0);
+  *fits = m->storage - m->leaving <= allowed(m);
+  if (!found && !*fits) found = first_of(&m->list, group);
   rl_memory_unlock(m);
   return found;
 }
 
-rl_status rl_memory_make_room(rl_memory *m)
+rl_status rl_memory_make_room(rl_memory *m, uint64_t group, bool *fits)
 {
   rl_status st = RL_OK;
   rl_keeper *k;
-  while (st == RL_OK && (k = next_victim(m))) {
+  bool enough;
+  while (st == RL_OK && (k = next_victim(m, group, &enough))) {
     st = k->cls->give_up(k);
     k->cls->unref(k);
   }
+  if (fits) *fits = enough;
   return st;
 }
 

@@ -30,6 +30,7 @@ struct rl_keeper {
   const rl_keeper_class *cls;
   rl_keeper *next, *prev; /* least recently used first; locked, as all below */
   bool stays;             /* immutable: it can never go, and only counts */
+  uint64_t group;         /* immutable: not asked for the sake of another of its group; 0: none */
   bool hurry;             /* immutable: it is to go as soon as it can, whatever room there is */
   size_t kept;            /* bytes in memory; it is in the list while there are any */
 };
@@ -57,12 +58,12 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used);
 /* Locked: would n bytes more of storage fit, without anybody giving up any? */
 bool rl_memory_has_room(const rl_memory *m, size_t n);
 
-/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once a
- * manager. */
+/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once
+ * a manager. */
 void rl_memory_tell_full(rl_memory *m, const char *instead);
 
-/* Not locked: has keepers give up until storage fits. */
-rl_status rl_memory_make_room(rl_memory *m);
+/* Not locked: has keepers give up until storage fits; for the sake of one of this group. *fits (may be NULL): it does. */
+rl_status rl_memory_make_room(rl_memory *m, uint64_t group, bool *fits);
 
 /* Not locked. Writes p[0..n) to the spill files, counted for manager and thread. */
 rl_status rl_memory_spill(rl_memory *m, const char *p, size_t n, rl_extent *out);

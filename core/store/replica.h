@@ -1,10 +1,11 @@
-/* The second copy of the `_2` storage levels: an interface to a place that keeps it, for programs that have one. Without a
- * target (the normal case: there is one process) no second copy is made, and a `_2` level is what it is without `_2`.
+/* The second copy of the `_2` storage levels: an interface to a place that keeps it, for programs that have one.
+ * Without a target (the normal case: there is one process) no second copy is made, and a `_2` level is what it is
+ * without `_2`.
  *
- * With one, each piece of a `_2` level (a chunk of a persisted partition, a received block) is handed to the target once:
- * persisted ones as they are stored, received ones when they leave memory, as whoever receives must not wait for a target.
- * It is asked for when the piece at hand turns out to be damaged, and for what a level without disk had to drop. The target
- * is a convenience: one that fails costs the copy, with a warning, never the piece itself.
+ * With one, each piece of a `_2` level (a chunk of a persisted partition, a received block) is handed to the target
+ * once: persisted ones as they are stored, received ones when they leave memory, as whoever receives must not wait for
+ * a target. It is asked for when the piece at hand turns out to be damaged, and for what a level without disk had to
+ * drop. The target is a convenience: one that fails costs the copy, with a warning, never the piece itself.
  *
  * Functions are called on any thread, several at once, without locks; they may wait. */
 #ifndef RL_STORE_REPLICA_H

@@ -52,7 +52,10 @@ typedef struct frame {
   uint64_t sum;   /* of the bytes, seeded with that of the fields above */
 } frame;
 
-static uint64_t frame_sum(const frame *f, const char *p) { return rl_hash_bytes(p, f->n, rl_hash_bytes(f, offsetof(frame, sum), 0)); }
+static uint64_t frame_sum(const frame *f, const char *p)
+{
+  return rl_hash_bytes(p, f->n, rl_hash_bytes(f, offsetof(frame, sum), 0));
+}
 
 static void make_frame(const char *p, size_t n, rl_buf *out)
 {
@@ -183,7 +186,10 @@ static rl_status next_file(rl_spill *s)
   return RL_OK;
 }
 
-static bool has_room(const rl_spill_file *f, uint64_t n) { return f && (f->end == 0 || f->end + n <= RL_SPILL_FILE_BYTES); }
+static bool has_room(const rl_spill_file *f, uint64_t n)
+{
+  return f && (f->end == 0 || f->end + n <= RL_SPILL_FILE_BYTES);
+}
 
 static rl_status allocate(rl_spill *s, uint64_t n, rl_extent *out)
 {
@@ -255,7 +261,8 @@ rl_status rl_spill_write(rl_spill *s, const char *p, size_t n, rl_extent *out)
 
 static rl_status damaged(const rl_extent *e, const char *what)
 {
-  return rl_fail(RL_EDATA, "damaged spill file %s at offset %" PRIu64 " (%" PRIu64 " bytes): %s", e->file->path, e->at, e->n, what);
+  return rl_fail(RL_EDATA, "damaged spill file %s at offset %" PRIu64 " (%" PRIu64 " bytes): %s", e->file->path,
+                 e->at, e->n, what);
 }
 
 rl_status rl_spill_read(rl_spill *s, const rl_extent *e, rl_buf *out)

@@ -4,12 +4,13 @@
  * XXH3-64 of frame and bytes, LZ4-compressed where that makes them smaller. An extent given back has its disk space
  * punched out, and a file in which none is left is removed.
  *
- * The folder, <dir>/rille-spill-<pid>-<n>, is made with the first extent, mode 0700, and removed by rl_spill_close. A lock
- * on the file `lock` in it says that its process lives (a process number says nothing: it is used again); it is locked
- * before it gets its name, so a folder with a `lock` that nobody holds is an orphan, and so is one that has had none for a
- * minute. rl_spill_new removes orphans.
+ * The folder, <dir>/rille-spill-<pid>-<n>, is made with the first extent, mode 0700, and removed by rl_spill_close. A
+ * lock on the file `lock` in it says that its process lives (a process number says nothing: it is used again); it is
+ * locked before it gets its name, so a folder with a `lock` that nobody holds is an orphan, and so is one that has had
+ * none for a minute. rl_spill_new removes orphans.
  *
- * Threads: all may call. The manager's lock, which is handed in, guards the tables; it is never held during file calls. */
+ * Threads: all may call. The manager's lock, which is handed in, guards the tables; no file call is made
+ * under it. */
 #ifndef RL_STORE_SPILL_H
 #define RL_STORE_SPILL_H
 

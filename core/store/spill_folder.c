@@ -33,7 +33,8 @@ rl_status rl_spill_folder_make(const char *dir, rl_spill_folder *out)
   static _Atomic unsigned serial;
   rl_status st = rl_dir_make(dir);
   if (st != RL_OK) return st;
-  char *name = rl_format(PREFIX "%ld-%u-%llx", (long)getpid(), atomic_fetch_add(&serial, 1), (unsigned long long)rl_mono_ns());
+  char *name = rl_format(PREFIX "%ld-%u-%llx", (long)getpid(), atomic_fetch_add(&serial, 1),
+                         (unsigned long long)rl_mono_ns());
   *out = (rl_spill_folder){rl_path_join(dir, name), -1};
   rl_free(name);
   st = rl_dir_make_private(out->path);

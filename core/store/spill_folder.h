@@ -1,5 +1,5 @@
-/* The folder of a process's spill files: made, removed, and cleaned away when its process is no more (store/spill.h says
- * how that is known). */
+/* The folder of a process's spill files: made, removed, and cleaned away when its process is no more (store/spill.h
+ * says how that is known). */
 #ifndef RL_STORE_SPILL_FOLDER_H
 #define RL_STORE_SPILL_FOLDER_H
 

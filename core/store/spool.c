@@ -8,8 +8,8 @@
 #include "data/packed.h"
 #include "store/spool_impl.h"
 
-/* One chunk: in memory (as it is, or packed and compressed), in a spill file, or both (read back while there was room), or
- * only where second copies are. */
+/* One chunk: in memory (as it is, or packed and compressed), in a spill file, or both (read back while there was room),
+ * or only where second copies are. */
 typedef struct slot {
   rl_chunk *chunk;
   rl_bytes *packed;
@@ -64,7 +64,8 @@ static bool try_ref(rl_keeper *k)
   rl_spool *s = of_keeper(k);
   uint32_t n = atomic_load_explicit(&s->refs, memory_order_relaxed);
   while (n > 0)
-    if (atomic_compare_exchange_weak_explicit(&s->refs, &n, n + 1, memory_order_acquire, memory_order_relaxed)) return true;
+    if (atomic_compare_exchange_weak_explicit(&s->refs, &n, n + 1, memory_order_acquire, memory_order_relaxed))
+      return true;
   return false;
 }
 
@@ -178,7 +179,8 @@ static rl_status spill_slot(rl_spool *s, slot *one)
   if (one->chunk) rl_chunk_pack(one->chunk, &image);
   else st = rl_unsqueeze(one->packed->data, one->packed->n, &image);
   rl_mem_add((int64_t)image.cap);
-  if (st == RL_OK && !one->copy && rl_replica_is_wanted(s->m, s->level)) one->copy = rl_replica_put(s->m, image.p, image.n);
+  if (st == RL_OK && !one->copy && rl_replica_is_wanted(s->m, s->level))
+    one->copy = rl_replica_put(s->m, image.p, image.n);
   if (st == RL_OK) st = rl_memory_spill(s->m, image.p, image.n, &one->extent);
   rl_mem_add(-(int64_t)image.cap);
   rl_buf_free(&image);
@@ -282,6 +284,11 @@ void rl_spool_unref(rl_spool *s)
 
 /* Adding ----------------------------------------------------------------------------------------------------------- */
 
+void rl_spool_set_group(rl_spool *s, uint64_t group)
+{
+  if (!s->level.disk && !s->level.needed) s->keeper.group = group;
+}
+
 static void append(rl_spool *s, slot one)
 {
   lock(s);
@@ -336,7 +343,11 @@ static rl_status add_to_memory(rl_spool *s, slot one)
     one.bytes = one.packed->n;
   }
   append(s, one);
-  return s->m ? rl_memory_make_room(s->m) : RL_OK;
+  if (!s->m) return RL_OK;
+  bool fits;
+  rl_status st = rl_memory_make_room(s->m, s->keeper.group, &fits);
+  if (st == RL_OK && !fits && s->keeper.group) lose(s);
+  return st;
 }
 
 rl_status rl_spool_add(rl_spool *s, rl_chunk *c)
@@ -406,8 +417,8 @@ static rl_status tell_held(rl_spool *s, size_t i, rl_status st)
   uint32_t records = i < s->n ? s->v[i].records : 0;
   size_t n = s->n;
   unlock(s);
-  return rl_fail(RL_EDATA, "%s; it held chunk %zu of %zu: records %" PRIu64 " to %" PRIu64 " of %" PRIu64, rl_error_message(), i + 1, n, before + 1,
-                 before + records, s->records);
+  return rl_fail(RL_EDATA, "%s; it held chunk %zu of %zu: records %" PRIu64 " to %" PRIu64 " of %" PRIu64,
+                 rl_error_message(), i + 1, n, before + 1, before + records, s->records);
 }
 
 /* Out of the spill file; where that fails, or there is none, out of the second copy. */

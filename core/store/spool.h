@@ -18,6 +18,9 @@ typedef struct rl_spool rl_spool;
 /* NULL manager: it stays in memory. */
 rl_spool *rl_spool_new(rl_memory *m, rl_level level);
 rl_spool *rl_spool_ref(rl_spool *s);
+/* Spools of one group (an RDD's number; 0: none) are not dropped to make room for each other: of what does not fit as a whole,
+ * a part is kept, instead of one half pushing out the other and back. Before anything is added. */
+void rl_spool_set_group(rl_spool *s, uint64_t group);
 void rl_spool_unref(rl_spool *s); /* NULL is allowed; any thread */
 
 /* Takes over the reference, also on failure. May write this or other spools to disk, on this thread: RL_EIO names the
@@ -26,9 +29,9 @@ rl_status rl_spool_add(rl_spool *s, rl_chunk *c);
 rl_status rl_spool_add_list(rl_spool *s, rl_chunks *list); /* moves the list out, also on failure */
 void rl_spool_seal(rl_spool *s);
 
-/* An operator over its chunks, in order, each with a reference of its own. References the spool, and keeps it from being
- * dropped until it is closed: rl_spool_is_lost does not change from false meanwhile. RL_EDATA for a damaged spill file,
- * naming file, offset and what it held. RL_ELOST when it is lost. */
+/* An operator over its chunks, in order, each with a reference of its own. References the spool, and keeps it from
+ * being dropped until it is closed: rl_spool_is_lost does not change from false meanwhile. RL_EDATA for a damaged spill
+ * file, naming file, offset and what it held. RL_ELOST when it is lost. */
 rl_pull *rl_spool_open(rl_spool *s);
 /* As above, from chunk `first` on. */
 rl_pull *rl_spool_open_at(rl_spool *s, size_t first);

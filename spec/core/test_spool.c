@@ -123,7 +123,8 @@ static size_t list(const char *dir, const char *prefix, char **first)
   DIR *d = opendir(dir);
   if (!d) return 0;
   for (struct dirent *e; (e = readdir(d));) {
-    if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || *e->d_name == '.' || strcmp(e->d_name, "lock") == 0) continue;
+    if (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || *e->d_name == '.' || strcmp(e->d_name, "lock") == 0)
+      continue;
     if (n++ == 0 && first) *first = rl_path_join(dir, e->d_name);
   }
   closedir(d);
@@ -250,6 +251,27 @@ static void what_is_read_is_not_dropped(void **state)
   rl_memory_unref(m);
 }
 
+static void spools_of_a_group_do_not_push_each_other_out(void **state)
+{
+  rl_memory *m = new_memory(*state, 8 * chunk_bytes() + 100, false);
+  rl_level level = level_of("MEMORY_ONLY");
+  rl_spool *other = filled(m, level, 0, 3), *group[4];
+  for (int i = 0; i < 4; i++) {
+    group[i] = rl_spool_new(m, level);
+    rl_spool_set_group(group[i], 7);
+    assert_int_equal(fill(group[i], 3 * i, 3), RL_OK);
+  }
+  assert_true(rl_spool_is_lost(other));
+  assert_false(rl_spool_is_lost(group[0]));
+  assert_false(rl_spool_is_lost(group[1]));
+  assert_true(rl_spool_is_lost(group[2]));
+  assert_true(rl_spool_is_lost(group[3]));
+  assert_true(stats_of(m).storage <= 8 * chunk_bytes());
+  for (int i = 0; i < 4; i++) rl_spool_unref(group[i]);
+  rl_spool_unref(other);
+  rl_memory_unref(m);
+}
+
 static void what_is_needed_is_never_dropped(void **state)
 {
   rl_memory *m = new_memory(*state, 2 * chunk_bytes(), false);
@@ -332,9 +354,11 @@ static void execution_pushes_storage_down_to_the_floor_only(void **state)
 static void levels_have_names(void **state)
 {
   (void)state;
-  static const char *const names[] = {"NONE", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2", "MEMORY_AND_DISK",
-                                      "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY", "DISK_ONLY_2"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_string_equal(rl_level_name(level_of(names[i])), names[i]);
+  static const char *const names[] = {
+    "NONE", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2", "MEMORY_AND_DISK",
+    "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY", "DISK_ONLY_2", "OFF_HEAP"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    assert_string_equal(rl_level_name(level_of(names[i])), names[i]);
   rl_level off = level_of("OFF_HEAP");
   assert_true(off.memory && off.disk && off.serialised);
   assert_int_equal(rl_level_parse("MEMORY", &off), RL_EINVAL);
@@ -756,6 +780,7 @@ int main(void)
     in_a_folder(a_spool_can_be_read_while_others_are_written),
     in_a_folder(the_least_recently_used_goes_first),
     in_a_folder(what_is_read_is_not_dropped),
+    in_a_folder(spools_of_a_group_do_not_push_each_other_out),
     in_a_folder(what_is_needed_is_never_dropped),
     in_a_folder(disk_only_holds_nothing_in_memory_and_none_holds_nothing),
     in_a_folder(serialised_levels_are_compressed_when_asked_for),

@@ -12,7 +12,8 @@
 /* So little that nearly everything kept must go. */
 static rl_context *tiny_context(const char *dir)
 {
-  const char *const settings[] = {"rille.memory.fraction", "0.0000001", "rille.local.dir", dir, "rille.task.maxFailures", "2", NULL};
+  const char *const settings[] = {"rille.memory.fraction", "0.0000001", "rille.local.dir", dir,
+                                  "rille.task.maxFailures", "2", NULL};
   return new_context(settings);
 }
 
@@ -132,7 +133,8 @@ static void what_is_dropped_behind_a_shuffle_needs_no_second_map_side(void **sta
 {
   rl_context *c = tiny_context(*state);
   atomic_int before = 0, behind = 0;
-  rl_rdd *r = mapped(shuffled(mapped(mapped(integers(1, RECORDS, 4), count_calls, &before), by_remainder, NULL), RL_PART_HASH), count_calls, &behind);
+  rl_rdd *pairs = mapped(mapped(integers(1, RECORDS, 4), count_calls, &before), by_remainder, NULL);
+  rl_rdd *r = mapped(shuffled(pairs, RL_PART_HASH), count_calls, &behind);
   assert_int_equal(rl_rdd_persist(r, level_of("MEMORY_ONLY")), RL_OK);
   for (int again = 1; again < 4; again++) {
     rl_free(collect(c, r));
@@ -268,13 +270,20 @@ static rl_status try_settings(const char *const *settings)
 static void a_limit_that_is_too_small_says_what_would_fit(void **state)
 {
   (void)state;
-  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "40m", NULL}), RL_EINVAL);
-  assert_string_equal(rl_error_message(), "rille.memory.limit is 40m, too little for 4 Lua states (3 workers, and one for driver and receivers) of 8m "
+  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "40m", NULL}),
+                   RL_EINVAL);
+  assert_string_equal(rl_error_message(),
+                      "rille.memory.limit is 40m, too little for 4 Lua states (3 workers, and one for driver and "
+                      "receivers) of 8m "
                                           "(rille.task.maxMemory) and records; make it 64m or more, or have fewer workers (rille.master)");
   assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "64m", NULL}), RL_OK);
-  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "1g", "rille.task.maxMemory", "256m", NULL}), RL_EINVAL);
-  assert_non_null(strstr(rl_error_message(), "make it 1040m or more, or have fewer workers (rille.master) or a smaller rille.task.maxMemory"));
-  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "1g", "rille.task.maxMemory", "252m", NULL}), RL_OK);
+  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "1g",
+                                                      "rille.task.maxMemory", "256m", NULL}), RL_EINVAL);
+  assert_non_null(strstr(rl_error_message(),
+                         "make it 1040m or more, or have fewer workers (rille.master) or a smaller "
+                         "rille.task.maxMemory"));
+  assert_int_equal(try_settings((const char *const[]){"master", "local[3]", "rille.memory.limit", "1g",
+                                                      "rille.task.maxMemory", "252m", NULL}), RL_OK);
   assert_int_equal(try_settings((const char *const[]){"rille.memory.limit", "0", NULL}), RL_OK);
   assert_true(rl_memory_default_limit() > 0);
 }

@@ -54,8 +54,8 @@ describe("storage", function()
   end
 
   local SUM = RECORDS * (RECORDS - 1)
-  local with_disk = { "MEMORY_AND_DISK", "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY",
-    "DISK_ONLY_2", "OFF_HEAP" }
+  local with_disk = { "MEMORY_AND_DISK", "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2",
+    "DISK_ONLY", "DISK_ONLY_2", "OFF_HEAP" }
   local without = { "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2" }
 
   describe("levels", function()
@@ -229,27 +229,30 @@ describe("storage", function()
         print(rdd:sum())
       ]]):format(dir))
       assert.same({ 0, "49995000\n49995000\n" }, { result.status, result.out })
-      assert.matches("persisted partition %d: damaged spill file .*%.spill at offset %d+ %(%d+ bytes%): wrong checksum; " ..
-        "it held chunk %d+ of %d+: records %d+ to %d+ of %d+; it is computed anew", result.err)
+      assert.matches("persisted partition %d: damaged spill file .*%.spill at offset %d+ %(%d+ bytes%): " ..
+        "wrong checksum; it held chunk %d+ of %d+: records %d+ to %d+ of %d+; it is computed anew", result.err)
     end)
 
     it("fails a job that needs what a map task left", function()
       local result = child.run(damage .. ([[
         local dir = "%s"
-        local sc = require "rille".Context { master = "local[2]", ["rille.local.dir"] = dir, ["rille.memory.fraction"] = 1e-9 }
+        local sc = require "rille".Context { master = "local[2]", ["rille.local.dir"] = dir,
+          ["rille.memory.fraction"] = 1e-9 }
         local rdd = sc:range(10000):map(function(x) return x %% 10, x end):groupByKey()
         print(rdd:count())
         damage(dir)
         print(rdd:count())
       ]]):format(dir))
       assert.same({ 1, "10\n" }, { result.status, result.out })
-      assert.matches("groupByKey at job.lua:%d+, partition %d, what map task %d left for it: damaged spill file", result.err)
+      assert.matches("groupByKey at job.lua:%d+, partition %d, what map task %d left for it: damaged spill file",
+        result.err)
     end)
   end)
 
   describe("a disk that takes no more", function()
     local job = [[
-      local sc = require "rille".Context { master = "local[2]", ["rille.local.dir"] = "%s", ["rille.memory.fraction"] = 1e-9 }
+      local sc = require "rille".Context { master = "local[2]", ["rille.local.dir"] = "%s",
+        ["rille.memory.fraction"] = 1e-9 }
       local text = sc:range(40000):map(function(x) return x %% 1000, ("%%d "):format(x * 7919 %% 65537):rep(20) end)
     ]]
 
@@ -277,7 +280,8 @@ describe("storage", function()
 
   describe("rille.memory.limit", function()
     it("that is too small is refused where the context is made", function()
-      local message = support.failure(function() rille.Context { master = "local[3]", ["rille.memory.limit"] = "40m" } end)
+      local conf = { master = "local[3]", ["rille.memory.limit"] = "40m" }
+      local message = support.failure(function() rille.Context(conf) end)
       assert.matches("storage_spec.lua:%d+: rille.memory.limit is 40m, too little .* make it 64m or more", message)
     end)
 

@@ -35,5 +35,6 @@ print("digest", groups:fold(0, function(a, b) return a + b end))
 local use = sc:memory()
 sc:stop()
 local file = assert(io.open "/proc/self/status")
-io.stderr:write(("peak %s KiB, spilled %d MB\n"):format(file:read("a"):match "VmHWM:%s*(%d+)", use.spilledTotal // 1000000))
+local peak = file:read("a"):match "VmHWM:%s*(%d+)"
+io.stderr:write(("peak %s KiB, spilled %d MB\n"):format(peak, use.spilledTotal // 1000000))
 file:close()
