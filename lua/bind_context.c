@@ -191,6 +191,23 @@ static int parallelism_is_set(lua_State *L)
   return 1;
 }
 
+static int memory(lua_State *L)
+{
+  rl_memory_stats s;
+  rl_memory_stats_read(rl_context_memory(rl_check_context(L, 1)), &s);
+  const struct {
+    const char *name;
+    uint64_t bytes;
+  } fields[] = {{"limit", s.limit},           {"used", (uint64_t)rl_mem_used()},   {"storage", s.storage},
+                {"spilled", s.spilled_now}, {"spilledTotal", s.spilled_total}, {"droppedTotal", s.dropped_total}};
+  lua_createtable(L, 0, sizeof fields / sizeof *fields);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushinteger(L, (lua_Integer)fields[i].bytes);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  return 1;
+}
+
 static int conf_value(lua_State *L)
 {
   const rl_conf *conf = rl_context_conf(rl_check_context(L, 1));
@@ -380,6 +397,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"workers", workers},
     {"parallelism", parallelism},
     {"parallelismIsSet", parallelism_is_set},
+    {"memory", memory},
     {"conf", conf_value},
     {"parallelize", parallelize},
     {"textFile", text_file},

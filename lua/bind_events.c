@@ -75,6 +75,7 @@ static void fill_batch(lua_State *L, const rl_batch_info *b)
   set_ms(L, "totalDelay", b->total_us);
   if (b->processing_us >= 0) set_int(L, "processingMicros", b->processing_us);
   if (b->since_tick_us >= 0) set_int(L, "totalMicros", b->since_tick_us);
+  if (b->spilled >= 0) set_int(L, "spilledBytes", b->spilled);
   int64_t records = 0;
   lua_createtable(L, 0, (int)b->ninputs);
   for (uint32_t i = 0; i < b->ninputs; i++) {

@@ -43,6 +43,7 @@ typedef struct rl_batch_info {
   int64_t submitted, started, ended; /* ms by the configured clock; RL_NO_TIME when not yet */
   int64_t scheduling_us, processing_us, total_us; /* durations by the monotonic clock; -1 when not yet */
   int64_t since_tick_us;             /* from the moment the tick was due to the end; -1 when not yet */
+  int64_t spilled;                   /* bytes written to spill files while it was worked off; -1 when not yet */
   const rl_input_info *inputs;
   uint32_t ninputs;
   const rl_output_info *outputs;

@@ -35,6 +35,10 @@ typedef struct rl_receiver_class {
 rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site,
                                     rl_dstream **out);
 
+/* How what comes of a receiver input is kept (default: RL_LEVEL_RECEIVED); before start, driver thread. It is never dropped, so
+ * a level without disk holds the source back when memory is short. RL_EINVAL for NONE, or for a stream of no receiver. */
+rl_status rl_dstream_store_at(rl_dstream *d, rl_level level);
+
 /* Text: room in the open buffer to read into (at least `least` bytes at *p, *room of them), then how many were filled.
  * A partial last line stays open until its end comes or `rl_receiver_end_text`. A line longer than
  * rille.streaming.receiver.maxRecordBytes is cut there, and reported once a connection. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "plan/stated.h"
+#include "run/budget.h"
 #include "run/stream.h"
 
 typedef struct rl_stateful_node {
@@ -75,11 +76,17 @@ static const rl_dstream *first_stateful(const rl_streaming *s, uint32_t *count)
   return first;
 }
 
+/* A quarter of what there is for chunks and the like may be versions on their way into the image. */
 static rl_status open_store(rl_streaming *s)
 {
-  const char *dir = getenv("TMPDIR");
+  const rl_conf *conf = rl_context_conf(s->c);
+  const char *dir = rl_conf_text(conf, "rille.local.dir");
+  if (!*dir) dir = getenv("TMPDIR");
+  rl_budget budget;
+  rl_status st = rl_budget_read(conf, &budget);
+  if (st) return st;
   const rl_state_spec spec = {
-    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)256 << 20};
+    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)(budget.chunks / 4)};
   return rl_state_open(&spec, &s->store);
 }
 

@@ -72,6 +72,7 @@ struct rl_batch {
   int64_t due_ns;                        /* when its tick was due, monotonic */
   int64_t submitted, started, ended;     /* configured clock */
   int64_t submitted_ns, started_ns, ended_ns;
+  uint64_t spilled; /* in total, when it started */
   rl_input_info *inputs;
   uint32_t ninputs;
   size_t inputs_cap;

@@ -68,6 +68,7 @@ function Context:isStopped() end           ---@return boolean
 function Context:workers() end             ---@return integer
 function Context:parallelism() end         ---@return integer rille.default.parallelism, else the number of workers
 function Context:parallelismIsSet() end    ---@return boolean was rille.default.parallelism given
+function Context:memory() end              ---@return rille.MemoryUse
 function Context:conf(key) end             ---@return string value given or default, "" when unset
 ---@param records any[] plain values or tuples; list cut at floor(i*len/n); `length` for lists that may hold nil is refused
 ---@return rille.core.Rdd
@@ -97,7 +98,8 @@ function Rdd:id() end                      ---@return integer
 function Rdd:partitions() end              ---@return integer
 function Rdd:parents() end                 ---@return table[] { rdd, whether its records are exchanged on the way } of each
 function Rdd:isHashed() end                ---@return boolean partitioned by key
-function Rdd:persist() end
+function Rdd:persist(level) end            -- level: string?; MEMORY_ONLY
+function Rdd:level() end                   ---@return string
 function Rdd:unpersist() end
 function Rdd:isPersisted() end             ---@return boolean
 function Rdd:setName(name) end
@@ -182,7 +184,8 @@ function State:iterate(prefix) end         ---@return fun(): any, any
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
 function DStream:output(name, site, body) end
-function DStream:persist() end
+function DStream:persist(level) end        -- level: string?; MEMORY_ONLY_SER
+function DStream:storeAt(level) end        -- of a receiver's: how what it stores is kept
 function DStream:slide() end               ---@return integer ms
 function DStream:inputId() end             ---@return integer -1 when no input
 function DStream:get(time) end             ---@return rille.core.Rdd?

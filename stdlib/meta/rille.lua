@@ -12,6 +12,7 @@
 ---@field json rille.json
 ---@field time rille.time
 ---@field Context rille.Context
+---@field StateSpec rille.StateSpec
 ---@field StreamingContext rille.StreamingContext
 local rille = {}
 
@@ -164,6 +165,18 @@ function Context:union(rdds) end
 
 ---@return integer n # rille.default.parallelism, else the number of workers
 function Context:defaultParallelism() end
+
+--- What the context keeps.
+---@return rille.MemoryUse
+function Context:memory() end
+
+---@class rille.MemoryUse all in bytes
+---@field limit integer        for records: rille.memory.limit without the Lua states
+---@field used integer         by records and buffers now, of all contexts of the process
+---@field storage integer      of it kept: persisted, received, left for the next stage
+---@field spilled integer      in spill files now
+---@field spilledTotal integer written to them so far
+---@field droppedTotal integer dropped so far, to be computed anew
 
 ---@param level "debug"|"info"|"warn"|"error"|"off"
 function Context:setLogLevel(level) end
@@ -708,14 +721,16 @@ function RDD:saveAsObjectFile(dir) end
 ---| "MEMORY_AND_DISK"|"MEMORY_AND_DISK_2"|"MEMORY_AND_DISK_SER"|"MEMORY_AND_DISK_SER_2"
 ---| "DISK_ONLY"|"DISK_ONLY_2"|"DISK_ONLY_3"|"OFF_HEAP"|"NONE"
 
---- Kept once computed: in memory, so far, whatever the level ("NONE" is unpersist).
+--- Kept once computed, at a level (docs/settings.md): without one MEMORY_ONLY. What was dropped, for want of memory, is
+--- computed anew. Another level than it has is an error; "NONE" is unpersist.
 ---@param level rille.StorageLevel?
 ---@return rille.RDD self
 function RDD:persist(level) end
 
----@return "MEMORY_ONLY"|"NONE"
+---@return rille.StorageLevel
 function RDD:getStorageLevel() end
 
+--- persist("MEMORY_ONLY").
 ---@return rille.RDD self
 function RDD:cache() end
 
@@ -838,7 +853,7 @@ function StreamingContext.getActiveOrCreate(make) end
 --- Lines of text from a TCP server; connects again after rille.streaming.receiverRestartDelay when the peer goes.
 ---@param host string
 ---@param port integer
----@param options { storageLevel: string?, ack: boolean? }?
+---@param options { storageLevel: rille.StorageLevel?, ack: boolean? }? level: MEMORY_AND_DISK_SER_2; never lost
 ---@return rille.DStream
 function StreamingContext:socketTextStream(host, port, options) end
 
@@ -847,14 +862,16 @@ function StreamingContext:socketTextStream(host, port, options) end
 ---@param host string
 ---@param port integer
 ---@param converter fun(read: fun(what: integer|"l"): string?): function gives an iterator of records
+---@param storageLevel rille.StorageLevel? MEMORY_AND_DISK_SER_2
 ---@return rille.DStream
-function StreamingContext:socketStream(host, port, converter) end
+function StreamingContext:socketStream(host, port, converter, storageLevel) end
 
 --- Blocks of encoded records, each behind its length (4 bytes, big-endian).
 ---@param host string
 ---@param port integer
+---@param storageLevel rille.StorageLevel? MEMORY_AND_DISK_SER_2
 ---@return rille.DStream
-function StreamingContext:rawSocketStream(host, port) end
+function StreamingContext:rawSocketStream(host, port, storageLevel) end
 
 --- Lines of new files.
 ---@param directory string a directory, a pattern of directories, or directory/pattern for the files in it
@@ -945,7 +962,7 @@ function Clock:advance(seconds) end
 ---@field onStart fun(self: rille.ReceiverSelf)
 ---@field onStop fun(self: rille.ReceiverSelf)?
 ---@field name string?          for messages
----@field storageLevel string?
+---@field storageLevel rille.StorageLevel? of what it stores: MEMORY_AND_DISK_SER_2
 ---@field [any] any             travels with it
 
 --- What a receiver's functions see of themselves: what the job put into the table, and
@@ -983,7 +1000,7 @@ function ReceiverSelf:streamId() end
 ---@field onStreamingStarted fun(event: table)?
 ---@field onBatchSubmitted fun(event: table)?
 ---@field onBatchStarted fun(event: table)?
----@field onBatchCompleted fun(event: table)? event.badRecords: how many records were diverted in the batch
+---@field onBatchCompleted fun(event: table)? event.badRecords: how many records were diverted in the batch; event.spilledBytes: written to spill files meanwhile
 ---@field onOutputOperationStarted fun(event: table)?
 ---@field onOutputOperationCompleted fun(event: table)?
 ---@field onReceiverStarted fun(event: table)?
@@ -1204,10 +1221,12 @@ function DStream:saveAsTextFiles(prefix, suffix) end
 ---@param suffix string?
 function DStream:saveAsObjectFiles(prefix, suffix) end
 
---- RDDs are kept in memory once computed; of a window, those of the stream it is over. Before start.
+--- Its RDDs are kept once computed, until no batch needs them; of a window, those of the stream it is over. Before start.
+---@param level rille.StorageLevel? MEMORY_ONLY_SER
 ---@return rille.DStream self
-function DStream:persist() end
+function DStream:persist(level) end
 
+--- persist("MEMORY_ONLY_SER").
 ---@return rille.DStream self
 function DStream:cache() end
 

@@ -27,7 +27,7 @@ local windows = require "rille.windows"
 ---@field package plan rille.Part[]?          of an operation whose functions go to the workers
 ---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
----@field package persisted boolean?
+---@field package level rille.StorageLevel? its RDDs are persisted at
 ---@field package strict boolean?
 ---@field package guarded boolean?            its bad records are diverted
 ---@field package keeps_errors boolean?       and there is a stream of them
@@ -69,7 +69,7 @@ end
 local function keep_errors(node, handles)
   node.tagged = node.tagged or {}
   for _, handle in ipairs(handles) do
-    handle:persist()
+    handle:persist "MEMORY_AND_DISK_SER" -- not computed twice: bad records would count twice
     table.insert(node.tagged, handle)
   end
 end
@@ -131,7 +131,7 @@ function DStream:materialise(own)
     self.handle, fns = self:make(handles, own)
     self.make = nil
   end
-  if self.persisted then self.handle:persist() end
+  if self.level then self.handle:persist(self.level) end
   return fns
 end
 
@@ -264,15 +264,23 @@ saves("saveAsObjectFiles", "objects")
 
 -- the stream itself ---------------------------------------------------------------------------------------------------
 
-method("persist", {}, function(self)
+local function persist(self, level)
   if self.owner:getState() ~= "INITIALIZED" then
     check.fail "unsupported operation: a stream can not be persisted after its context was started"
   end
-  self.persisted = true
+  self.level = level
   return self
+end
+
+method("persist", { "level?" }, function(self, level)
+  local result = persist(self, level or "MEMORY_ONLY_SER")
+  return result
 end)
 
-DStream.cache = DStream.persist
+method("cache", {}, function(self)
+  local result = persist(self, "MEMORY_ONLY_SER")
+  return result
+end)
 
 function DStream:uid(name)
   check.self(DStream, "uid", self)

@@ -158,7 +158,7 @@ local function keep_output(self, output)
   end
   function output.body(rdd, time)
     local ours = output.f ~= nil and not rdd.handle:isPersisted() -- computed once, although looked at twice
-    if ours then rdd.handle:persist() end
+    if ours then rdd.handle:persist "MEMORY_AND_DISK" end
     kept[time] = records_of(rdd)
     if output.f then body(rdd, time) end
     if ours then rdd.handle:unpersist() end
