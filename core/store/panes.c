@@ -161,47 +161,72 @@ static rl_status read_side(panes_pull *p, int side)
   }
 }
 
-/* The window of a key, being put together: panes as they come, folded. */
+/* The window of a key, being put together. */
 typedef struct window {
-  rl_buf *panes; /* encoded */
+  rl_buf *panes;  /* those that are in it, encoded */
   uint64_t n;
-  rl_value value;
+  rl_value value; /* what the first `folded` of them are reduced to */
+  uint64_t folded;
 } window;
 
-static rl_status add_pane(const panes_pull *p, window *w, rl_value v)
+/* Takes a pane that leaves out of what all were reduced to. False where that cannot be told without the others: a float
+ * would come out a little different, and where it was the pick there must be another. */
+static bool take_out(rl_reducer r, rl_value *all, rl_value pane)
 {
-  rl_put_value(w->panes, v);
-  if (w->n++ > 0) return rl_reduce(p->fn->reducer, w->value, v, &w->value);
-  w->value = v;
-  return RL_OK;
+  if (r.kind == RL_REDUCE_SUM) { /* if the sum is an integer, so are all that are in it */
+    if (all->type != RL_T_INT || pane.type != RL_T_INT) return false;
+    *all = rl_int((int64_t)((uint64_t)all->i - (uint64_t)pane.i));
+    return true;
+  }
+  if (is_number(*all) && is_number(pane)) return number_below(*all, pane, false) || number_below(pane, *all, false);
+  return all->type == RL_T_BYTES && pane.type == RL_T_BYTES && rl_value_compare(*all, pane) != 0;
 }
 
-/* The panes of the state that stay. */
+/* The panes of the state that stay; the value is theirs where that can be told. */
 static rl_status old_panes(const panes_pull *p, window *w, rl_value old, uint32_t left)
 {
   rl_reader r;
-  uint64_t count = 0;
-  rl_value v;
-  if (old.type == RL_T_NIL) return left ? rl_fail(RL_ESTATE, "more panes leave the window than are in it") : RL_OK;
-  rl_status st = rl_walk_tuple(old, &r, &count);
-  if (!st) st = rl_get_value(&r, &v); /* what they were reduced to */
+  uint64_t count = 1;
+  rl_value all = rl_nil(), pane;
+  rl_status st = old.type == RL_T_NIL ? RL_OK : rl_walk_tuple(old, &r, &count);
   if (!st && left > count - 1) return rl_fail(RL_ESTATE, "more panes leave the window than are in it");
-  for (uint64_t i = 1; !st && i < count; i++) {
-    st = rl_get_value(&r, &v);
-    if (!st && i > left) st = add_pane(p, w, v);
+  if (st || count == 1) return st;
+  st = rl_get_value(&r, &all);
+  bool known = true;
+  for (uint32_t i = 0; !st && i < left; i++) {
+    st = rl_get_value(&r, &pane);
+    if (!st && known) known = take_out(p->fn->reducer, &all, pane);
   }
-  return st;
+  if (st) return st;
+  w->n = count - 1 - left;
+  rl_buf_add(w->panes, r.p, (size_t)(r.end - r.p));
+  if (known && w->n > 0) {
+    w->value = all;
+    w->folded = w->n;
+  }
+  return RL_OK;
 }
 
-static rl_status new_panes(const panes_pull *p, window *w, const touched *t)
+static void new_panes(const panes_pull *p, window *w, const touched *t)
 {
-  rl_status st = RL_OK;
-  for (uint32_t i = t->first; !st && i; i = p->entered[i - 1].next) {
+  for (uint32_t i = t->first; i; i = p->entered[i - 1].next) {
     const entered *e = &p->entered[i - 1];
-    rl_reader r = {p->values.p + e->at, p->values.p + e->at + e->n};
-    rl_value v;
-    st = rl_get_value(&r, &v);
-    if (!st) st = add_pane(p, w, v);
+    rl_buf_add(w->panes, p->values.p + e->at, e->n);
+    w->n++;
+  }
+}
+
+/* Folds what is not folded yet: `done` bytes of the panes are. The value points into them. */
+static rl_status fold(const panes_pull *p, window *w, size_t done)
+{
+  rl_reader r = {w->panes->p + done, w->panes->p + w->panes->n};
+  rl_status st = RL_OK;
+  while (!st && w->folded < w->n) {
+    rl_value pane;
+    st = rl_get_value(&r, &pane);
+    if (!st && w->folded > 0) st = rl_reduce(p->fn->reducer, w->value, pane, &pane);
+    w->value = pane;
+    w->folded++;
   }
   return st;
 }
@@ -217,7 +242,6 @@ static rl_status set_window(panes_pull *p, uint32_t slot, const window *w)
   return rl_state_set(p->task->state, slot, v, p->task->batch_time);
 }
 
-/* The values in `w` point into the state that was and into `values`, neither of which changes meanwhile. */
 static rl_status update_key(panes_pull *p, uint32_t number, rl_buf *panes)
 {
   rl_value old, key = rl_keys_get(p->keys, number);
@@ -226,7 +250,9 @@ static rl_status update_key(panes_pull *p, uint32_t number, rl_buf *panes)
   window w = {.panes = panes};
   rl_status st = rl_state_slot(p->task->state, key, &old, &stamp);
   if (!st) st = old_panes(p, &w, old, p->touched[number].left);
-  if (!st) st = new_panes(p, &w, &p->touched[number]);
+  size_t done = w.folded > 0 ? panes->n : 0;
+  if (!st) new_panes(p, &w, &p->touched[number]);
+  if (!st) st = fold(p, &w, done);
   if (!st) st = set_window(p, number, &w);
   if (st == RL_OK) return RL_OK;
   rl_buf text = {0};

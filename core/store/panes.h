@@ -2,8 +2,9 @@
  * inverse function, for keys that are touched: those that lose or gain a pane. For a state stage (rl_task.state).
  *
  * A key's state is one tuple: the reduced value, then the panes' values, oldest first. The value is the panes folded from
- * the left, so it is what reducing the whole window anew gives, to the last bit of a float. A touched key costs its panes
- * (at most window / slide of the panes), whatever the number of records and of other keys in the window.
+ * the left, so it is what reducing the whole window anew gives, to the last bit of a float: a pane that leaves is taken
+ * out where that gives the same (sums of integers, a pick that was another's), else the panes that stay are folded anew.
+ * So a touched key costs at most its panes (window / slide), whatever the number of records and of other keys.
  *
  * Of "partial aggregates" the idea is in Li et al., No Pane, No Gain (SIGMOD Record 34:1, 2005). */
 #ifndef RL_STORE_PANES_H
