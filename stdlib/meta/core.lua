@@ -180,7 +180,7 @@ function core.panes(reducer) end                     ---@return rille.core.Fn
 local State = {}
 function State:get(key) end                ---@return any
 function State:count() end                 ---@return integer
-function State:iterate(prefix) end         ---@return fun(): any, any
+function State:iterate(prefix) end         ---@return fun(): any, any; nil, nil and what closes it
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
 function DStream:output(name, site, body) end
