@@ -117,7 +117,7 @@ void rl_stateful_stop(rl_streaming *s)
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
 {
   for (const rl_dstream *d = s->store ? s->nodes : NULL; d; d = d->next) {
-    if (d->kind != RL_NODE_STATEFUL || !d->reached) continue;
+    if (d->kind != RL_NODE_STATEFUL || !d->reached || !d->window) continue;
     int64_t sealed = rl_state_sealed(d->stateful->state), due = time - (time - s->zero) % d->slide;
     if (sealed == RL_NO_TIME) sealed = s->zero;
     if (sealed < due && sealed < time) time = sealed; /* versions were discarded: what they had seen is still needed */

@@ -89,6 +89,10 @@ void rl_state_update_rest(rl_state_update *u);
  * that seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore
  * stays too large, RL_ELIMIT when pins keep it from being written. */
 rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
+/* Takes the newest sealed version back: its batch is discarded, and the one before is the newest again, also for who
+ * reads the version that is taken back and has it pinned. RL_ESTATE when it is not the newest, or its batch has ended.
+ * No update over it is left, and nobody is in rl_state_get. */
+rl_status rl_state_unseal(rl_state_op *op, int64_t version);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);
 

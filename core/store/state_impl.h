@@ -109,6 +109,7 @@ void rl_table_init(rl_table_group *table);
 void rl_table_free(rl_table_group *table);
 void rl_table_link(rl_table_group *table, rl_entry *e);
 void rl_table_unlink(rl_table_group *table, const rl_entry *e); /* the oldest of its key */
+void rl_table_unlink_newest(rl_table_group *table, const rl_entry *e);
 /* The newest entry of the key with floor < version <= at; NULL: none. */
 const rl_entry *rl_table_find(rl_table_group *table, uint32_t hash, rl_octets form, int64_t floor, int64_t at);
 

@@ -148,3 +148,54 @@ rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates
   for (uint32_t i = 0; i < n; i++) rl_state_update_delete(updates[i]);
   return st;
 }
+
+/* Taking back ------------------------------------------------------------------------------------------------------ */
+
+/* Out of the list, with the lock held; *before: the operator's version before it. NULL when it is not there. */
+static rl_layer *take_layer(rl_state_op *op, int64_t version, int64_t *before)
+{
+  rl_state *s = op->s;
+  rl_layer *previous = NULL, *l = s->oldest;
+  *before = op->retired;
+  for (; l && (l->op != op || l->version != version); l = l->next) {
+    if (l->op == op) *before = l->version;
+    previous = l;
+  }
+  if (!l) return NULL;
+  if (previous) {
+    previous->next = l->next;
+  } else {
+    s->oldest = l->next;
+  }
+  if (s->newest == l) s->newest = previous;
+  return l;
+}
+
+/* A scan that has begun keeps the layer; one that begins later finds none of its entries. */
+static void unlink_layer(rl_state_op *op, const rl_layer *l)
+{
+  rl_entry_walk w = rl_layer_walk(l);
+  for (const rl_entry *e; (e = rl_entry_next(&w)) != NULL;) {
+    op->count -= (uint64_t)(e->new_n > 0) - (uint64_t)(e->old_n > 0);
+    rl_table_unlink_newest(op->table, e);
+  }
+}
+
+rl_status rl_state_unseal(rl_state_op *op, int64_t version)
+{
+  rl_state *s = op->s;
+  int64_t before = RL_NO_TIME;
+  pthread_mutex_lock(&s->lock);
+  bool ok = !op->sealing && op->sealed == version && version > s->ended;
+  rl_layer *l = ok ? take_layer(op, version, &before) : NULL;
+  if (l) {
+    op->sealed = before;
+    unlink_layer(op, l);
+    s->overlay_bytes -= l->bytes;
+    rl_layer_unref(l);
+    pthread_cond_broadcast(&s->moved);
+  }
+  pthread_mutex_unlock(&s->lock);
+  if (l) return RL_OK;
+  return rl_fail(RL_ESTATE, "version %lld of the state of '%s' cannot be taken back", (long long)version, op->uid);
+}
