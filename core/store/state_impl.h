@@ -271,6 +271,8 @@ static inline uint32_t rl_partition_from(uint32_t partition, uint32_t n)
   return (uint32_t)(((uint64_t)partition * RL_KEY_GROUPS + n - 1) / n);
 }
 
+extern int64_t rl_state_patience_ns; /* how long a seal waits for readers; tests only */
+
 /* Folders. The lock is held while the store is open: one process, one store. */
 rl_status rl_state_dir_open(rl_state *s, const rl_state_spec *spec, char **dir);
 void rl_state_dir_close(rl_state *s, const char *dir, bool scratch);

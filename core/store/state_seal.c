@@ -1,6 +1,9 @@
-#include "store/state_impl.h"
+#include <time.h>
 
 #include "base/mem.h"
+#include "store/state_impl.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* What a bucket of the table costs an entry. */
 #define TABLE_BYTES sizeof(void *)
@@ -36,21 +39,34 @@ static rl_status check_versions(const rl_state_op *op, int64_t time, rl_state_up
 
 /* Room ------------------------------------------------------------------------------------------------------------- */
 
+int64_t rl_state_patience_ns = 10 * NS_PER_S;
+
+/* Who has a version may be an output or a loop that ends, or may never let go of it. */
+static rl_status wait_for_readers(rl_state *s, const rl_layer *l, bool pinned, int64_t until_ns)
+{
+  if (rl_mono_ns() >= until_ns) {
+    return rl_fail(RL_ELIMIT, "state changes of %zu bytes wait in memory, and the limit is %zu: %s of '%s' keeps them from "
+                   "the disk; %s, or allow more",
+                   s->overlay_bytes, s->overlay_limit, pinned ? "a remembered version" : "a loop over the state",
+                   l->op->uid, pinned ? "remember less" : "read it to its end");
+  }
+  const struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+  pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until);
+  return RL_OK;
+}
+
 /* What waits for the end of its batch cannot be waited for: this seal may be of the same batch. */
 static rl_status wait_for_room(rl_state *s)
 {
+  int64_t until = rl_mono_ns() + rl_state_patience_ns;
   rl_status st = RL_OK;
   while (st == RL_OK && s->overlay_bytes > s->overlay_limit) {
     const rl_layer *l = rl_state_unapplied(s);
-    switch (rl_layer_held(s, l)) {
+    rl_held held = rl_layer_held(s, l);
+    switch (held) {
     case RL_HELD_NOT: st = rl_state_await(s); break;
-    case RL_HELD_SCAN: pthread_cond_wait(&s->moved, &s->lock); break;
-    case RL_HELD_PIN:
-      st = rl_fail(RL_ELIMIT,
-                   "state changes of %zu bytes wait in memory, and the limit is %zu: a remembered version of '%s' "
-                   "keeps them from the disk; remember less, or allow more",
-                   s->overlay_bytes, s->overlay_limit, l->op->uid);
-      break;
+    case RL_HELD_SCAN:
+    case RL_HELD_PIN: st = wait_for_readers(s, l, held == RL_HELD_PIN, until); break;
     case RL_HELD_NOT_ENDED:
     case RL_HELD_NOTHING_LEFT: return RL_OK;
     }
