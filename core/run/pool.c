@@ -76,6 +76,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   pthread_mutex_unlock(&c->lock);
   for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
   rl_free(o.spools);
+  rl_runs_delete(o.runs);
   rl_chunks_clear(&o.out);
   rl_state_update_delete(o.state);
   rl_buf_free(&o.updates);
