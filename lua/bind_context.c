@@ -109,6 +109,18 @@ static void gather_settings(lua_State *L, rl_conf *conf, int script)
   lua_pop(L, 1);
 }
 
+/* core.checkSettings(table, properties): raises when they are none; what they would be warned of is left to contexts. */
+static int check_settings(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  void **conf = rl_handle_new(L, RL_META_CONF, 0);
+  *conf = rl_conf_new();
+  if (!lua_isnil(L, 2)) rl_bind_check(L, rl_conf_load(*conf, luaL_checkstring(L, 2)));
+  apply_settings(L, *conf, 1);
+  return 0;
+}
+
 static int new_context(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -176,6 +188,23 @@ static int parallelism(lua_State *L)
 static int parallelism_is_set(lua_State *L)
 {
   lua_pushboolean(L, rl_conf_is_set(rl_context_conf(rl_check_context(L, 1)), "rille.default.parallelism"));
+  return 1;
+}
+
+static int memory(lua_State *L)
+{
+  rl_memory_stats s;
+  rl_memory_stats_read(rl_context_memory(rl_check_context(L, 1)), &s);
+  const struct {
+    const char *name;
+    uint64_t bytes;
+  } fields[] = {{"limit", s.limit},           {"used", (uint64_t)rl_mem_used()},   {"storage", s.storage},
+                {"spilled", s.spilled_now}, {"spilledTotal", s.spilled_total}, {"droppedTotal", s.dropped_total}};
+  lua_createtable(L, 0, sizeof fields / sizeof *fields);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushinteger(L, (lua_Integer)fields[i].bytes);
+    lua_setfield(L, -2, fields[i].name);
+  }
   return 1;
 }
 
@@ -368,6 +397,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"workers", workers},
     {"parallelism", parallelism},
     {"parallelismIsSet", parallelism_is_set},
+    {"memory", memory},
     {"conf", conf_value},
     {"parallelize", parallelize},
     {"textFile", text_file},
@@ -386,4 +416,6 @@ void rl_bind_add_contexts(lua_State *L)
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, new_context, 1);
   lua_setfield(L, -2, "context");
+  lua_pushcfunction(L, check_settings);
+  lua_setfield(L, -2, "checkSettings");
 }

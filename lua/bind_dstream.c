@@ -1,6 +1,7 @@
 /* DStream: derived streams, and what the graph calls on the driver. */
 #include "base/mem.h"
 #include "bind.h"
+#include "run/receiver.h"
 #include "values.h"
 
 rl_dstream *rl_check_dstream(lua_State *L, int index)
@@ -142,6 +143,12 @@ static int persist(lua_State *L)
   return 0;
 }
 
+static int store_at(lua_State *L)
+{
+  rl_bind_check(L, rl_dstream_store_at(rl_check_dstream(L, 1), rl_check_level(L, 2, RL_LEVEL_RECEIVED)));
+  return 0;
+}
+
 static int slide(lua_State *L)
 {
   lua_pushinteger(L, rl_dstream_slide(rl_check_dstream(L, 1)));
@@ -187,6 +194,7 @@ void rl_bind_add_dstreams(lua_State *L)
   static const luaL_Reg methods[] = {
     {"output", rl_dstream_add_output},
     {"persist", persist},
+    {"storeAt", store_at},
     {"slide", slide},
     {"inputId", input_id},
     {"get", get},

@@ -41,6 +41,7 @@ rl_block *rl_block_ref(rl_block *b)
 void rl_block_unref(rl_block *b)
 {
   if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1) return;
+  if (b->home) b->home->cls->leave(b);
   rl_bytes_unref(b->data);
   rl_chunks_clear(&b->chunks);
   rl_block_done(b);
@@ -109,6 +110,7 @@ static const rl_pull_class chunk_class = {chunk_next, chunk_close};
 
 rl_pull *rl_block_open(rl_block *b)
 {
+  if (b->home) return b->home->cls->open(b);
   if (b->data) {
     text_pull *p = RL_NEW(text_pull);
     p->base.cls = &text_class;

@@ -20,6 +20,17 @@ typedef struct rl_block_owner {
   void (*released)(struct rl_block_owner *o, size_t bytes);
 } rl_block_owner;
 
+/* Where the records of a block lie when they need not be in it (store/kept_block.h). */
+typedef struct rl_block_home {
+  const struct rl_block_home_class *cls;
+} rl_block_home;
+
+struct rl_block;
+typedef struct rl_block_home_class {
+  rl_pull *(*open)(struct rl_block *b);
+  void (*leave)(struct rl_block *b); /* at the last unref: frees the home */
+} rl_block_home_class;
+
 typedef struct rl_block {
   _Atomic uint32_t refs;
   rl_bytes *data;   /* text: one reference, lines in [at, end); else NULL */
@@ -27,6 +38,7 @@ typedef struct rl_block {
   rl_chunks chunks; /* records otherwise */
   uint64_t records;
   size_t bytes;     /* end - at, or the chunks' bytes */
+  rl_block_home *home; /* NULL: none. With one, `data` and `chunks` are its business */
   _Atomic(rl_block_owner *) owner; /* NULL, or to be told; it outlives the block */
 } rl_block;
 

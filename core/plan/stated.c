@@ -1,5 +1,7 @@
 #include "plan/stated.h"
 
+#include <inttypes.h>
+
 #include "base/mem.h"
 #include "data/codec.h"
 #include "plan/lineage.h"
@@ -12,6 +14,7 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
   r->part = RL_PART_HASH;
   r->stated = RL_NEW(rl_stated);
   r->stated->op = state;
+  rl_state_ref(rl_state_of(state));
   r->stated->time = time;
   r->stated->updates = rl_calloc(input->partitions + (size_t)1, sizeof(rl_state_update *));
   r->stated->out = rl_calloc(input->partitions + (size_t)1, sizeof(rl_spool *));
@@ -26,13 +29,18 @@ static void pin(rl_stated *s)
   if (!atomic_exchange(&s->pinned, true)) rl_state_pin(s->op, s->time);
 }
 
-rl_rdd *rl_rdd_snapshot(rl_op *op, rl_rdd *updated)
+rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out)
 {
-  rl_rdd *r = rl_rdd_new(op, &updated, 1, updated->partitions);
-  r->part = RL_PART_HASH;
-  atomic_store(&updated->stated->wanted, true);
-  if (atomic_load(&updated->stated->done)) pin(updated->stated);
-  return r;
+  rl_stated *s = updated->stated;
+  atomic_store(&s->wanted, true);
+  if (atomic_load(&s->done) && !atomic_load(&s->pinned)) {
+    if (rl_state_sealed(s->op) != s->time)
+      return rl_fail(RL_ESTATE, "%s: the state has moved on from %" PRId64 " ms", op->name, s->time);
+    pin(s);
+  }
+  *out = rl_rdd_new(op, &updated, 1, updated->partitions);
+  (*out)->part = RL_PART_HASH;
+  return RL_OK;
 }
 
 /* The version ------------------------------------------------------------------------------------------------------ */
@@ -64,6 +72,7 @@ void rl_stated_delete(rl_rdd *r)
   if (!s) return;
   rl_stated_clear(r);
   if (atomic_load(&s->pinned)) rl_state_unpin(s->op, s->time);
+  rl_state_close(rl_state_of(s->op));
   rl_free(s->updates);
   rl_free(s->out);
   rl_free(s);

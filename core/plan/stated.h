@@ -18,11 +18,11 @@
 #include "store/spool.h"
 #include "store/state.h"
 
-/* Takes op (kind RL_OP_STATE; referenced) and input (referenced). The operator must outlive the RDD. */
+/* Takes op (kind RL_OP_STATE; referenced) and input (referenced). References the operator's store. */
 rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_t time);
-/* The whole state that `updated` (an RL_OP_STATE RDD; referenced) leaves; op of kind RL_OP_SNAPSHOT. Before it is done,
- * or while it is the operator's newest version. */
-rl_rdd *rl_rdd_snapshot(rl_op *op, rl_rdd *updated);
+/* The whole state that `updated` (an RL_OP_STATE RDD; referenced) leaves; op of kind RL_OP_SNAPSHOT. To be made before it
+ * is done, or while its version is the operator's newest; RL_ESTATE afterwards, unless another was made in time. */
+rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out);
 
 /* For the scheduler ------------------------------------------------------------------------------------------------ */
 

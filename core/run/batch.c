@@ -75,6 +75,13 @@ static rl_output_info output_info(const rl_output_run *r)
 
 static int64_t us_between(int64_t from_ns, int64_t to_ns) { return from_ns && to_ns ? (to_ns - from_ns) / 1000 : -1; }
 
+static uint64_t spilled_total(rl_streaming *s)
+{
+  rl_memory_stats stats;
+  rl_memory_stats_read(rl_context_memory(s->c), &stats);
+  return stats.spilled_total;
+}
+
 static void post_batch(rl_streaming *s, const rl_batch *b, rl_event_kind kind)
 {
   if (!atomic_load(&s->events.wanted)) return;
@@ -91,6 +98,7 @@ static void post_batch(rl_streaming *s, const rl_batch *b, rl_event_kind kind)
               .processing_us = us_between(b->started_ns, b->ended_ns),
               .total_us = us_between(b->submitted_ns, b->ended_ns),
               .since_tick_us = us_between(b->due_ns, b->ended_ns),
+              .spilled = b->ended_ns ? (int64_t)(spilled_total(s) - b->spilled) : -1,
               .inputs = b->inputs,
               .ninputs = b->ninputs,
               .outputs = outputs,
@@ -111,6 +119,7 @@ void rl_batch_start(rl_streaming *s, rl_batch *b)
 {
   b->started = rl_clock_now(s->clock);
   b->started_ns = rl_mono_ns();
+  b->spilled = spilled_total(s);
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
@@ -263,7 +272,7 @@ static void fail_batch(rl_streaming *s, rl_batch *b)
 static void generate_ticked(rl_streaming *s)
 {
   rl_batch *b;
-  while (!s->rooted && !s->failed && (b = take_ticked(s))) {
+  while (!s->rooted && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
     submit(s, b);
     pump(s);
   }
@@ -275,7 +284,7 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b)
   s->rooted = NULL;
   s->running--;
   if (b->failed) fail_batch(s, b);
-  rl_state_end(s->store, b->time);
+  if (s->store) rl_state_end(s->store, b->time);
   b->ready = true;
   if (b->ndone == b->nruns) complete(s, b);
   pump(s);

@@ -135,6 +135,13 @@ static void job_unref(rl_job *j)
   rl_free(j);
 }
 
+static uint64_t spilled_total(rl_context *c)
+{
+  rl_memory_stats stats;
+  rl_memory_stats_read(c->memory, &stats);
+  return stats.spilled_total;
+}
+
 /* The last thing that touches the job for the scheduler. */
 static void finish_job(rl_context *c, rl_job *j, rl_error *error)
 {
@@ -142,6 +149,8 @@ static void finish_job(rl_context *c, rl_job *j, rl_error *error)
     j->error = *error;
     *error = RL_ERROR_NONE;
   }
+  uint64_t spilled = spilled_total(c) - j->spilled;
+  if (spilled > 0) rl_info("%s: %.1f MB were spilled to disk while it ran", j->what, (double)spilled / 1e6);
   rl_job **at = &c->jobs;
   while (*at != j) at = &(*at)->next;
   *at = j->next;
@@ -336,6 +345,7 @@ static rl_job *new_job(rl_context *c, const rl_job_spec *spec, rl_message *done)
   j->chunks = rl_calloc(j->n ? j->n : 1, sizeof *j->chunks);
   j->counts = rl_calloc(j->n ? j->n : 1, sizeof *j->counts);
   j->message = done;
+  j->spilled = spilled_total(c);
   atomic_init(&j->finished, false);
   return j;
 }

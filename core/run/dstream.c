@@ -277,6 +277,11 @@ void rl_graph_discard(rl_streaming *s, int64_t time)
   }
 }
 
+void rl_graph_release(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) drop_until(d, INT64_MAX);
+}
+
 void rl_graph_stop_inputs(rl_streaming *s)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next)

@@ -68,6 +68,7 @@ struct rl_job {
   rl_job_kind kind;
   uint64_t limit;
   int64_t batch_time;
+  uint64_t spilled; /* by the context, when it began */
   char *what;
   uint32_t n;
   uint32_t *partitions;

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "data/text.h"
+#include "store/kept_block.h"
 
 /* Sizes of text buffers: begun small, doubled while they fill up within a block interval, halved when they last long.
  */
@@ -104,9 +105,12 @@ static rl_status budget_wait(budget *b)
 
 struct rl_gather {
   budget *budget;
+  rl_memory *memory;
   size_t max_record;
   pthread_mutex_t lock; /* guards all below */
   bool closed;
+  rl_level level;
+  bool due; /* blocks were cut by a thread that cannot make room for them */
   rl_bytes *data; /* the open text buffer; NULL until the first reserve */
   size_t at, whole, fill;
   size_t size;   /* of the next buffer */
@@ -124,9 +128,18 @@ rl_gather *rl_gather_new(const rl_gather_spec *spec)
   if (pthread_mutex_init(&g->lock, NULL) != 0) abort();
   g->budget = budget_new(spec);
   g->max_record = spec->max_record;
+  g->memory = spec->memory;
+  g->level = spec->level;
   g->size = BUFFER_MIN;
   g->builder = rl_builder_new();
   return g;
+}
+
+void rl_gather_set_level(rl_gather *g, rl_level level)
+{
+  pthread_mutex_lock(&g->lock);
+  g->level = level;
+  pthread_mutex_unlock(&g->lock);
 }
 
 void rl_gather_delete(rl_gather *g)
@@ -155,6 +168,18 @@ static rl_block_owner *new_owner(rl_gather *g)
   return &g->budget->owner;
 }
 
+static void add_ready(rl_gather *g, rl_block *block)
+{
+  if (g->memory) rl_block_keep(block, g->memory, g->level);
+  rl_blocks_add(&g->ready, block);
+}
+
+/* On the source's threads, without the lock: whoever brings more makes room for it. */
+static void make_room(rl_gather *g)
+{
+  if (g->memory) rl_blocks_make_room(g->memory);
+}
+
 static void move_whole(rl_gather *g, size_t whole)
 {
   atomic_fetch_add(&g->budget->used, whole - g->whole);
@@ -164,7 +189,7 @@ static void move_whole(rl_gather *g, size_t whole)
 static void cut_text(rl_gather *g)
 {
   if (g->whole == g->at) return;
-  rl_blocks_add(&g->ready, rl_block_text(g->data, g->at, g->whole, new_owner(g)));
+  add_ready(g, rl_block_text(g->data, g->at, g->whole, new_owner(g)));
   g->at = g->whole;
 }
 
@@ -176,7 +201,7 @@ static void cut_records(rl_gather *g)
   rl_block *block = rl_block_chunks(&g->chunks, new_owner(g));
   atomic_fetch_add(&g->budget->used, block->bytes - g->counted); /* may be negative: sizes wrap round */
   g->counted = g->chunk_bytes = 0;
-  rl_blocks_add(&g->ready, block);
+  add_ready(g, block);
 }
 
 static rl_status next_buffer(rl_gather *g, size_t least)
@@ -250,6 +275,7 @@ rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
   if (g->whole - g->at >= RL_BLOCK_BYTES) cut_text(g);
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
+  make_room(g);
   return st;
 }
 
@@ -291,9 +317,13 @@ rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
   if (st != RL_OK) return st;
   pthread_mutex_lock(&g->lock);
   st = check_open(g);
+  size_t before = g->ready.n;
   if (st == RL_OK) st = add_record(g, fields, n);
+  bool cut = g->due || g->ready.n > before;
+  g->due = false;
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
+  if (cut) make_room(g);
   return st;
 }
 
@@ -304,7 +334,7 @@ static void add_block(rl_gather *g, rl_chunks *chunks)
   cut_records(g);
   rl_block *block = rl_block_chunks(chunks, new_owner(g));
   atomic_fetch_add(&g->budget->used, block->bytes);
-  rl_blocks_add(&g->ready, block);
+  add_ready(g, block);
 }
 
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
@@ -316,6 +346,7 @@ rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
     if (st == RL_OK && chunks->n > 0) add_block(g, chunks);
     pthread_mutex_unlock(&g->lock);
     budget_changed(g->budget);
+    make_room(g);
   }
   rl_chunks_clear(chunks);
   return st;
@@ -327,6 +358,7 @@ void rl_gather_cut(rl_gather *g)
   g->cuts++;
   cut_text(g);
   cut_records(g);
+  g->due = g->ready.n > 0;
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
 }

@@ -21,6 +21,7 @@
 #include <stddef.h>
 
 #include "data/block.h"
+#include "store/memory.h"
 
 /* A list of blocks, in order; {0} is empty. Each entry holds a reference. */
 typedef struct rl_blocks {
@@ -38,10 +39,13 @@ typedef struct rl_gather_spec {
    * calls wait instead. */
   void (*hold)(void *user, bool on);
   void *user;
+  rl_memory *memory; /* keeps the blocks; it outlives the gatherer. NULL: they stay in memory */
+  rl_level level;
 } rl_gather_spec;
 
 typedef struct rl_gather rl_gather;
 
+void rl_gather_set_level(rl_gather *g, rl_level level); /* of blocks cut from now on */
 rl_gather *rl_gather_new(const rl_gather_spec *spec);
 void rl_gather_delete(rl_gather *g); /* blocks that are still out may outlive it */
 

@@ -27,6 +27,7 @@ typedef struct rl_input_info {
   int32_t stream;     /* input stream id */
   int64_t records;    /* 0 when the source cannot tell */
   char *description;  /* owned by the event; NULL: none */
+  bool lists_files;   /* the description is paths, one a line */
 } rl_input_info;
 
 typedef struct rl_output_info {
@@ -42,6 +43,7 @@ typedef struct rl_batch_info {
   int64_t submitted, started, ended; /* ms by the configured clock; RL_NO_TIME when not yet */
   int64_t scheduling_us, processing_us, total_us; /* durations by the monotonic clock; -1 when not yet */
   int64_t since_tick_us;             /* from the moment the tick was due to the end; -1 when not yet */
+  int64_t spilled;                   /* bytes written to spill files while it was worked off; -1 when not yet */
   const rl_input_info *inputs;
   uint32_t ninputs;
   const rl_output_info *outputs;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/engine.h"
+#include "store/kept_block.h"
 #include "store/state.h"
 
 #define GRACE_NS INT64_C(1000000000) /* from the interrupt to being taken for stuck in C */
@@ -74,6 +75,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
     rl_free(a);
   }
   pthread_mutex_unlock(&c->lock);
+  rl_blocks_make_room(c->memory); /* for what receivers brought meanwhile */
   for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
   rl_free(o.spools);
   rl_runs_delete(o.runs);

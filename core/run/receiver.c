@@ -68,12 +68,15 @@ static size_t buffered(const rl_conf *conf)
   return b.receiver > 0 ? (size_t)b.receiver : SIZE_MAX / 2;
 }
 
-static rl_gather *make_gather(const rl_conf *conf, const rl_receiver_class *cls, void *self)
+static rl_gather *make_gather(rl_context *c, const rl_receiver_class *cls, void *self)
 {
+  const rl_conf *conf = rl_context_conf(c);
   rl_gather_spec spec = {.max_record = size_setting(conf, "rille.streaming.receiver.maxRecordBytes"),
                          .max_buffered = buffered(conf),
                          .hold = cls->hold,
-                         .user = self};
+                         .user = self,
+                         .memory = rl_context_memory(c),
+                         .level = RL_LEVEL_RECEIVED};
   return rl_gather_new(&spec);
 }
 
@@ -92,7 +95,7 @@ rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const char *label,
   r->delay_ms = rl_conf_us(conf, "rille.streaming.receiverRestartDelay") / 1000;
   r->interval_ns = block_interval_ns(s);
   r->max_record = rl_conf_size(conf, "rille.streaming.receiver.maxRecordBytes");
-  r->gather = make_gather(conf, cls, self);
+  r->gather = make_gather(rl_streaming_context(s), cls, self);
   r->message = rl_strdup("");
   r->error = rl_strdup("");
   r->error_time = -1;
@@ -221,6 +224,7 @@ rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks)
 bool rl_receiver_is_stopping(const rl_receiver *r) { return atomic_load(&r->stopping); }
 int32_t rl_receiver_stream_id(const rl_receiver *r) { return r->stream; }
 const char *rl_receiver_name(const rl_receiver *r) { return r->name; }
+const char *rl_receiver_label(const rl_receiver *r) { return r->label; }
 rl_streaming *rl_receiver_streaming(rl_receiver *r) { return r->streaming; }
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r) { return r->delay_ms; }
 

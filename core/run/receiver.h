@@ -35,6 +35,10 @@ typedef struct rl_receiver_class {
 rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cls, void *self, const char *site,
                                     rl_dstream **out);
 
+/* How what comes of a receiver input is kept (default: RL_LEVEL_RECEIVED); before start, driver thread. It is never dropped, so
+ * a level without disk holds the source back when memory is short. RL_EINVAL for NONE, or for a stream of no receiver. */
+rl_status rl_dstream_store_at(rl_dstream *d, rl_level level);
+
 /* Text: room in the open buffer to read into (at least `least` bytes at *p, *room of them), then how many were filled.
  * A partial last line stays open until its end comes or `rl_receiver_end_text`. A line longer than
  * rille.streaming.receiver.maxRecordBytes is cut there, and reported once a connection. */
@@ -52,6 +56,7 @@ rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks);
 bool rl_receiver_is_stopping(const rl_receiver *r);
 int32_t rl_receiver_stream_id(const rl_receiver *r);
 const char *rl_receiver_name(const rl_receiver *r); /* "SocketReceiver-0" */
+const char *rl_receiver_label(const rl_receiver *r); /* "socket stream [0] at job.lua:3" */
 rl_streaming *rl_receiver_streaming(rl_receiver *r);
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r); /* rille.streaming.receiverRestartDelay */
 

@@ -23,6 +23,19 @@ static void add_root(rl_streaming *s, rl_batch *b, rl_rdd *rdd)
   *r = (rl_root){.message = {.run = on_ended}, .s = s, .batch = b, .rdd = rdd};
 }
 
+/* Also where only the window of a later batch looks at them: later the state has moved on. */
+static rl_status generate_snapshots(rl_streaming *s, int64_t time)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    if (d->kind != RL_NODE_SNAPSHOTS || !d->reached) continue;
+    rl_rdd *rdd;
+    rl_status st = rl_dstream_get(d, time, &rdd);
+    if (st) return st;
+    rl_rdd_unref(rdd);
+  }
+  return RL_OK;
+}
+
 rl_status rl_roots_generate(rl_streaming *s, rl_batch *b)
 {
   uint32_t n = 0;
@@ -35,7 +48,7 @@ rl_status rl_roots_generate(rl_streaming *s, rl_batch *b)
     if (st) return st;
     if (rdd) add_root(s, b, rdd);
   }
-  return RL_OK;
+  return generate_snapshots(s, b->time);
 }
 
 static void ended(rl_root *r, rl_status st)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "plan/stated.h"
+#include "run/budget.h"
 #include "run/stream.h"
 
 typedef struct rl_stateful_node {
@@ -41,10 +42,13 @@ rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_ds
 {
   rl_status st = rl_graph_check_open(parent->s, spec->op->name);
   if (st) return st;
+  if (spec->window_ms) st = rl_window_check(spec->op->name, parent->slide, spec->window_ms, spec->slide_ms);
+  if (st) return st;
   if (!spec->op->uid) return rl_fail(RL_EINVAL, "%s: an operator with state needs a uid", spec->op->name);
   *out = rl_graph_add(parent->s, RL_NODE_STATEFUL, rl_op_ref(spec->op), &parent, 1);
   (*out)->stateful = new_stateful(spec);
   (*out)->window = spec->window_ms;
+  if (spec->window_ms && !rl_level_keeps(parent->level)) rl_dstream_persist(parent, RL_LEVEL_MEMORY_ONLY_SER);
   if (spec->slide_ms) (*out)->slide = spec->slide_ms;
   return RL_OK;
 }
@@ -72,11 +76,17 @@ static const rl_dstream *first_stateful(const rl_streaming *s, uint32_t *count)
   return first;
 }
 
+/* A quarter of what there is for chunks and the like may be versions on their way into the image. */
 static rl_status open_store(rl_streaming *s)
 {
-  const char *dir = getenv("TMPDIR");
+  const rl_conf *conf = rl_context_conf(s->c);
+  const char *dir = rl_conf_text(conf, "rille.local.dir");
+  if (!*dir) dir = getenv("TMPDIR");
+  rl_budget budget;
+  rl_status st = rl_budget_read(conf, &budget);
+  if (st) return st;
   const rl_state_spec spec = {
-    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)256 << 20};
+    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)(budget.chunks / 4)};
   return rl_state_open(&spec, &s->store);
 }
 
@@ -94,6 +104,14 @@ rl_status rl_stateful_start(rl_streaming *s)
   rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
   rl_free(others);
   return RL_OK;
+}
+
+void rl_stateful_stop(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_STATEFUL) d->stateful->state = NULL;
+  rl_state_close(s->store);
+  s->store = NULL;
 }
 
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
@@ -155,7 +173,7 @@ rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOL
   rl_rdd *updated;
   rl_status st = rl_dstream_get(d->parents[0], time, &updated);
   if (st || !updated) return st;
-  *out = rl_rdd_snapshot(d->op, updated);
+  st = rl_rdd_snapshot(d->op, updated, out);
   rl_rdd_unref(updated);
-  return RL_OK;
+  return st;
 }

@@ -72,6 +72,7 @@ struct rl_batch {
   int64_t due_ns;                        /* when its tick was due, monotonic */
   int64_t submitted, started, ended;     /* configured clock */
   int64_t submitted_ns, started_ns, ended_ns;
+  uint64_t spilled; /* in total, when it started */
   rl_input_info *inputs;
   uint32_t ninputs;
   size_t inputs_cap;
@@ -150,6 +151,7 @@ rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
 rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
 void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
 void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time any more */
+void rl_graph_release(rl_streaming *s);                 /* at the end: nothing is remembered any more */
 void rl_graph_stop_inputs(rl_streaming *s);
 void rl_graph_delete(rl_streaming *s);
 
@@ -160,6 +162,7 @@ rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 
 /* stateful.c */
 rl_status rl_stateful_start(rl_streaming *s); /* opens the state of all operators that are reached */
+void rl_stateful_stop(rl_streaming *s);       /* gives the store back; RDDs that are held elsewhere still have it */
 rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_stateful_delete(struct rl_stateful_node *n);

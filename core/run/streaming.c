@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/stream.h"
-#include "store/state.h"
 
 #define SECOND_NS INT64_C(1000000000)
 
@@ -58,8 +57,8 @@ static void destroy(rl_streaming *s)
 {
   rl_driver_cancel(rl_context_driver(s->c), &s->tick_message);
   rl_batch_drop_queued(s);
+  rl_stateful_stop(s);
   rl_graph_delete(s);
-  rl_state_close(s->store);
   rl_tracker_delete(s->tracker);
   rl_events_delete(s);
   rl_clock_delete(s->clock);
@@ -192,6 +191,7 @@ rl_status rl_streaming_start(rl_streaming *s)
     rl_error_take(&e);
     rl_tracker_stop(s->tracker);
     rl_graph_stop_inputs(s);
+    rl_stateful_stop(s);
     atomic_store(&s->state, RL_STOPPED);
     atomic_store(&active, NULL);
     return rl_error_raise(&e);
@@ -361,6 +361,8 @@ static void stop_now(rl_streaming *s, bool graceful)
   if (graceful) work_off(s);
   cut_off(s);
   rl_graph_stop_inputs(s);
+  rl_graph_release(s);
+  rl_stateful_stop(s);
   atomic_store(&active, NULL);
   atomic_store(&s->state, RL_STOPPED);
   rl_driver_serve(rl_context_driver(s->c), idle, s, 0); /* the last events */

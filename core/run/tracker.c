@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "run/receiver_impl.h"
+#include "run/stream.h"
 
 /* The blocks of one batch; batches without any have none. */
 typedef struct allocation {
@@ -174,6 +175,15 @@ static rl_status input_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   }
   for (size_t i = 0; i < blocks->n; i++) info->records += (int64_t)blocks->v[i]->records;
   *out = rl_rdd_from_blocks(blocks->v, (uint32_t)blocks->n);
+  return RL_OK;
+}
+
+rl_status rl_dstream_store_at(rl_dstream *d, rl_level level)
+{
+  if (d->kind != RL_NODE_INPUT || d->input->cls->compute != input_compute)
+    return rl_fail(RL_EINVAL, "%s has no receiver; its storage level cannot be set", d->label);
+  if (!rl_level_keeps(level)) return rl_fail(RL_EINVAL, "storage level NONE would lose what is received");
+  rl_gather_set_level(rl_receiver_gather(((receiver_input *)d->input)->receiver), level);
   return RL_OK;
 }
 

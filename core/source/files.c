@@ -146,6 +146,7 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   }
   for (size_t i = 0; i < files.n; i++) take(in, files.v[i].path, time);
   info->description = describe(&files);
+  info->lists_files = true;
   rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
   *out = rl_rdd_from_files(&files, format, in->spec.record_length, 1);
   return RL_OK;

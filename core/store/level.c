@@ -17,7 +17,8 @@ static const struct {
   {"MEMORY_AND_DISK_SER_2", {.memory = true, .disk = true, .serialised = true, .copies = 2}},
   {"DISK_ONLY", {.disk = true, .serialised = true, .copies = 1}},
   {"DISK_ONLY_2", {.disk = true, .serialised = true, .copies = 2}},
-  {"OFF_HEAP", {.memory = true, .disk = true, .serialised = true, .copies = 1}},
+  {"DISK_ONLY_3", {.disk = true, .serialised = true, .copies = 3}},
+  {"OFF_HEAP", {.memory = true, .off_heap = true, .disk = true, .serialised = true, .copies = 1}},
 };
 
 rl_status rl_level_parse(const char *name, rl_level *out)
@@ -29,7 +30,7 @@ rl_status rl_level_parse(const char *name, rl_level *out)
   }
   return rl_fail(RL_EINVAL,
                  "'%s' is no storage level; it must be MEMORY_ONLY, MEMORY_ONLY_SER, MEMORY_AND_DISK, MEMORY_AND_DISK_SER "
-                 "or DISK_ONLY, each also with _2, OFF_HEAP or NONE",
+                 "or DISK_ONLY, each also with _2, DISK_ONLY_3, OFF_HEAP or NONE",
                  name);
 }
 
@@ -37,7 +38,7 @@ const char *rl_level_name(rl_level l)
 {
   for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
     const rl_level *k = &levels[i].level;
-    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->copies == l.copies) return levels[i].name;
+    if (k->memory == l.memory && k->disk == l.disk && k->serialised == l.serialised && k->off_heap == l.off_heap && k->copies == l.copies) return levels[i].name;
   }
   return "NONE";
 }

@@ -27,6 +27,7 @@ rl_memory *rl_memory_new(const rl_memory_spec *spec)
   m->quota = (m->budget - m->floor) / (spec->tasks ? spec->tasks : 1);
   m->compress = spec->compress;
   m->list.next = m->list.prev = &m->list;
+  m->hurried.next = m->hurried.prev = &m->hurried;
   m->spill = rl_spill_new(spill_dir(spec), &m->lock);
   return m;
 }
@@ -76,9 +77,10 @@ static void take_out(rl_keeper *k)
 
 static void put_last(rl_memory *m, rl_keeper *k)
 {
-  k->next = &m->list;
-  k->prev = m->list.prev;
-  k->prev->next = m->list.prev = k;
+  rl_keeper *head = k->hurry ? &m->hurried : &m->list;
+  k->next = head;
+  k->prev = head->prev;
+  k->prev->next = head->prev = k;
 }
 
 void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used)
@@ -86,7 +88,7 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used)
   k->kept += (size_t)more; /* less wraps round to less */
   m->storage += (size_t)more;
   if (used || k->kept == 0) take_out(k);
-  if (k->kept > 0 && !k->next) put_last(m, k);
+  if (k->kept > 0 && !k->next && !k->stays) put_last(m, k);
 }
 
 /* Making room ------------------------------------------------------------------------------------------------------ */
@@ -102,23 +104,27 @@ static size_t allowed(const rl_memory *m)
 
 bool rl_memory_has_room(const rl_memory *m, size_t n) { return m->storage - m->leaving + n <= allowed(m); }
 
-void rl_memory_tell_full(rl_memory *m)
+void rl_memory_tell_full(rl_memory *m, const char *instead)
 {
   rl_memory_lock(m);
   bool told = m->told_full;
   m->told_full = true;
   rl_memory_unlock(m);
-  if (!told) rl_warn("%s; persisted partitions are dropped instead, and computed anew when they are asked for", rl_error_message());
+  if (!told) rl_warn("%s; %s", rl_error_message(), instead);
+}
+
+static rl_keeper *first_of(rl_keeper *head)
+{
+  for (rl_keeper *k = head->next; k != head; k = k->next)
+    if (k->cls->can_go(k) && k->cls->try_ref(k)) return k;
+  return NULL;
 }
 
 static rl_keeper *next_victim(rl_memory *m)
 {
   rl_memory_lock(m);
-  rl_keeper *found = NULL;
-  if (m->storage - m->leaving > allowed(m)) {
-    for (rl_keeper *k = m->list.next; k != &m->list && !found; k = k->next)
-      if (k->cls->can_go(k) && k->cls->try_ref(k)) found = k;
-  }
+  rl_keeper *found = first_of(&m->hurried);
+  if (!found && m->storage - m->leaving > allowed(m)) found = first_of(&m->list);
   rl_memory_unlock(m);
   return found;
 }

@@ -26,6 +26,7 @@ typedef struct rl_memory rl_memory;
  * the others only where rille.rdd.compress is set: then they are kept compressed. */
 typedef struct rl_level {
   bool memory, disk, serialised;
+  bool off_heap;  /* only a name: nothing here lies on a collected heap */
   bool needed;    /* not a cache: it cannot be computed anew, so it is never dropped */
   uint8_t copies; /* 2 for `_2` levels: store/replica.h */
 } rl_level;
@@ -38,8 +39,10 @@ static inline bool rl_level_keeps(rl_level l) { return l.memory || l.disk; }
 #define RL_LEVEL_MEMORY_ONLY_SER ((rl_level){.memory = true, .serialised = true, .copies = 1})
 #define RL_LEVEL_MEMORY_AND_DISK_SER ((rl_level){.memory = true, .disk = true, .serialised = true, .copies = 1})
 
-/* RL_EINVAL lists the names. "NONE" gives neither memory nor disk. OFF_HEAP is what MEMORY_AND_DISK_SER is: nothing
- * here lies on a collected heap. */
+#define RL_LEVEL_RECEIVED ((rl_level){.memory = true, .disk = true, .serialised = true, .copies = 2})
+
+/* RL_EINVAL lists the names. "NONE" gives neither memory nor disk. OFF_HEAP keeps
+ * as MEMORY_AND_DISK_SER does. */
 rl_status rl_level_parse(const char *name, rl_level *out);
 const char *rl_level_name(rl_level level); /* a name that parses to it; "NONE" for one that has none */
 

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "store/memory.h"
+#include "store/replica.h"
 #include "store/spill.h"
 
 /* Something that keeps bytes in memory and can be asked to give them up: a spool, a received block. */
@@ -28,6 +29,8 @@ typedef struct rl_keeper_class {
 struct rl_keeper {
   const rl_keeper_class *cls;
   rl_keeper *next, *prev; /* least recently used first; locked, as all below */
+  bool stays;             /* immutable: it can never go, and only counts */
+  bool hurry;             /* immutable: it is to go as soon as it can, whatever room there is */
   size_t kept;            /* bytes in memory; it is in the list while there are any */
 };
 
@@ -36,12 +39,13 @@ struct rl_memory {
   size_t limit, budget, floor, quota; /* bytes; see rl_memory_spec */
   bool compress;
   rl_spill *spill;
+  rl_replica replica; /* functions NULL: none */
   pthread_mutex_t lock;
-  rl_keeper list;  /* the ring's head */
+  rl_keeper list, hurried; /* heads of rings: all others, and those in a hurry */
   size_t storage;  /* kept by all keepers */
   size_t leaving;  /* of it, what is being written now */
   bool told_full;  /* that spilling fails was said once */
-  uint64_t spilled, dropped, writes;
+  uint64_t spilled, dropped, writes, next_copy;
 };
 
 void rl_memory_lock(rl_memory *m);
@@ -53,14 +57,20 @@ void rl_keeper_count(rl_memory *m, rl_keeper *k, int64_t more, bool used);
 /* Locked: would n bytes more of storage fit, without anybody giving up any? */
 bool rl_memory_has_room(const rl_memory *m, size_t n);
 
-/* Not locked: something that can be made anew is dropped because it cannot be spilled (the thread's current error says
- * why). Warned of once a manager. */
-void rl_memory_tell_full(rl_memory *m);
+/* Not locked: something cannot be spilled (the thread's current error says why), and `instead` is done. Warned of once a
+ * manager. */
+void rl_memory_tell_full(rl_memory *m, const char *instead);
 
 /* Not locked: has keepers give up until storage fits. */
 rl_status rl_memory_make_room(rl_memory *m);
 
 /* Not locked. Writes p[0..n) to the spill files, counted for manager and thread. */
 rl_status rl_memory_spill(rl_memory *m, const char *p, size_t n, rl_extent *out);
+
+/* Not locked. Second copies; an id of 0 is none. */
+bool rl_replica_is_wanted(const rl_memory *m, rl_level level);
+uint64_t rl_replica_put(rl_memory *m, const char *p, size_t n);
+rl_status rl_replica_get(rl_memory *m, uint64_t id, rl_buf *out); /* replaces what is in `out` */
+void rl_replica_drop(rl_memory *m, uint64_t id);
 
 #endif

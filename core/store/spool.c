@@ -3,16 +3,18 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "data/packed.h"
-#include "store/memory_impl.h"
+#include "store/spool_impl.h"
 
-/* One chunk: in memory (as it is, or packed and compressed), in a spill file, or both (read back while there was room).
- * Neither: lost. */
+/* One chunk: in memory (as it is, or packed and compressed), in a spill file, or both (read back while there was room), or
+ * only where second copies are. */
 typedef struct slot {
   rl_chunk *chunk;
   rl_bytes *packed;
   rl_extent extent;
+  uint64_t copy; /* of a second copy; 0: none */
   size_t bytes; /* what it counts for while it is in memory */
   uint32_t records;
   bool leaving; /* being written by some thread */
@@ -74,8 +76,9 @@ static void free_slots(slot *v, size_t n)
   }
 }
 
-static void release_extents(rl_memory *m, const slot *v, size_t n)
+static void release_all(rl_memory *m, const slot *v, size_t n)
 {
+  for (size_t i = 0; i < n; i++) rl_replica_drop(m, v[i].copy);
   rl_extent *extents = rl_calloc(n, sizeof *extents);
   size_t found = 0;
   for (size_t i = 0; i < n; i++)
@@ -84,12 +87,39 @@ static void release_extents(rl_memory *m, const slot *v, size_t n)
   rl_free(extents);
 }
 
+static bool has_copies(const rl_spool *s)
+{
+  for (size_t i = 0; i < s->n; i++)
+    if (!s->v[i].copy) return false;
+  return s->n > 0;
+}
+
+/* Takes out of memory what has a second copy, all of it. Locked; gives the lock back. */
+static void leave_to_copies(rl_spool *s)
+{
+  slot *taken = rl_calloc(s->n, sizeof *taken);
+  size_t n = s->n;
+  for (size_t i = 0; i < n; i++) {
+    taken[i] = (slot){.chunk = s->v[i].chunk, .packed = s->v[i].packed};
+    s->v[i].chunk = NULL;
+    s->v[i].packed = NULL;
+  }
+  rl_keeper_count(s->m, &s->keeper, -(int64_t)s->keeper.kept, false);
+  unlock(s);
+  free_slots(taken, n);
+  rl_free(taken);
+}
+
 /* Takes all chunks out of a cache, unless somebody reads or writes it now. */
 static void lose(rl_spool *s)
 {
   lock(s);
   if (s->level.needed || s->readers > 0 || s->leaving > 0) {
     unlock(s);
+    return;
+  }
+  if (!s->doomed && has_copies(s)) {
+    leave_to_copies(s);
     return;
   }
   slot *v = s->v;
@@ -101,7 +131,7 @@ static void lose(rl_spool *s)
   rl_keeper_count(s->m, &s->keeper, -(int64_t)s->keeper.kept, false);
   unlock(s);
   free_slots(v, n);
-  release_extents(s->m, v, n);
+  release_all(s->m, v, n);
   rl_free(v);
 }
 
@@ -140,23 +170,17 @@ static slot take_from_memory(rl_spool *s, slot *at)
   return taken;
 }
 
-/* What goes into the spill file: a packed chunk. */
-static rl_status spill_chunk(rl_memory *m, const rl_chunk *c, rl_extent *out)
+/* Writes a slot's chunk, packed, to the spill file, and where second copies are if it has none yet. */
+static rl_status spill_slot(rl_spool *s, slot *one)
 {
   rl_buf image = {0};
-  rl_chunk_pack(c, &image);
+  rl_status st = RL_OK;
+  if (one->chunk) rl_chunk_pack(one->chunk, &image);
+  else st = rl_unsqueeze(one->packed->data, one->packed->n, &image);
   rl_mem_add((int64_t)image.cap);
-  rl_status st = rl_memory_spill(m, image.p, image.n, out);
+  if (st == RL_OK && !one->copy && rl_replica_is_wanted(s->m, s->level)) one->copy = rl_replica_put(s->m, image.p, image.n);
+  if (st == RL_OK) st = rl_memory_spill(s->m, image.p, image.n, &one->extent);
   rl_mem_add(-(int64_t)image.cap);
-  rl_buf_free(&image);
-  return st;
-}
-
-static rl_status spill_packed(rl_memory *m, const rl_bytes *packed, rl_extent *out)
-{
-  rl_buf image = {0};
-  rl_status st = rl_unsqueeze(packed->data, packed->n, &image);
-  if (st == RL_OK) st = rl_memory_spill(m, image.p, image.n, out);
   rl_buf_free(&image);
   return st;
 }
@@ -165,7 +189,7 @@ static rl_status spill_packed(rl_memory *m, const rl_bytes *packed, rl_extent *o
 static rl_status cannot_spill(rl_spool *s, rl_status st)
 {
   if (st == RL_ECLOSED || s->level.needed) return st;
-  rl_memory_tell_full(s->m);
+  rl_memory_tell_full(s->m, "persisted partitions are dropped instead, and computed anew when they are asked for");
   rl_spool_lose(s);
   return RL_OK;
 }
@@ -193,12 +217,12 @@ static rl_status give_up_one(rl_spool *s)
   unlock(s);
   rl_status st = RL_OK;
   if (write) {
-    rl_extent extent = {0};
-    st = taken.chunk ? spill_chunk(s->m, taken.chunk, &extent) : spill_packed(s->m, taken.packed, &extent);
+    st = spill_slot(s, &taken);
     lock(s);
     set_leaving(s, &s->v[i], false);
+    s->v[i].copy = taken.copy;
     if (st == RL_OK) {
-      s->v[i].extent = extent;
+      s->v[i].extent = taken.extent;
       take_from_memory(s, &s->v[i]);
     }
     unlock(s);
@@ -230,6 +254,7 @@ rl_spool *rl_spool_new(rl_memory *m, rl_level level)
   atomic_init(&s->refs, 1);
   s->m = m ? rl_memory_ref(m) : NULL;
   s->level = level;
+  s->keeper.stays = level.needed && !level.disk;
   s->lost = !level.memory && !level.disk;
   return s;
 }
@@ -247,7 +272,7 @@ void rl_spool_unref(rl_spool *s)
     lock(s);
     rl_keeper_count(s->m, &s->keeper, -(int64_t)s->keeper.kept, false);
     unlock(s);
-    release_extents(s->m, s->v, s->n);
+    release_all(s->m, s->v, s->n);
   }
   free_slots(s->v, s->n);
   rl_free(s->v);
@@ -263,7 +288,7 @@ static void append(rl_spool *s, slot one)
   if (s->lost) {
     unlock(s);
     free_slots(&one, 1);
-    if (s->m) release_extents(s->m, &one, 1);
+    if (s->m) release_all(s->m, &one, 1);
     return;
   }
   s->v = rl_grow(s->v, &s->cap, s->n + 1, sizeof *s->v);
@@ -285,7 +310,7 @@ static rl_bytes *squeeze_chunk(const rl_chunk *c)
 
 static rl_status add_to_disk(rl_spool *s, slot one)
 {
-  rl_status st = spill_chunk(s->m, one.chunk, &one.extent);
+  rl_status st = spill_slot(s, &one);
   rl_chunk_unref(one.chunk);
   one.chunk = NULL;
   if (st != RL_OK) return cannot_spill(s, st);
@@ -293,8 +318,18 @@ static rl_status add_to_disk(rl_spool *s, slot one)
   return RL_OK;
 }
 
+static uint64_t copy_chunk(rl_spool *s, const rl_chunk *c)
+{
+  rl_buf image = {0};
+  rl_chunk_pack(c, &image);
+  uint64_t copy = rl_replica_put(s->m, image.p, image.n);
+  rl_buf_free(&image);
+  return copy;
+}
+
 static rl_status add_to_memory(rl_spool *s, slot one)
 {
+  if (rl_replica_is_wanted(s->m, s->level)) one.copy = copy_chunk(s, one.chunk);
   if (s->m && s->level.serialised && s->m->compress && (one.packed = squeeze_chunk(one.chunk))) {
     rl_chunk_unref(one.chunk);
     one.chunk = NULL;
@@ -315,6 +350,16 @@ rl_status rl_spool_add(rl_spool *s, rl_chunk *c)
   }
   return s->m && !s->level.memory ? add_to_disk(s, one) : add_to_memory(s, one);
 }
+
+void rl_spool_put(rl_spool *s, rl_chunk *c)
+{
+  s->records += c->n;
+  s->bytes += c->bytes;
+  if (c->n > 0) append(s, (slot){.chunk = c, .bytes = c->bytes, .records = c->n});
+  else rl_chunk_unref(c);
+}
+
+void rl_spool_hurry(rl_spool *s) { s->keeper.hurry = true; }
 
 rl_status rl_spool_add_list(rl_spool *s, rl_chunks *list)
 {
@@ -365,10 +410,15 @@ static rl_status tell_held(rl_spool *s, size_t i, rl_status st)
                  before + records, s->records);
 }
 
-static rl_status unpack_extent(rl_spool *s, const rl_extent *e, rl_chunk **out)
+/* Out of the spill file; where that fails, or there is none, out of the second copy. */
+static rl_status unpack_slot(rl_spool *s, const slot *one, rl_chunk **out)
 {
   rl_buf image = {0};
-  rl_status st = rl_spill_read(s->m->spill, e, &image);
+  rl_status st = one->extent.file ? rl_spill_read(s->m->spill, &one->extent, &image) : RL_ENOTFOUND;
+  if (st != RL_OK && one->copy) {
+    if (one->extent.file) rl_warn("%s; its second copy is taken", rl_error_message());
+    st = rl_replica_get(s->m, one->copy, &image);
+  }
   if (st == RL_OK) st = rl_chunk_unpack(image.p, image.n, out);
   rl_buf_free(&image);
   return st;
@@ -429,7 +479,7 @@ static rl_status reader_next(rl_pull *self, rl_chunk **out)
   } else if (copy.packed) {
     st = unpack_packed(copy.packed, out);
   } else {
-    st = unpack_extent(r->s, &copy.extent, out);
+    st = unpack_slot(r->s, &copy, out);
     if (st == RL_OK) take_back(r->s, r->next, *out);
     else st = tell_held(r->s, r->next, st);
   }

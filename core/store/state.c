@@ -56,6 +56,7 @@ static void delete_state(rl_state *s)
 rl_status rl_state_open(const rl_state_spec *spec, rl_state **out)
 {
   rl_state *s = new_state(spec);
+  atomic_init(&s->refs, 1);
   char *dir = NULL;
   rl_status st = rl_state_dir_open(s, spec, &dir);
   if (st == RL_OK) {
@@ -73,9 +74,20 @@ rl_status rl_state_open(const rl_state_spec *spec, rl_state **out)
   return st;
 }
 
+rl_state *rl_state_ref(rl_state *s)
+{
+  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+  return s;
+}
+
+rl_state *rl_state_of(rl_state_op *op)
+{
+  return op->s;
+}
+
 void rl_state_close(rl_state *s)
 {
-  if (!s) return;
+  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
   rl_apply_stop(s);
   rl_state_dir_close(s, s->image.dir, s->image.scratch);
   delete_state(s);

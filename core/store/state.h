@@ -38,7 +38,10 @@ typedef struct rl_state_spec {
   size_t overlay_bytes; /* a seal waits for the image while the overlay is larger; > 0 */
 } rl_state_spec;
 
-rl_status rl_state_open(const rl_state_spec *spec, rl_state **out);
+rl_status rl_state_open(const rl_state_spec *spec, rl_state **out); /* one reference */
+rl_state *rl_state_ref(rl_state *s);
+rl_state *rl_state_of(rl_state_op *op);
+/* Gives a reference back; with the last it closes. */
 void rl_state_close(rl_state *s); /* no update, scan or pin is left; moves nothing more. NULL is allowed */
 
 /* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time;

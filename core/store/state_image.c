@@ -1,8 +1,10 @@
 #include "store/state_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/hash.h"
@@ -71,6 +73,16 @@ static int open_tables(rl_image *im)
   return rc;
 }
 
+/* The names of new files are to be as lasting as what is in them. */
+static int sync_dir(const char *dir)
+{
+  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  int rc = fsync(fd) == 0 ? 0 : errno;
+  close(fd);
+  return rc;
+}
+
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch)
 {
   *im = (rl_image){.dir = rl_strdup(dir), .scratch = scratch};
@@ -79,6 +91,7 @@ rl_status rl_image_open(rl_image *im, const char *dir, bool scratch)
   int rc = open_largest(im);
   if (rc == 0) rc = mdb_reader_check(im->env, &dead);
   if (rc == 0) rc = open_tables(im);
+  if (rc == 0 && !scratch) rc = sync_dir(dir);
   if (rc == 0) rc = mdb_env_stat(im->env, &stat);
   im->page = stat.ms_psize;
   if (rc == 0) return RL_OK;

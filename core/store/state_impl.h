@@ -18,6 +18,7 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -200,6 +201,7 @@ struct rl_state_op {
 };
 
 struct rl_state {
+  _Atomic uint32_t refs;
   rl_image image;
   char *lock_path;
   int lock_fd;

@@ -232,8 +232,10 @@ static size_t piece_size(const writer *w, size_t from)
   return n;
 }
 
+/* A kept image is not left with a part of a version in it. */
 static bool is_stopped(rl_state *s)
 {
+  if (!s->image.scratch) return false;
   pthread_mutex_lock(&s->lock);
   bool stop = s->stop;
   pthread_mutex_unlock(&s->lock);

@@ -4,7 +4,8 @@ t.job { script = "../sessions.lua" }
 
 t.case("ends a session after the silence, not before", function(job)
   job:batch { socketTextStream = { "ann login", "bob login", "ann look" } }
-  job:expect("print", { { "ann", "session begins with login" }, { "bob", "session begins with login" } }, { bag = true })
+  job:expect("print", { { "ann", "session begins with login" }, { "bob", "session begins with login" } },
+    { bag = true })
   job:batch { socketTextStream = { "bob look" } }
   job:expect("print", {})
   for _ = 1, 4 do

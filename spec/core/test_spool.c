@@ -17,7 +17,7 @@
 #include "data/packed.h"
 #include "records.h"
 #include "scratch.h"
-#include "store/spill.h"
+#include "store/replica.h"
 #include "store/spool.h"
 
 #define CHUNK_ROWS 1000
@@ -449,6 +449,115 @@ static void a_full_disk_drops_caches_and_warns_once(void **state)
   rl_memory_unref(m);
 }
 
+/* Second copies: a target that keeps them in memory. */
+
+#define COPIES 64
+
+typedef struct target {
+  pthread_mutex_t lock;
+  rl_buf copies[COPIES];
+  int live, puts;
+  bool broken;
+} target;
+
+static rl_status target_put(void *user, uint64_t id, const char *p, size_t n)
+{
+  target *t = user;
+  if (t->broken) return rl_fail(RL_EIO, "the other machine is gone");
+  pthread_mutex_lock(&t->lock);
+  assert_true(id < COPIES);
+  rl_buf_add(&t->copies[id], p, n);
+  t->live++;
+  t->puts++;
+  pthread_mutex_unlock(&t->lock);
+  return RL_OK;
+}
+
+static rl_status target_get(void *user, uint64_t id, rl_buf *out)
+{
+  target *t = user;
+  if (t->broken) return rl_fail(RL_EIO, "the other machine is gone");
+  pthread_mutex_lock(&t->lock);
+  rl_buf_add(out, t->copies[id].p, t->copies[id].n);
+  pthread_mutex_unlock(&t->lock);
+  return RL_OK;
+}
+
+static void target_drop(void *user, uint64_t id)
+{
+  target *t = user;
+  pthread_mutex_lock(&t->lock);
+  rl_buf_free(&t->copies[id]);
+  t->live--;
+  pthread_mutex_unlock(&t->lock);
+}
+
+static rl_memory *new_memory_with(target *t, const char *dir, size_t limit)
+{
+  *t = (target){.lock = PTHREAD_MUTEX_INITIALIZER};
+  rl_memory *m = new_memory(dir, limit, false);
+  rl_memory_set_replica(m, &(rl_replica){t, target_put, target_get, target_drop});
+  return m;
+}
+
+static void cut_spill_file(const char *dir)
+{
+  char *path = the_spill_file(dir);
+  assert_int_equal(truncate(path, 10), 0);
+  rl_free(path);
+}
+
+static void a_second_copy_stands_in_for_a_damaged_piece(void **state)
+{
+  target t;
+  rl_memory *m = new_memory_with(&t, *state, 1);
+  rl_spool *two = filled(m, level_of("MEMORY_AND_DISK_2"), 0, 5), *disk = filled(m, level_of("DISK_ONLY_2"), 5, 5),
+           *one = filled(m, level_of("MEMORY_AND_DISK"), 10, 5);
+  assert_int_equal(t.puts, 10);
+  cut_spill_file(*state);
+  warnings = 0;
+  rl_log_set_sink(note_warning, NULL);
+  expect_chunks(two, 0, 5);
+  expect_chunks(disk, 5, 5);
+  rl_log_set_sink(NULL, NULL);
+  assert_int_equal(warnings, 10);
+  rl_chunks got = {0};
+  assert_int_equal(read_all(one, &got), RL_EDATA);
+  t.broken = true;
+  rl_log_set_sink(note_warning, NULL);
+  assert_int_equal(read_all(disk, &got), RL_EIO);
+  rl_log_set_sink(NULL, NULL);
+  assert_non_null(strstr(rl_error_message(), "the second copy cannot be had: the other machine is gone"));
+  rl_spool_unref(one);
+  rl_spool_unref(two);
+  rl_spool_unref(disk);
+  assert_int_equal(t.live, 0);
+  rl_memory_unref(m);
+}
+
+static void what_has_a_second_copy_is_not_lost_when_it_is_dropped(void **state)
+{
+  target t;
+  rl_memory *m = new_memory_with(&t, *state, 2 * chunk_bytes());
+  rl_spool *a = filled(m, level_of("MEMORY_ONLY_2"), 0, 5), *b = filled(m, level_of("MEMORY_ONLY_SER_2"), 5, 5);
+  assert_false(rl_spool_is_lost(a));
+  assert_true(stats_of(m).storage <= 2 * chunk_bytes());
+  expect_chunks(a, 0, 5);
+  expect_chunks(b, 5, 5);
+  rl_spool_unref(a);
+  rl_spool_unref(b);
+  assert_int_equal(t.live, 0);
+  t.broken = true; /* no copies then, and a warning */
+  warnings = 0;
+  rl_log_set_sink(note_warning, NULL);
+  a = filled(m, level_of("MEMORY_ONLY_2"), 0, 5);
+  rl_log_set_sink(NULL, NULL);
+  assert_true(warnings > 0);
+  assert_true(rl_spool_is_lost(a));
+  rl_spool_unref(a);
+  rl_memory_unref(m);
+}
+
 /* Folders. */
 
 static void the_folder_is_private_and_goes_with_the_manager(void **state)
@@ -656,6 +765,8 @@ int main(void)
     in_a_folder(damage_is_found_and_told),
     in_a_folder(a_full_disk_is_an_error_for_what_is_needed),
     in_a_folder(a_full_disk_drops_caches_and_warns_once),
+    in_a_folder(a_second_copy_stands_in_for_a_damaged_piece),
+    in_a_folder(what_has_a_second_copy_is_not_lost_when_it_is_dropped),
     in_a_folder(the_folder_is_private_and_goes_with_the_manager),
     in_a_folder(a_file_goes_with_its_last_extent),
     in_a_folder(folders_of_the_dead_are_cleaned_and_others_left),

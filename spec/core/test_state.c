@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -60,6 +61,29 @@ static rl_value put(rl_state_update *u, rl_value key, rl_value value, int64_t st
 static void seal(rl_state_op *op, int64_t time, rl_state_update *u)
 {
   ok(rl_state_seal(op, time, &u, 1));
+}
+
+static void set_all(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
+  seal(op, version, u);
+}
+
+/* Each value is the version it was made in, of all keys at once. */
+static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_scan *scan = NULL;
+  rl_value key, value;
+  int64_t stamp, seen = 0;
+  bool found = true;
+  ok(rl_state_scan_open(op, version, 0, RL_KEY_GROUPS, NULL, 0, &scan));
+  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
+    assert_int_equal(value.i, version);
+    seen++;
+  }
+  rl_state_scan_close(scan);
+  assert_int_equal(seen, n);
 }
 
 static void put_one(rl_state_op *op, int64_t time, rl_value key, rl_value value)
@@ -237,6 +261,44 @@ static void a_scratch_folder_goes_with_its_store(void **state)
   rl_free(dead);
 }
 
+/* Moves one version after the other into the image, until it is killed. */
+static _Noreturn void be_killed(const char *kept, const char *scratch, int out)
+{
+  rl_state *s = open_at(kept, false, MIB);
+  open_at(scratch, true, MIB);
+  rl_state_op *op = op_of(s, "x", true);
+  for (int64_t t = 1;; t++) {
+    set_all(op, t, 500);
+    rl_state_end(s, t);
+    if (t == 50 && write(out, "", 1) != 1) _exit(1);
+  }
+}
+
+static void a_killed_process_leaves_whole_versions(void **state)
+{
+  char *kept = rl_path_join(*state, "kept"), *scratch = rl_path_join(*state, "scratch"), ready;
+  int pipes[2], status;
+  assert_int_equal(pipe(pipes), 0);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) be_killed(kept, scratch, pipes[1]);
+  assert_int_equal(close(pipes[1]), 0);
+  assert_int_equal(read(pipes[0], &ready, 1), 1);
+  assert_int_equal(close(pipes[0]), 0);
+  assert_int_equal(kill(child, SIGKILL), 0);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  rl_state *s = open_at(kept, false, MIB);
+  rl_state_op *op = rl_state_find(s, "x");
+  assert_non_null(op);
+  assert_true(rl_state_sealed(op) > 0);
+  check_all_equal(op, rl_state_sealed(op), 500);
+  rl_state_close(s);
+  rl_state_close(open_at(scratch, true, MIB));
+  assert_int_equal(rmdir(scratch), 0);
+  rl_free(kept);
+  rl_free(scratch);
+}
+
 static void a_folder_that_cannot_be_made_is_an_error(void **state)
 {
   char *file = scratch_file(*state, "file", ""), *below = rl_path_join(file, "state");
@@ -368,6 +430,64 @@ static void pins_hold_back_until_the_limit(void **state)
   rl_state_unpin(op, 1);
   assert_int_equal(rl_state_scan_open(op, 1, 0, RL_KEY_GROUPS, NULL, 0, &scan), RL_ESTATE);
   seal(op, 4, large_update(op, 0, 1, 4));
+  rl_state_close(s);
+}
+
+/* Timeouts --------------------------------------------------------------------------------------------------------- */
+
+static size_t lists_in_index(rl_state *s)
+{
+  MDB_txn *txn = NULL;
+  MDB_stat stat;
+  assert_int_equal(mdb_txn_begin(s->image.env, NULL, MDB_RDONLY, &txn), 0);
+  assert_int_equal(mdb_stat(txn, s->image.due, &stat), 0);
+  mdb_txn_abort(txn);
+  return stat.ms_entries;
+}
+
+/* Gives what is due, but for the first `spared` keys, a new stamp; returns how many are due. */
+static int64_t touch_due(rl_state_op *op, int64_t before, int64_t time, int64_t spared)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  rl_state_due *d = NULL;
+  rl_value key;
+  bool found = true;
+  int64_t n = 0;
+  ok(rl_state_due_open(u, before, &d));
+  while (ok(rl_state_due_next(d, &key, &found)), found) {
+    if (n++ >= spared) put(u, key, rl_int(time), time);
+  }
+  rl_state_due_close(d);
+  seal(op, time, u);
+  rl_state_end(op->s, time);
+  return n;
+}
+
+static void what_was_due_leaves_the_index(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * MIB);
+  rl_state_op *op = op_of(s, "x", true);
+  int64_t n = 20000; /* more than one transaction */
+  set_all(op, 1, n);
+  rl_state_end(s, 1);
+  ok(rl_state_flush(s));
+  assert_true(lists_in_index(s) >= RL_KEY_GROUPS);
+  assert_int_equal(touch_due(op, 1, 2, 0), 0);
+  assert_int_equal(touch_due(op, 2, 3, 1), n);
+  ok(rl_state_flush(s));
+  size_t kept = lists_in_index(s);
+  assert_int_equal(touch_due(op, 2, 4, 0), 1);
+  ok(rl_state_flush(s));
+  assert_true(lists_in_index(s) < kept);
+  assert_int_equal(touch_due(op, 4, 5, 0), n - 1);
+  assert_int_equal(touch_due(op, 5, 6, 0), 1);
+  assert_int_equal(touch_due(op, INT64_MAX, 7, 0), n);
+  ok(rl_state_flush(s));
+  assert_int_equal(rl_state_count(op), n);
+  rl_state_update *u = update_of(op_of(s, "untimed", false), 0, 1);
+  rl_state_due *d = NULL;
+  assert_int_equal(rl_state_due_open(u, 1, &d), RL_ESTATE);
+  rl_state_update_delete(u);
   rl_state_close(s);
 }
 
@@ -656,29 +776,6 @@ static void any_sequence_of_calls_agrees_with_a_model(void **state)
 
 /* Scans of much, threads ------------------------------------------------------------------------------------------- */
 
-/* Each value is the version it was made in, of all keys at once. */
-static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
-{
-  rl_state_scan *scan = NULL;
-  rl_value key, value;
-  int64_t stamp, seen = 0;
-  bool found = true;
-  ok(rl_state_scan_open(op, version, 0, RL_KEY_GROUPS, NULL, 0, &scan));
-  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
-    assert_int_equal(value.i, version);
-    seen++;
-  }
-  rl_state_scan_close(scan);
-  assert_int_equal(seen, n);
-}
-
-static void set_all(rl_state_op *op, int64_t version, int64_t n)
-{
-  rl_state_update *u = update_of(op, 0, 1);
-  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
-  seal(op, version, u);
-}
-
 static void a_scan_goes_on_while_the_image_moves(void **state)
 {
   rl_state *s = open_at(*state, true, 64 * MIB);
@@ -829,7 +926,9 @@ static void measure(const char *dir, int64_t n)
   rl_state_update_delete(u);
   start = rl_mono_ns();
   u = update_of(op, 0, 1);
-  for (int64_t i = 0; i < 10000; i++) put(u, user_key(room, sizeof room, (uint64_t)(i * (n / 10000))), rl_int(-i), 1000);
+  for (int64_t i = 0; i < 10000; i++) {
+    put(u, user_key(room, sizeof room, (uint64_t)(i * (n / 10000))), rl_int(-i), 1000);
+  }
   seal(op, 1000, u);
   rl_state_end(s, 1000);
   print_message("  a batch of 10000: %.0f ns a key", ns_each(start, 10000));
@@ -866,11 +965,13 @@ int main(void)
       in_a_folder(a_resting_update_is_read_no_more),
       in_a_folder(a_kept_folder_is_found_again),
       in_a_folder(a_scratch_folder_goes_with_its_store),
+      in_a_folder(a_killed_process_leaves_whole_versions),
       in_a_folder(a_folder_that_cannot_be_made_is_an_error),
       in_a_folder(a_full_disk_is_waited_for),
       in_a_folder(a_small_map_grows),
       in_a_folder(a_flipped_byte_is_found_out),
       in_a_folder(pins_hold_back_until_the_limit),
+      in_a_folder(what_was_due_leaves_the_index),
       in_a_folder(any_sequence_of_calls_agrees_with_a_model),
       in_a_folder(a_scan_goes_on_while_the_image_moves),
       in_a_folder(threads_see_whole_versions),

@@ -307,7 +307,9 @@ describe("an RDD", function()
       assert.equal("MEMORY_ONLY", rdd:persist():getStorageLevel())
       assert.equal("NONE", rdd:unpersist():getStorageLevel())
       assert.equal("MEMORY_ONLY", rdd:cache():getStorageLevel())
-      assert.equal("MEMORY_ONLY", rdd:persist("MEMORY_AND_DISK_SER_2"):getStorageLevel())
+      assert.matches(here .. ".*is persisted at MEMORY_ONLY already; unpersist it",
+        support.failure(function() rdd:persist("DISK_ONLY") end))
+      assert.equal("MEMORY_AND_DISK_SER_2", rdd:unpersist():persist("MEMORY_AND_DISK_SER_2"):getStorageLevel())
       assert.equal("NONE", rdd:persist("NONE"):getStorageLevel())
       assert.matches(here .. "bad argument #1 to 'persist' %(storage level",
         support.failure(function() rdd:persist("MEMORY") end))

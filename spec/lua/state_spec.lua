@@ -100,7 +100,8 @@ describe("updateStateByKey", function()
 
   it("keeps keys and values of any kind", function()
     local keys = { 1, 1.5, true, "", "\0\255", { 1, { x = 2 } }, rille.tuple("t", 1), rille.null }
-    local values = { { 1, 2, x = { y = "z" } }, 0.5, false, rille.null, ("long"):rep(5000), rille.tuple(1, nil, 3), -1, "s" }
+    local values = { { 1, 2, x = { y = "z" } }, 0.5, false, rille.null, ("long"):rep(5000), rille.tuple(1, nil, 3), -1,
+      "s" }
     local batch = {}
     for i, key in ipairs(keys) do batch[i] = rille.tuple(key, values[i]) end
     local got = run(function(s)

@@ -162,6 +162,16 @@ function check.options(position, operation, wanted, options)
   return used
 end
 
+--- A storage level under which nothing is lost.
+---@param position integer
+---@param operation string
+---@param level rille.StorageLevel?
+---@return rille.StorageLevel?
+function check.keeps(position, operation, level)
+  if level ~= "NONE" then return level end
+  check.fail(("bad argument #%d to '%s' (storage level NONE would lose what is received)"):format(position, operation))
+end
+
 --- The receiver of a method call.
 ---@param class table
 ---@param operation string

@@ -119,6 +119,8 @@ shared.install(Context)
 
 method("defaultParallelism", {}, function(self) return self.handle:parallelism() end)
 
+method("memory", {}, function(self) return self.handle:memory() end)
+
 method("setLogLevel", { "text" }, function(_, level) site.call(core.setLogLevel, level:lower()) end)
 
 method("stop", {}, function(self) self.handle:stop() end)

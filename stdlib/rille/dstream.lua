@@ -7,6 +7,7 @@ local core = require "rille.core"
 local ops = require "rille.ops"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
+local stateful = require "rille.stateful"
 local steps = require "rille.steps"
 local uid = require "rille.uid"
 local windows = require "rille.windows"
@@ -26,7 +27,7 @@ local windows = require "rille.windows"
 ---@field package plan rille.Part[]?          of an operation whose functions go to the workers
 ---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
----@field package persisted boolean?
+---@field package level rille.StorageLevel? its RDDs are persisted at
 ---@field package strict boolean?
 ---@field package guarded boolean?            its bad records are diverted
 ---@field package keeps_errors boolean?       and there is a stream of them
@@ -68,7 +69,7 @@ end
 local function keep_errors(node, handles)
   node.tagged = node.tagged or {}
   for _, handle in ipairs(handles) do
-    handle:persist()
+    handle:persist "MEMORY_AND_DISK_SER" -- not computed twice: bad records would count twice
     table.insert(node.tagged, handle)
   end
 end
@@ -76,6 +77,13 @@ end
 local function apply(part, handles)
   local window = part.window
   if window then return { core.dwindow(window.named, handles[1], window.length, window.slide) } end
+  if part.snapshots then return { core.dsnapshots(part.snapshots, handles[1]) } end
+  local state = part.stateful
+  if state then
+    local initial = state.initial
+    if initial then initial:capture() end
+    return { core.dstateful(state, part.op, initial and initial.handle, handles[1]) }
+  end
   if not part.each then return { core.dapply(part.op, handles) } end
   local results = {}
   for i, handle in ipairs(handles) do results[i] = core.dapply(part.op, { handle }) end
@@ -123,7 +131,7 @@ function DStream:materialise(own)
     self.handle, fns = self:make(handles, own)
     self.make = nil
   end
-  if self.persisted then self.handle:persist() end
+  if self.level then self.handle:persist(self.level) end
   return fns
 end
 
@@ -132,6 +140,7 @@ function DStream:defaultPartitions() return self.owner.sc.handle:parallelism() e
 
 ops.install(DStream, "stream")
 windows.install(DStream)
+stateful.install(DStream)
 
 local function method(name, takes, body)
   DStream[name] = function(self, ...)
@@ -255,15 +264,23 @@ saves("saveAsObjectFiles", "objects")
 
 -- the stream itself ---------------------------------------------------------------------------------------------------
 
-method("persist", {}, function(self)
+local function persist(self, level)
   if self.owner:getState() ~= "INITIALIZED" then
     check.fail "unsupported operation: a stream can not be persisted after its context was started"
   end
-  self.persisted = true
+  self.level = level
   return self
+end
+
+method("persist", { "level?" }, function(self, level)
+  local result = persist(self, level or "MEMORY_ONLY_SER")
+  return result
 end)
 
-DStream.cache = DStream.persist
+method("cache", {}, function(self)
+  local result = persist(self, "MEMORY_ONLY_SER")
+  return result
+end)
 
 function DStream:uid(name)
   check.self(DStream, "uid", self)

@@ -188,12 +188,12 @@ end
 local method = methods_of(RDD)
 
 method("persist", { "level?" }, function(self, level)
-  if level == "NONE" then self.handle:unpersist() else self.handle:persist() end
+  site.call(self.handle.persist, self.handle, level)
   return self
 end)
 
 method("cache", {}, function(self)
-  self.handle:persist()
+  site.call(self.handle.persist, self.handle)
   return self
 end)
 
@@ -202,7 +202,7 @@ method("unpersist", {}, function(self)
   return self
 end)
 
-method("getStorageLevel", {}, function(self) return self.handle:isPersisted() and "MEMORY_ONLY" or "NONE" end)
+method("getStorageLevel", {}, function(self) return self.handle:level() end)
 
 method("setName", { "text" }, function(self, name)
   self.handle:setName(name)

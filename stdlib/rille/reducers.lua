@@ -2,6 +2,16 @@
 --- needs no inverse function to be kept up (core/store/panes.h).
 local reducers = {}
 
+local max_of, min_of = math.max, math.min -- the standard ones, whatever becomes of the globals
+
+-- For the names: what reduces the records of one batch. They travel to workers: they must not have upvalues.
+reducers.functions = {
+  sum = function(a, b) return a + b end,
+  count = function(a, b) return a + b end,
+  min = function(a, b) return math.min(a, b) end,
+  max = function(a, b) return math.max(a, b) end,
+}
+
 ---@class rille.Reducer
 ---@field kind "sum"|"pick"   a + b, or the one of both that stays
 ---@field orEqual boolean?    pick: a stays if a < b ...
@@ -56,8 +66,10 @@ local MAX_LINE <const> = 100000 -- the text is as many lines long
 
 -- Does the function see the standard math under that name?
 local function sees_math(f)
-  local name, value = debug.getupvalue(f, 1)
-  return name == nil or (name == "_ENV" and value == _G and rawget(_G, "math") == math)
+  local name, globals = debug.getupvalue(f, 1)
+  if name == nil then return true end
+  local found = name == "_ENV" and type(globals) == "table" and globals.math
+  return type(found) == "table" and found.max == max_of and found.min == min_of
 end
 
 --- What the reducer does; nil when it is not known.
@@ -65,8 +77,8 @@ end
 ---@return rille.Reducer?
 function reducers.known(f)
   if f == "sum" or f == "count" then return sum end
-  if f == "max" or f == math.max then return max end
-  if f == "min" or f == math.min then return min end
+  if f == "max" or f == max_of then return max end
+  if f == "min" or f == min_of then return min end
   if type(f) ~= "function" then return nil end
   local info = debug.getinfo(f, "Su")
   if info.what ~= "Lua" or info.nparams ~= 2 or info.isvararg or info.nups > 1 then return nil end

@@ -9,7 +9,7 @@ local DStream = require "rille.dstream"
 local queue = require "rille.queue"
 local shared = require "rille.shared"
 local site = require "rille.site"
-local State = require("rille.stateful").State
+local State = require "rille.state"
 local uid = require "rille.uid"
 
 ---@class rille.StreamingContext
@@ -125,21 +125,31 @@ function StreamingContext:input(name, detail, make, node)
   return DStream.add(self, node)
 end
 
+-- What is received is kept at a level.
+local function stored(level, handle)
+  if level then handle:storeAt(level) end
+  return handle
+end
+
 method("socketTextStream", { "text", "port", "table?" }, function(self, host, port, options)
-  options = check.options(3, "socketTextStream", { storageLevel = "string", ack = "boolean" }, options)
+  options = check.options(3, "socketTextStream", { storageLevel = "level", ack = "boolean" }, options)
   if options.ack then check.fail "socketTextStream: the option 'ack' is not supported yet" end
+  local level = check.keeps(3, "socketTextStream", options.storageLevel)
   return self:input("socketTextStream", host .. ":" .. port,
-    function(where) return self.handle:socket(host, port, where) end)
+    function(where) return stored(level, self.handle:socket(host, port, where)) end)
 end)
 
-method("socketStream", { "text", "port", "function" }, function(self, host, port, converter)
+method("socketStream", { "text", "port", "function", "level?" }, function(self, host, port, converter, level)
+  level = check.keeps(4, "socketStream", level)
   return self:input("socketStream", host .. ":" .. port,
-    function(where) return self.handle:socketConverter(host, port, converter, where) end, { ships = converter })
+    function(where) return stored(level, self.handle:socketConverter(host, port, converter, where)) end,
+    { ships = converter })
 end)
 
-method("rawSocketStream", { "text", "port" }, function(self, host, port)
+method("rawSocketStream", { "text", "port", "level?" }, function(self, host, port, level)
+  level = check.keeps(3, "rawSocketStream", level)
   return self:input("rawSocketStream", host .. ":" .. port,
-    function(where) return self.handle:rawSocket(host, port, where) end)
+    function(where) return stored(level, self.handle:rawSocket(host, port, where)) end)
 end)
 
 local function files(self, name, spec)
@@ -183,8 +193,9 @@ method("receiverStream", { "list" }, function(self, receiver)
         :format(key, wanted, check.describe(value)))
     end
   end
+  local level = check.keeps(1, "receiverStream", check.argument(1, "receiverStream", "level?", receiver.storageLevel))
   return self:input("receiverStream", receiver.name,
-    function(where) return self.handle:receiver(receiver, receiver.name or "Receiver", where) end,
+    function(where) return stored(level, self.handle:receiver(receiver, receiver.name or "Receiver", where)) end,
     { ships = receiver })
 end)
 

@@ -158,7 +158,7 @@ local function keep_output(self, output)
   end
   function output.body(rdd, time)
     local ours = output.f ~= nil and not rdd.handle:isPersisted() -- computed once, although looked at twice
-    if ours then rdd.handle:persist() end
+    if ours then rdd.handle:persist "MEMORY_AND_DISK" end
     kept[time] = records_of(rdd)
     if output.f then body(rdd, time) end
     if ours then rdd.handle:unpersist() end
@@ -451,6 +451,31 @@ function Job:expectBatches(output, wanted, options)
   end
   report(lines)
   return self
+end
+
+--- What the operator with this uid remembers.
+---@param name string
+---@return rille.State
+function Job:state(name)
+  opened(self, "state")
+  return self.ssc:state(name)
+end
+
+--- What the operator with this uid remembers must be this, and no more.
+---@param name string
+---@param wanted table<any, any> state by key; for keys that are tables: an array of rille.tuple(key, state) instead
+---@return rille.testing.Job self
+function Job:expectState(name, wanted)
+  opened(self, "expectState")
+  check.argument(2, "expectState", "table", wanted)
+  local list, got = {}, {}
+  for key, value in pairs(wanted) do list[#list + 1] = core.isTuple(value) and value or core.tuple(key, value) end
+  for key, value in self.ssc:state(name):iterate() do got[#got + 1] = core.tuple(key, value) end
+  local changes = difference.bag(list, got)
+  if #changes == 0 then return self end
+  local lines = { ("the state of %s after %d ms:"):format(name, now(self)) }
+  add_changes(lines, changes, got)
+  report(lines)
 end
 
 -- the end -------------------------------------------------------------------------------------------------------------
