@@ -161,6 +161,6 @@ rl_status rl_sorted_open(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task,
 {
   const rl_exchange *x = &r->exchanges[i];
   const rl_merge m = {.runs = x->runs, .n = x->maps, .descending = r->op->descending, .bounds = x->bounds, .range = p,
-                      .memory = task->memory, .quota = task->quota, .name = r->label};
+                      .task = task, .name = r->label};
   return rl_merge_open(&m, out);
 }

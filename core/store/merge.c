@@ -241,7 +241,7 @@ static void list_runs(opening *o)
     }
   }
   o->by = rl_order_of(kind, spec->descending);
-  o->fan = o->bytes <= spec->quota ? SIZE_MAX : spec->quota / o->most;
+  o->fan = o->bytes <= spec->task->quota ? SIZE_MAX : spec->task->quota / o->most;
   if (o->fan < FAN_LEAST) o->fan = FAN_LEAST;
 }
 
@@ -267,10 +267,13 @@ static rl_status merge_runs(const opening *o, size_t from, size_t to, merger **o
 /* Reads what a merger gives into a spool, and closes it. */
 static rl_status write_out(const opening *o, merger *m, rl_status st, rl_spool **out)
 {
-  *out = rl_spool_new(o->spec->memory, RL_LEVEL_WORK);
+  *out = rl_spool_new(o->spec->task->memory, RL_LEVEL_WORK);
   m->chunk_bytes = o->most;
   rl_chunk *c = NULL;
-  while (st == RL_OK && (st = rl_pull_next(&m->base, &c)) == RL_OK && c) st = rl_spool_add(*out, c);
+  while (st == RL_OK && (st = rl_pull_next(&m->base, &c)) == RL_OK && c) {
+    st = rl_spool_add(*out, c);
+    if (st == RL_OK) st = rl_task_check(o->spec->task);
+  }
   rl_spool_seal(*out);
   rl_pull_close(&m->base);
   return st;

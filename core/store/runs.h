@@ -37,8 +37,7 @@ typedef struct rl_merge {
   bool descending;
   const rl_bounds *bounds; /* NULL: all records. Needed only while it is opened */
   uint32_t range;
-  rl_memory *memory;
-  size_t quota; /* for the chunks being read */
+  const rl_task *task; /* whose quota is for the chunks being read; it outlives the operator */
   const char *name; /* put in front of messages; it outlives the operator. NULL: nothing */
 } rl_merge;
 

@@ -140,12 +140,11 @@ static void expect_apart(const rl_chunks *before, const rl_chunks *after)
   assert_true(rl_value_compare(a, b) != 0);
 }
 
-/* A sort under way: how much fits, and the sorters' runs. */
+/* A sort under way, and the sorters' runs. */
 enum { MOST_SORTERS = 9 };
 
 typedef struct sorting {
-  rl_memory *m;
-  size_t quota;
+  rl_task task; /* how much fits */
   bool descending;
   uint32_t n; /* ranges */
   rl_runs *runs[MOST_SORTERS];
@@ -155,7 +154,7 @@ typedef struct sorting {
 
 static void sort_part(sorting *s, const rl_chunks *part)
 {
-  rl_sorter *sorter = rl_sorter_new(s->m, s->quota, s->descending, s->n);
+  rl_sorter *sorter = rl_sorter_new(s->task.memory, s->task.quota, s->descending, s->n);
   for (size_t i = 0; i < part->n; i++) assert_int_equal(rl_sorter_add(sorter, rl_chunk_ref(part->v[i])), RL_OK);
   assert_int_equal(rl_sorter_finish(sorter, &s->runs[s->nruns++]), RL_OK);
   rl_sorter_delete(sorter);
@@ -165,7 +164,7 @@ static rl_pull *open_range(const sorting *s, uint32_t p)
 {
   rl_pull *in;
   const rl_merge spec = {.runs = s->runs, .n = s->nruns, .descending = s->descending, .bounds = s->bounds, .range = p,
-                         .memory = s->m, .quota = s->quota};
+                         .task = &s->task};
   assert_int_equal(rl_merge_open(&spec, &in), RL_OK);
   return in;
 }
@@ -227,7 +226,7 @@ static void ranges_together_are_the_whole_sort(void **state)
   static const uint32_t nranges[] = {1, 2, 5, 40};
   for (keys kind = 0; kind < KEYS_KINDS; kind++) {
     for (int i = 0; i < 32; i++) {
-      sorting s = {.quota = SIZE_MAX, .descending = i / 16, .n = nranges[i / 4 % 4]};
+      sorting s = {.task.quota = SIZE_MAX, .descending = i / 16, .n = nranges[i / 4 % 4]};
       check_ranges(&s, kind, &seed, nsorters[i % 4], sizes);
     }
   }
@@ -249,10 +248,10 @@ static void sorts_that_do_not_fit_are_the_same(void **state)
   for (keys kind = 0; kind < KEYS_KINDS; kind++) {
     for (int i = 0; i < 18; i++) {
       uint64_t again = seed;
-      sorting whole = {.quota = SIZE_MAX, .descending = i / 9, .n = nranges[i / 3 % 3]};
+      sorting whole = {.task.quota = SIZE_MAX, .descending = i / 9, .n = nranges[i / 3 % 3]};
       sorting s = whole;
-      s.m = m;
-      s.quota = quotas[i % 3];
+      s.task.memory = m;
+      s.task.quota = quotas[i % 3];
       check_ranges(&s, kind, &seed, 4, sizes[0]);
       check_ranges(&whole, kind, &again, 4, sizes[1]);
       assert_memory_equal(sizes[0], sizes[1], whole.n * sizeof sizes[0][0]);
@@ -288,7 +287,7 @@ static void long_keys_are_found_again(void **state)
   rl_memory *m = tiny_memory(*state);
   rl_buf scratch = {0};
   for (int i = 0; i < 4; i++) {
-    sorting s = {.m = m, .quota = 30000, .descending = i % 2, .n = 20};
+    sorting s = {.task = {.memory = m, .quota = 30000}, .descending = i % 2, .n = 20};
     rl_chunks in = {0}, all = {0};
     rl_builder *b = rl_builder_new();
     for (int64_t k = 0; k < 1000; k++) {
@@ -314,7 +313,7 @@ static void ranges_are_about_even(void **state)
   (void)state;
   uint64_t seed = records_seed(__func__);
   enum { SORTERS = 4, RANGES = 8, EACH = 10000 };
-  sorting s = {.quota = SIZE_MAX, .n = RANGES};
+  sorting s = {.task.quota = SIZE_MAX, .n = RANGES};
   for (int r = 0; r < SORTERS; r++) {
     rl_chunks part = {0};
     random_records(&part, KEYS_INT, &seed, EACH, 0);
@@ -337,7 +336,7 @@ static void ranges_are_about_even(void **state)
 static void samples_count_by_what_they_stand_for(void **state)
 {
   (void)state;
-  sorting s = {.quota = SIZE_MAX, .n = 2};
+  sorting s = {.task.quota = SIZE_MAX, .n = 2};
   static const int64_t sizes[] = {100000, 1000};
   for (int r = 0; r < 2; r++) {
     rl_chunks part = {0};
@@ -360,7 +359,7 @@ static void equal_keys_stay_in_one_range(void **state)
 {
   (void)state;
   rl_chunks in = {0}, out = {0};
-  sorting s = {.quota = 1, .n = 4};
+  sorting s = {.task.quota = 1, .n = 4};
   rl_builder *b = rl_builder_new();
   for (int i = 0; i < 100; i++) {
     records_add(b, &in, (rl_value[]){records_str("same"), rl_int(i)}, 2);
@@ -381,7 +380,7 @@ static void what_goes_wrong_leaves_nothing_behind(void **state)
 {
   uint64_t seed = records_seed(__func__);
   rl_memory *m = tiny_memory(*state);
-  sorting s = {.m = m, .quota = 3000, .n = 3};
+  sorting s = {.task = {.memory = m, .quota = 3000}, .n = 3};
   rl_chunks part = {0};
   random_records(&part, KEYS_INT, &seed, 5000, 0);
   sort_part(&s, &part);
@@ -397,7 +396,7 @@ static void what_goes_wrong_leaves_nothing_behind(void **state)
   for (size_t i = 0; i < part.n && st == RL_OK; i++) st = rl_sorter_add(sorter, rl_chunk_ref(part.v[i]));
   assert_int_equal(st, RL_ECLOSED);
   rl_sorter_delete(sorter);
-  const rl_merge spec = {.runs = s.runs, .n = 1, .memory = m, .quota = 3000, .name = "sortByKey"};
+  const rl_merge spec = {.runs = s.runs, .n = 1, .task = &s.task, .name = "sortByKey"};
   assert_int_equal(rl_merge_open(&spec, &in), RL_ECLOSED);
   assert_non_null(strstr(rl_error_message(), "sortByKey: "));
   end_sorting(&s);
