@@ -8,6 +8,7 @@
 #include "records.h"
 #include "scratch.h"
 #include "store/grouper.h"
+#include "store/memory.h"
 
 enum { SIDES = 3 };
 
