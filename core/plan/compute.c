@@ -114,7 +114,7 @@ static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task,
   const part_ref parts[2] = {{r->parents[0], p / m}, {r->parents[1], p % m}};
   rl_pull *inputs[2];
   rl_status st = open_together(parts, 2, task, inputs);
-  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->op);
+  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->op, task);
   return st;
 }
 
