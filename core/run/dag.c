@@ -190,7 +190,7 @@ static void end_exchange(rl_stage *s, bool ok)
     return;
   }
   if (s->target->op->part == RL_PART_RANGE)
-    x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
+    x->bounds = rl_runs_bounds(x->runs, x->maps, s->target->op->descending, s->target->partitions);
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 
@@ -273,8 +273,8 @@ static void keep_output(rl_stage *s, uint32_t index, rl_outcome *o)
   rl_exchange *x = &s->target->exchanges[s->dep];
   uint32_t n = rl_task_spools(s);
   if (n == 0) {
-    x->runs[index] = o->out;
-    o->out = (rl_chunks){0};
+    x->runs[index] = o->runs;
+    o->runs = NULL;
     return;
   }
   memcpy(x->out + (size_t)index * n, o->spools, n * sizeof(rl_spool *));
