@@ -44,8 +44,8 @@ local function server(name, what)
   local requests = assert(io.open(fifo, "w"))
   return {
     name = name,
-    ask = function()
-      requests:write("run\n")
+    ask = function(request)
+      requests:write(request or "run", "\n")
       requests:flush()
       return answers:read("l") or error("ended without an answer: " .. what, 0)
     end,
@@ -216,7 +216,53 @@ function benches.rdd()
   end
 end
 
-local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd" }
+local function disk_bytes(dir)
+  return tonumber(run_lines("du -s -B1 " .. quote(dir))[1]:match "^%d+")
+end
+
+-- mapWithState: what a batch costs that touches few of many keys, and what a key costs in memory.
+function benches.state()
+  local touched, few, many = 10000, options.quick and 100000 or 1000000, options.quick and 1000000 or 10000000
+  local function counts(name, keys)
+    local dir = work .. "/of_" .. name
+    assert(os.execute(command("mkdir", dir)))
+    local s = server(name, ("env TMPDIR=%s %s"):format(quote(dir), job("state", keys, touched)))
+    s.dir = dir
+    return s
+  end
+  local servers = { counts("none", 0), counts("few", few), counts("many", many) }
+  local seconds = rounds({ servers[2], servers[3] }, runs(15))
+  local memory = {}
+  for _, s in ipairs(servers) do memory[s.name] = { s.ask("memory"):match "^(%d+) (%d+)$" } end
+  local disk = disk_bytes(servers[3].dir)
+  for i = #servers, 1, -1 do servers[i].close() end
+
+  report("state", "time_ratio_10m_1m", ratios(seconds.many, seconds.few), "at most 1.5")
+  report("state", "batch_1m_s", seconds.few)
+  report("state", "batch_10m_s", seconds.many)
+  report("state", "anon_bytes_per_key", { (memory.many[1] - memory.none[1]) / many }, "at most 48")
+  report("state", "mapped_bytes_per_key", { (memory.many[2] - memory.none[2]) / many })
+  report("state", "disk_bytes_per_key", { disk / many })
+end
+
+-- A window kept up by what enters and leaves it, against one that is reduced anew.
+function benches.window()
+  local records, keys = options.quick and 10000 or 50000, options.quick and 1000 or 5000
+  local servers = {}
+  for i, how in ipairs { "recomputed", "panes", "inverse", "known" } do
+    servers[i] = server(how, job("window", how, records, keys))
+  end
+  local seconds = rounds(servers, runs(15))
+  for i = #servers, 1, -1 do servers[i].close() end
+
+  report("window", "incremental_speedup", ratios(seconds.recomputed, seconds.inverse), "at least 10")
+  report("window", "known_speedup", ratios(seconds.recomputed, seconds.known))
+  report("window", "inverse_to_panes", ratios(seconds.panes, seconds.inverse))
+  report("window", "known_to_panes", ratios(seconds.panes, seconds.known))
+  for _, how in ipairs { "recomputed", "panes", "inverse", "known" } do report("window", how .. "_s", seconds[how]) end
+end
+
+local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd", "state", "window" }
 
 -- the command line ---------------------------------------------------------------------------------------------------
 

@@ -179,6 +179,7 @@ static void make_module(lua_State *L)
   rl_bind_add_pipe(L);
   rl_bind_add_streaming(L);
   rl_bind_add_dstreams(L);
+  rl_bind_add_states(L);
   rl_bind_add_tools(L);
 }
 

@@ -126,6 +126,7 @@ void rl_bind_add_rdds(lua_State *L);      /* bind_rdd.c */
 void rl_bind_add_pipe(lua_State *L);      /* bind_pipe.c */
 void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
 void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c */
+void rl_bind_add_states(lua_State *L);    /* bind_state.c */
 void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the program's commands */
 
 /* Methods that live apart from their type's file. */
@@ -133,6 +134,7 @@ int rl_context_run(lua_State *L);          /* bind_job.c */
 int rl_context_save(lua_State *L);
 int rl_context_deliver_updates(lua_State *L); /* bind_updates.c */
 int rl_streaming_listen(lua_State *L);     /* bind_events.c */
+int rl_streaming_find_state(lua_State *L); /* bind_state.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
 int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
 int rl_streaming_raw_socket(lua_State *L);

@@ -109,6 +109,18 @@ static void gather_settings(lua_State *L, rl_conf *conf, int script)
   lua_pop(L, 1);
 }
 
+/* core.checkSettings(table, properties): raises when they are none; what they would be warned of is left to contexts. */
+static int check_settings(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
+  void **conf = rl_handle_new(L, RL_META_CONF, 0);
+  *conf = rl_conf_new();
+  if (!lua_isnil(L, 2)) rl_bind_check(L, rl_conf_load(*conf, luaL_checkstring(L, 2)));
+  apply_settings(L, *conf, 1);
+  return 0;
+}
+
 static int new_context(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -404,4 +416,6 @@ void rl_bind_add_contexts(lua_State *L)
   lua_pushvalue(L, -1);
   lua_pushcclosure(L, new_context, 1);
   lua_setfield(L, -2, "context");
+  lua_pushcfunction(L, check_settings);
+  lua_setfield(L, -2, "checkSettings");
 }

@@ -87,16 +87,23 @@ static rl_status on_transform(void *user, rl_rdd *const *rdds, uint32_t n, int64
   return st;
 }
 
-static int new_transform(lua_State *L)
+/* { name =, site =, uid = }; the strings are the table's. */
+static rl_op check_named(lua_State *L, int index)
 {
-  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, index, LUA_TTABLE);
   const rl_op named = {
     .kind = RL_OP_NARROW,
-    .name = (char *)rl_bind_text(L, 1, "name"),
-    .site = (char *)rl_bind_text(L, 1, "site"),
-    .uid = (char *)rl_bind_text(L, 1, "uid"),
+    .name = (char *)rl_bind_text(L, index, "name"),
+    .site = (char *)rl_bind_text(L, index, "site"),
+    .uid = (char *)rl_bind_text(L, index, "uid"),
   };
-  luaL_argcheck(L, named.name, 1, "field 'name' is needed");
+  luaL_argcheck(L, named.name, index, "field 'name' is needed");
+  return named;
+}
+
+static int new_transform(lua_State *L)
+{
+  const rl_op named = check_named(L, 1);
   rl_dstream *const *parents;
   size_t n = check_parents(L, 2, &parents);
   rl_callback *fn = rl_callback_new(L, 3);
@@ -104,6 +111,28 @@ static int new_transform(lua_State *L)
   rl_bind_check(L, rl_dstream_transform(&named, parents, (uint32_t)n, on_transform, fn, rl_callback_delete, &d));
   rl_push_dstream(L, -1, d);
   return 1;
+}
+
+/* --- windows ------------------------------------------------------------------------------------------------------ */
+
+static int new_window(lua_State *L)
+{
+  const rl_op named = check_named(L, 1);
+  rl_dstream *parent = rl_check_dstream(L, 2), *d = NULL;
+  lua_Integer window = luaL_checkinteger(L, 3), slide = luaL_checkinteger(L, 4);
+  lua_getiuservalue(L, 2, 1);
+  rl_bind_check(L, rl_dstream_window(parent, &named, window, slide, &d));
+  rl_push_dstream(L, -1, d);
+  return 1;
+}
+
+static int check_window(lua_State *L)
+{
+  const char *name = luaL_checkstring(L, 1);
+  lua_Integer parent = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, parent > 0, 2, "out of range");
+  rl_bind_check(L, rl_window_check(name, parent, luaL_checkinteger(L, 3), luaL_checkinteger(L, 4)));
+  return 0;
 }
 
 /* --- methods ------------------------------------------------------------------------------------------------------ */
@@ -173,7 +202,9 @@ void rl_bind_add_dstreams(lua_State *L)
     {"debug", debug},
     {NULL, NULL},
   };
-  static const luaL_Reg functions[] = {{"dapply", apply}, {"dtransform", new_transform}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+    {"dapply", apply}, {"dtransform", new_transform}, {"dwindow", new_window}, {"checkWindow", check_window}, {NULL, NULL},
+  };
   rl_handle_type(L, RL_META_DSTREAM, NULL, methods);
   luaL_setfuncs(L, functions, 0);
 }

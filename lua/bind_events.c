@@ -1,4 +1,6 @@
 /* Listener events as tables; field names are those of section 19 of the reference. */
+#include <string.h>
+
 #include "base/log.h"
 #include "bind.h"
 
@@ -38,6 +40,19 @@ static void fill_output(lua_State *L, const rl_output_info *o)
   if (o->failure) set_text(L, "failureReason", o->failure);
 }
 
+/* Field `name`: an array of the text's lines. */
+static void set_lines(lua_State *L, const char *name, const char *text)
+{
+  lua_newtable(L);
+  for (lua_Integer i = 1; *text; i++) {
+    size_t n = strcspn(text, "\n");
+    lua_pushlstring(L, text, n);
+    lua_rawseti(L, -2, i);
+    text += n + (text[n] != '\0');
+  }
+  lua_setfield(L, -2, name);
+}
+
 static void push_input(lua_State *L, const rl_input_info *in)
 {
   lua_createtable(L, 0, 3);
@@ -45,6 +60,7 @@ static void push_input(lua_State *L, const rl_input_info *in)
   set_int(L, "numRecords", in->records);
   lua_newtable(L);
   if (in->description) set_text(L, "Description", in->description);
+  if (in->lists_files) set_lines(L, "files", in->description ? in->description : "");
   lua_setfield(L, -2, "metadata");
 }
 

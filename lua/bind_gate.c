@@ -140,10 +140,12 @@ rl_status rl_gate_fail(lua_State *L, int status)
   return status == LUA_ERRMEM ? RL_ENOMEM : RL_EUSER;
 }
 
+/* Raises at every instruction until the error has left all calls of pcall. Calls are left alone: the handler that
+ * describes the error is a C function. */
 static void stop_callback(lua_State *L, lua_Debug *ar)
 {
   (void)ar;
-  lua_sethook(L, NULL, 0, 0);
+  lua_sethook(L, stop_callback, LUA_MASKCOUNT, 1);
   lua_pushliteral(L, "stopped at once by a second signal");
   lua_error(L);
 }

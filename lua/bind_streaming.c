@@ -291,6 +291,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"await", await},
     {"sleep", streaming_sleep},
     {"state", state},
+    {"stateOf", rl_streaming_find_state},
     {"remember", remember},
     {"zeroTime", zero_time},
     {"time", clock_time},

@@ -315,11 +315,21 @@ void rl_walk_warn(rl_walk *w, uint32_t entry)
   const rl_capture_root *root = root_of(w, entry);
   make_way(w, entry, 0);
   size_t n = assigned_names(w);
-  if (n == 0 || !first_warning(w)) {
+  bool computed = rl_proto_computes_globals(w->proto);
+  if ((n == 0 && !computed) || !first_warning(w)) {
     return;
   }
   const char *site = root->site ? root->site : "";
   bool nested = w->way.n > 0;
+  if (computed) {
+    rl_warn("%s%s%s%s%s%s looks up globals by names that it works out, as in _G[name]: workers have only those of your "
+            "globals that functions name in their code; name them, or keep them in a table of their own",
+            site, *site ? ": " : "", root->role, nested ? " (in " : "", nested ? rl_buf_cstr(&w->way) : "",
+            nested ? ")" : "");
+  }
+  if (n == 0) {
+    return;
+  }
   rl_warn("%s%s%s assigns %s%s%s%s, %s from outside: each worker has its own copy and the driver's stays as it is; use "
           "an accumulator, or return the value", site, *site ? ": " : "", root->role, rl_buf_cstr(&w->last),
           nested ? " (in " : "", nested ? rl_buf_cstr(&w->way) : "", nested ? ")" : "",

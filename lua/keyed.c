@@ -226,14 +226,18 @@ static void arrange_side(side *s, uint32_t keys)
   s->numbers = NULL;
 }
 
+static void arrange(rl_keyed *k)
+{
+  if (k->arranged) return;
+  for (size_t i = 0; i < k->nsides; i++) arrange_side(&k->sides[i], rl_keys_count(k->keys));
+  k->arranged = true;
+}
+
 /* The number of the next key, its arrays to be made; false when there is none. */
 static bool next_group(rl_keyed *k, uint32_t *number)
 {
   uint32_t keys = rl_keys_count(k->keys);
-  if (!k->arranged) {
-    for (size_t i = 0; i < k->nsides; i++) arrange_side(&k->sides[i], keys);
-    k->arranged = true;
-  }
+  arrange(k);
   *number = k->given;
   return k->given < keys && ++k->given;
 }
@@ -331,6 +335,17 @@ static int lib_emit_groups(lua_State *L)
   }
   lua_pushboolean(L, true);
   return 1;
+}
+
+rl_keys *rl_keyed_keys(rl_luaop *op) { return keyed_of(op)->keys; }
+uint32_t rl_keyed_number(lua_State *L, rl_luaop *op) { return number_of_row(L, op, keyed_of(op)); }
+
+void rl_keyed_push_values(lua_State *L, rl_luaop *op, size_t side, uint32_t number)
+{
+  rl_keyed *k = keyed_of(op);
+  side_at(k, side);
+  arrange(k);
+  push_values(L, &k->sides[side], number);
 }
 
 void rl_keyed_add_library(lua_State *L)

@@ -278,6 +278,19 @@ static int lib_value(lua_State *L)
   return 1;
 }
 
+/* returned(op, step, ...): likewise, of what a function returned. */
+static int lib_returned(lua_State *L)
+{
+  rl_luaop *op = op_at(L);
+  int n = lua_gettop(L) - 2;
+  lua_Integer step = lua_tointeger(L, 2);
+  if (n == 0)
+    return rl_luaop_fail(L, op, step, "the function given to %s returned nothing; return a value",
+                         rl_luaop_name(op, step));
+  if (n > 1) rl_lua_pack(L, 3, n);
+  return 1;
+}
+
 /* pair(op, consumer, producer, ...): that record as key and value. */
 static int lib_pair(lua_State *L)
 {
@@ -470,11 +483,12 @@ void rl_luaop_push_library(lua_State *L)
       {"fields", lib_fields}, {"fieldsRow", lib_fields_row}, {"hole", lib_hole}, {"input", lib_input},
       {"inspect", rl_recognise}, {"iterator", lib_iterator}, {"key", lib_key}, {"pack", lib_pack},
       {"packRow", lib_pack_row}, {"packs", lib_packs}, {"pair", lib_pair}, {"pairRow", lib_pair_row},
-      {"pairs", lib_pairs}, {"plain", lib_plain}, {"read", lib_read}, {"room", lib_room},
+      {"pairs", lib_pairs}, {"plain", lib_plain}, {"read", lib_read}, {"returned", lib_returned}, {"room", lib_room},
       {"tokens", rl_lua_tokens},
       {"tuple", rl_lua_tuple}, {"value", lib_value}, {"words", lib_words},
       {NULL, NULL},
   };
   luaL_newlib(L, functions);
   rl_keyed_add_library(L);
+  rl_luastate_add_library(L);
 }

@@ -32,7 +32,8 @@ static const struct {
     {"group", 0, 0},        {"cogroup", 0, 0},       {"joinInner", 0, 0},    {"joinLeft", 0, 0},
     {"joinRight", 0, 0},    {"joinFull", 0, 0},      {"keyed", 1, 1},        {"take", 0, 0},
     {"countRecords", 0, 0}, {"pack", 0, 0},          {"unpack", 0, 0},        {"passed", 0, 0},
-    {"diverted", 0, 0},     {"goodKeys", 0, 0},
+    {"diverted", 0, 0},     {"goodKeys", 0, 0},      {"updateState", 1, 1},   {"mapWithState", 1, 1},
+    {"inverseWindow", 2, 3},
 };
 
 /* Functions -------------------------------------------------------------------------------------------------------- */

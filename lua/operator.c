@@ -48,8 +48,9 @@ static const char *describe(rl_luaop *op, int line, char *out, size_t size)
   const rl_step *step = rl_luaop_step(op, lua_tointeger(L, -1));
   lua_pop(L, 2);
   if (!step) return NULL;
-  const char *site = step->site ? step->site : "";
-  snprintf(out, size, "the function given to %s%s%s", step->name, *site ? ", declared at " : "", site);
+  const char *site = step->site ? step->site : "", *key = rl_luastate_key(op);
+  snprintf(out, size, "the function given to %s%s%s%s%s", step->name, *site ? ", declared at " : "", site,
+           key ? ", for key " : "", key ? key : "");
   return out;
 }
 
@@ -134,6 +135,7 @@ static void op_close(rl_pull *self)
   rl_free(op->inputs);
   rl_chunk_unref(op->chunk);
   rl_chunk_unref(op->full);
+  rl_luastate_delete(op);
   rl_keyed_delete(op->keyed);
   rl_builder_delete(op->builder);
   rl_buf_free(&op->scratch);

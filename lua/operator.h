@@ -39,6 +39,7 @@ typedef struct rl_luaop {
   rl_chunk *chunk;       /* being read; NULL between chunks */
   uint32_t row, nrows;
   rl_tokens tokens; /* inside of the row, when rows are read word by word */
+  struct rl_luastate *state; /* stateful.c; NULL: it has none */
   rl_keyed *keyed;  /* what is gathered by key; NULL: nothing yet */
   lua_Integer emitted; /* how far emitPairs has come */
 
@@ -101,6 +102,18 @@ int rl_luaop_hand_over(lua_State *L, rl_luaop *op);
 void rl_luaop_push_library(lua_State *L);
 void rl_keyed_add_library(lua_State *L);
 void rl_keyed_delete(rl_keyed *k);
+
+/* What stateful.c uses of keyed.c: the keys, the number of the current row's key, and the array of a side's values of a
+ * key, pushed, once all have been gathered. */
+struct rl_keys *rl_keyed_keys(rl_luaop *op);
+uint32_t rl_keyed_number(lua_State *L, rl_luaop *op);
+void rl_keyed_push_values(lua_State *L, rl_luaop *op, size_t side, uint32_t number);
+
+/* stateful.c: what generated code calls for keyed state. */
+void rl_luastate_add_library(lua_State *L);
+void rl_luastate_delete(rl_luaop *op);
+/* The key whose function runs now, as text for messages; NULL when none does. Valid until the next call. */
+const char *rl_luastate_key(rl_luaop *op);
 
 /* Steps without Lua. Takes over `input`. */
 bool rl_records_is(const char *kind);

@@ -17,14 +17,23 @@ enum {
   OP_LOADK = 3,
   OP_LOADKX = 4,
   OP_LFALSESKIP = 6,
+  OP_LOADNIL = 8,
   OP_GETUPVAL = 9,
   OP_SETUPVAL = 10,
   OP_GETTABUP = 11,
   OP_GETTABLE = 12,
+  OP_GETFIELD = 14,
   OP_SETTABUP = 15,
+  OP_SETTABLE = 16,
+  OP_SETFIELD = 18,
+  OP_NEWTABLE = 19, /* the first of many that set their register A, */
+  OP_MMBIN = 46,    /* but for three: this, */
+  OP_MMBINK = 48,   /* the one between, and this, */
+  OP_CONCAT = 53,   /* up to here */
   OP_JMP = 56,
   OP_EQ = 57, /* the first of the tests */
   OP_TESTSET = 67, /* the last of them */
+  OP_CALL = 68,
   OP_TAILCALL = 69,
   OP_RETURN = 70,
   OP_RETURN0 = 71,
@@ -32,7 +41,10 @@ enum {
   OP_FORLOOP = 73,
   OP_FORPREP = 74,
   OP_TFORPREP = 75,
-  OP_TFORLOOP = 77
+  OP_TFORCALL = 76,
+  OP_TFORLOOP = 77,
+  OP_CLOSURE = 79,
+  OP_VARARG = 80
 };
 
 #define JUMP_OFFSET ((1 << 24) - 1)
@@ -519,7 +531,8 @@ typedef struct field {
 typedef struct fields {
   field *v;
   size_t n, cap;
-  bool dynamic;
+  bool dynamic;  /* used in other ways than by constant names */
+  bool computed; /* indexed by a value */
 } fields;
 
 static void note_field(fields *f, const rl_proto *p, size_t k, bool assigned)
@@ -553,6 +566,55 @@ static int64_t loaded_constant(const rl_proto *p, size_t pc, size_t *next)
   return -1;
 }
 
+/* Does the instruction set register `reg`? (Of calls and the like: it may.) */
+static bool sets_register(uint32_t i, uint32_t reg)
+{
+  uint32_t op = op_of(i), a = a_of(i);
+  switch (op) {
+    case OP_SETUPVAL:
+      return false;
+    case OP_LOADNIL:
+      return a <= reg && reg <= a + b_of(i);
+    case OP_CALL:
+    case OP_TAILCALL:
+    case OP_TFORCALL:
+    case OP_VARARG:
+      return a <= reg;
+    case OP_TESTSET:
+    case OP_CLOSURE:
+      return a == reg;
+    default:
+      break;
+  }
+  bool sets_a = op < OP_SETTABUP || (op >= OP_NEWTABLE && op <= OP_CONCAT && (op < OP_MMBIN || op > OP_MMBINK));
+  return sets_a && a == reg;
+}
+
+/* Register `reg` holds the table from `pc` on: notes its fields until the register is set again. Jumps are passed over,
+ * so a name too many may be noted. */
+static void follow_register(fields *f, const rl_proto *p, size_t pc, uint32_t reg)
+{
+  for (; pc < p->ncode; pc++) {
+    uint32_t i = p->code[pc];
+    if (op_of(i) == OP_GETFIELD && b_of(i) == reg) {
+      note_field(f, p, c_of(i), false);
+    } else if (op_of(i) == OP_SETFIELD && a_of(i) == reg) {
+      note_field(f, p, b_of(i), true);
+    } else if ((op_of(i) == OP_GETTABLE && b_of(i) == reg) || (op_of(i) == OP_SETTABLE && a_of(i) == reg)) {
+      f->computed = true;
+    }
+    if (sets_register(i, reg)) {
+      return;
+    }
+  }
+}
+
+static bool is_name(const rl_proto *p, size_t k, const char *name)
+{
+  return k < p->nk && p->k[k].type == RL_K_STRING && p->k[k].n == strlen(name) &&
+         memcmp(p->k[k].s, name, p->k[k].n) == 0;
+}
+
 /* A name longer than a short string, or behind the 256th constant, does not fit GETTABUP: the compiler loads table and
  * name into registers, one right behind the other, and the access follows (at once, for a read). */
 static void note_indirect(fields *f, const rl_proto *p, size_t pc)
@@ -561,6 +623,7 @@ static void note_indirect(fields *f, const rl_proto *p, size_t pc)
   int64_t k = loaded_constant(p, pc + 1, &next);
   if (k < 0) {
     f->dynamic = true;
+    follow_register(f, p, pc + 1, a_of(p->code[pc]));
     return;
   }
   uint32_t access = next < p->ncode ? p->code[next] : 0;
@@ -578,6 +641,9 @@ static void collect(fields *f, const rl_proto *p, const upset *set)
       case OP_GETTABUP:
         if (set->on[b_of(i)]) {
           note_field(f, p, c_of(i), false);
+          if (is_name(p, c_of(i), "_G")) {
+            follow_register(f, p, pc + 1, a_of(i)); /* _G.name is a global as well */
+          }
         }
         break;
       case OP_SETTABUP:
@@ -620,14 +686,29 @@ static void visit_fields(const rl_proto *p, const upset *set,
   rl_free(f.v);
 }
 
-void rl_proto_globals(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n, bool assigned),
-                      void *user, bool *dynamic)
+static upset environments(const rl_proto *p)
 {
   upset set = {{false}};
   for (size_t i = 0; i < p->nupvals; i++) {
     set.on[i] = strcmp(p->upvals[i].name, "_ENV") == 0;
   }
+  return set;
+}
+
+void rl_proto_globals(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n, bool assigned),
+                      void *user, bool *dynamic)
+{
+  upset set = environments(p);
   visit_fields(p, &set, visit, user, dynamic);
+}
+
+bool rl_proto_computes_globals(const rl_proto *p)
+{
+  upset set = environments(p);
+  fields f = {0};
+  collect(&f, p, &set);
+  rl_free(f.v);
+  return f.computed;
 }
 
 void rl_proto_fields(const rl_proto *p, size_t index,
@@ -642,9 +723,7 @@ void rl_proto_fields(const rl_proto *p, size_t index,
 
 static bool reads_require(const rl_proto *p, uint32_t i)
 {
-  size_t k = c_of(i);
-  return op_of(i) == OP_GETTABUP && k < p->nk && p->k[k].type == RL_K_STRING && p->k[k].n == strlen("require") &&
-         memcmp(p->k[k].s, "require", p->k[k].n) == 0;
+  return op_of(i) == OP_GETTABUP && is_name(p, c_of(i), "require");
 }
 
 void rl_proto_requires(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n), void *user)

@@ -60,11 +60,14 @@ int rl_proto_returns(const rl_proto *p);
 bool rl_proto_assigns_upvalue(const rl_proto *p, size_t index);
 
 /* Calls `visit` for each global name the function or one nested in it reads or writes (names of fields of its _ENV
- * upvalue), each once. `dynamic` tells that _ENV is also used in other ways (passed on, indexed by a non-constant). */
+ * upvalue, also by way of _G), each once. `dynamic` tells that _ENV is also used in other ways (passed on, indexed by a non-constant). */
 void rl_proto_globals(const rl_proto *p, void (*visit)(void *user, const char *name, size_t n, bool assigned),
                       void *user, bool *dynamic);
 
-/* The same for the fields of one upvalue: `local G = _G` makes globals fields of another upvalue than _ENV, and a
+/* Does the function, or one nested in it, look up globals by names that it works out, as in _G[name]? */
+bool rl_proto_computes_globals(const rl_proto *p);
+
+/* The same as rl_proto_globals for the fields of one upvalue: `local G = _G` makes globals fields of another upvalue than _ENV, and a
  * stripped function has no names. In both functions `visit` must return (no Lua error may leave it), and `name` is
  * valid during the call. `visit` and `dynamic` may be NULL. */
 void rl_proto_fields(const rl_proto *p, size_t index,

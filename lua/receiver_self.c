@@ -14,7 +14,9 @@ static rl_lua_receiver *check_self(lua_State *L)
 /* Raises the thread's current error. */
 static int raise(lua_State *L)
 {
+  luaL_where(L, 1);
   lua_pushstring(L, rl_error_message());
+  lua_concat(L, 2);
   return lua_error(L);
 }
 
@@ -27,13 +29,6 @@ void rl_lua_receiver_store(rl_lua_receiver *r, lua_State *L, int first, int n)
   rl_status st = rl_lua_to_record(L, first, n, fields, &count, &r->scratch);
   if (!st) st = rl_receiver_store(r->receiver, fields, count);
   if (st) raise(L);
-}
-
-static int store(lua_State *L)
-{
-  rl_lua_receiver *r = check_self(L);
-  rl_lua_receiver_store(r, L, 2, lua_gettop(L) - 1);
-  return 0;
 }
 
 /* Adds the n values from `first` up to the block, as one record. */
@@ -87,15 +82,31 @@ static void clear_block(rl_lua_receiver *r)
   rl_chunks_clear(&r->block);
 }
 
-static int store_many(lua_State *L)
+/* Is the value at `index` a plain table with no other keys than 1 to its length? The empty one is. */
+static bool is_array(lua_State *L, int index)
+{
+  if (!lua_istable(L, index) || lua_getmetatable(L, index)) return false; /* a tuple has a metatable */
+  lua_Integer n = (lua_Integer)lua_rawlen(L, index);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+    if (i < 1 || i > n) return false;
+  }
+  return true;
+}
+
+static int store(lua_State *L)
 {
   rl_lua_receiver *r = check_self(L);
-  clear_block(r);
-  switch (lua_type(L, 2)) {
-  case LUA_TTABLE: gather_array(r, L); break;
-  case LUA_TFUNCTION: gather_iterator(r, L); break;
-  default: return luaL_typeerror(L, 2, "array or iterator");
+  int n = lua_gettop(L) - 1;
+  bool array = n == 1 && is_array(L, 2);
+  lua_settop(L, n + 1);
+  if (!array && !lua_isfunction(L, 2)) {
+    rl_lua_receiver_store(r, L, 2, n);
+    return 0;
   }
+  clear_block(r);
+  if (array) gather_array(r, L);
+  else gather_iterator(r, L);
   rl_chunk *last = rl_builder_finish(r->builder);
   if (last) rl_chunks_add(&r->block, last);
   if (r->block.n == 0) return 0;
@@ -112,7 +123,7 @@ static int restart(lua_State *L)
   lua_Number seconds = luaL_optnumber(L, 3, -1);
   luaL_argcheck(L, seconds <= 1e9, 3, "seconds out of range");
   int64_t delay_ms = seconds < 0 ? rl_receiver_restart_delay_ms(r->receiver) : (int64_t)(seconds * 1000);
-  rl_warn("%s: restart in %g s: %s", rl_receiver_name(r->receiver), (double)delay_ms / 1000, message);
+  rl_warn("%s: restart in %g s: %s", rl_receiver_label(r->receiver), (double)delay_ms / 1000, message);
   rl_lua_receiver_end_run(r, RL_RUN_RESTART, message, delay_ms);
   return 0;
 }
@@ -155,7 +166,6 @@ void rl_lua_receiver_add_methods(rl_lua_receiver *r, lua_State *L, int index)
 {
   static const luaL_Reg methods[] = {
     {"store", store},
-    {"storeMany", store_many},
     {"restart", restart},
     {"stop", stop},
     {"reportError", report_error},

@@ -30,6 +30,7 @@ typedef struct rl_task {
   uint64_t seed;               /* from (operator, batch time, partition): the same for every attempt */
   void *local;                 /* what the context's rl_worker_hooks made for this worker (the Lua worker state) */
   atomic_bool *cancelled;      /* set from outside: stop soon with RL_ECANCELLED */
+  struct rl_state_update *state; /* of a state stage: what the task reads and sets (store/state.h); else NULL */
   struct rl_memory *memory;    /* the context's (store/memory.h), for spools; NULL: none, all stays in memory */
   size_t quota;                /* bytes of records an operator may hold before it should write them to a spool */
   rl_buf *updates;             /* what this attempt adds to the context's updates, if it succeeds (run/context.h) */

@@ -118,17 +118,30 @@ static rl_status add(rl_keys *k, uint64_t hash, rl_value key, size_t at)
   return RL_OK;
 }
 
+/* Where the key is, or where it would go; *number when it is there. */
+static bool find(const rl_keys *k, rl_value key, uint64_t hash, size_t *at, uint32_t *number)
+{
+  for (*at = place_of(k, hash); k->slots[*at].next; *at = following(k, *at)) {
+    if (k->slots[*at].hash != (uint32_t)hash) continue;
+    *number = k->slots[*at].next - 1;
+    if (rl_key_equal(k->entries[*number].key, key)) return true;
+  }
+  return false;
+}
+
 static rl_status put(rl_keys *k, rl_value key, uint64_t hash, uint32_t *number)
 {
   if (k->n >= k->nslots / 4 * 3) grow_slots(k);
-  size_t at = place_of(k, hash);
-  for (; k->slots[at].next; at = following(k, at)) {
-    if (k->slots[at].hash != (uint32_t)hash) continue;
-    *number = k->slots[at].next - 1;
-    if (rl_key_equal(k->entries[*number].key, key)) return RL_OK;
-  }
+  size_t at;
+  if (find(k, key, hash, &at, number)) return RL_OK;
   *number = (uint32_t)k->n;
   return add(k, hash, key, at);
+}
+
+bool rl_keys_find(const rl_keys *k, rl_value key, uint32_t *number)
+{
+  size_t at;
+  return find(k, key, rl_key_hash(key), &at, number);
 }
 
 rl_status rl_keys_put(rl_keys *k, rl_value key, uint32_t *number)

@@ -3,6 +3,8 @@
 #ifndef RL_DATA_KEYS_H
 #define RL_DATA_KEYS_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 #include "data/value.h"
 
@@ -21,5 +23,7 @@ rl_status rl_keys_put(rl_keys *k, rl_value key, uint32_t *number);
  * in advance. */
 #define RL_KEYS_AT_ONCE 64
 rl_status rl_keys_put_all(rl_keys *k, const rl_value *keys, uint32_t n, uint32_t *numbers);
+/* Only looks: false when the normalised key is not there. */
+bool rl_keys_find(const rl_keys *k, rl_value key, uint32_t *number);
 
 #endif

@@ -32,9 +32,9 @@ rl_status rl_record_pack(const rl_chunk *c, uint32_t row, rl_buf *scratch, rl_va
 rl_status rl_pair_read(const rl_chunk *c, uint32_t row, rl_pair_scratch *scratch, rl_value pair[2])
 {
   uint32_t arity = rl_chunk_arity(c, row);
-  if (arity < 2) return rl_fail(RL_EINVAL, "a record of one value where (key, value) is needed");
+  if (arity < 2) return rl_fail(RL_EINVAL, "a record of one value where (key, value) is needed; return key, value before it");
   pair[0] = rl_chunk_get(c, 0, row);
-  rl_status st = rl_key_normalise(&pair[0], &scratch->key);
+  rl_status st = rl_key_read(&pair[0], &scratch->key);
   if (st != RL_OK) return st;
   if (arity > 2) return pack_fields(c, row, 1, &scratch->rest, &pair[1]);
   pair[1] = rl_chunk_get(c, 1, row);

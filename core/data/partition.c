@@ -13,6 +13,12 @@ struct rl_splitter {
   rl_pair_scratch scratch;
 };
 
+void rl_partition_groups(uint32_t partition, uint32_t n, uint32_t *from, uint32_t *to)
+{
+  *from = (uint32_t)(((uint64_t)partition * RL_KEY_GROUPS + n - 1) / n);
+  *to = (uint32_t)(((uint64_t)(partition + 1) * RL_KEY_GROUPS + n - 1) / n);
+}
+
 rl_splitter *rl_splitter_new(rl_partkind kind, uint32_t n, bool pair, uint64_t seed)
 {
   rl_splitter *s = RL_NEW(rl_splitter);
@@ -67,7 +73,7 @@ static rl_status add_whole(rl_splitter *s, const rl_chunk *c)
 {
   for (uint32_t row = 0; row < c->n; row++) {
     rl_value key = rl_chunk_get(c, 0, row);
-    rl_status st = rl_key_normalise(&key, &s->scratch.key);
+    rl_status st = rl_key_read(&key, &s->scratch.key);
     if (st != RL_OK) return st;
     uint32_t to = choose(s, key);
     st = rl_builder_add_row(s->open[to], c, row);

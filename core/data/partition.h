@@ -20,6 +20,9 @@ static inline uint32_t rl_group_partition(uint32_t group, uint32_t n)
   return (uint32_t)((uint64_t)group * n / RL_KEY_GROUPS);
 }
 
+/* The key groups [*from, *to) of a partition; none where there are more partitions than groups. */
+void rl_partition_groups(uint32_t partition, uint32_t n, uint32_t *from, uint32_t *to);
+
 /* Distributes chunks over n outputs. One owner. */
 typedef struct rl_splitter rl_splitter;
 

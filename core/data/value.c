@@ -179,6 +179,17 @@ static rl_status normalise_composite(rl_value *v, rl_buf *scratch)
   return RL_OK;
 }
 
+rl_status rl_key_read(rl_value *v, rl_buf *scratch)
+{
+  if (rl_key_normalise(v, scratch) == RL_OK) return RL_OK;
+  rl_error why;
+  rl_error_take(&why);
+  rl_status st = rl_fail(why.code, "a %s; leave such records out with filter before it, or give them another key",
+                         why.message);
+  rl_error_clear(&why);
+  return st;
+}
+
 rl_status rl_key_normalise(rl_value *v, rl_buf *scratch)
 {
   int64_t i;

@@ -57,6 +57,8 @@ int rl_value_compare(rl_value a, rl_value b);    /* the total order above: <0, 0
  * encoded anew into `scratch` (cleared first) and *v then points there. RL_EINVAL for nil and NaN ("key is nil", "key
  * is NaN"). */
 rl_status rl_key_normalise(rl_value *v, rl_buf *scratch);
+/* The same for the key of a record: the message also says what the job can do about it. */
+rl_status rl_key_read(rl_value *v, rl_buf *scratch);
 uint64_t rl_key_hash(rl_value normalised);                 /* RL_HASH_SEED */
 bool rl_key_equal(rl_value normalised_a, rl_value normalised_b);
 

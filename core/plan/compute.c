@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "plan/kept.h"
 #include "plan/pairing.h"
+#include "plan/stated.h"
 
 /* A partition opened only when it is reached, so that a union or coalesce of many does not hold them all open. */
 typedef struct part_ref {
@@ -184,6 +185,8 @@ static rl_status open_leaf(rl_rdd *r, uint32_t p, const rl_task *task, rl_pull *
   case RL_OP_COALESCE: *out = open_coalesced(r, p, task); return RL_OK;
   case RL_OP_ZIP: return open_zip(r, p, task, out);
   case RL_OP_CARTESIAN: return open_cartesian(r, p, task, out);
+  case RL_OP_STATE: *out = rl_spool_open(r->stated->out[p]); return RL_OK;
+  case RL_OP_SNAPSHOT: return rl_snapshot_open(r, p, out);
   default: return r->source->cls->open(r->source, p, task, out);
   }
 }

@@ -33,6 +33,7 @@ struct rl_rdd {
   uint32_t partitions;
   rl_partkind part;   /* how its records are spread by key: HASH or NONE */
   rl_exchange *exchanges; /* SHUFFLE: one a parent */
+  struct rl_stated *stated; /* STATE (plan/stated.h) */
   bool zipped;        /* UNION of parents with one partitioner: partition i is all partitions i */
   char *label;
   uint64_t mark;      /* the scheduler's, under its lock: the last walk that came by */
@@ -44,6 +45,9 @@ struct rl_rdd {
 };
 
 #define RL_LINEAGE_MAX_DEPTH 4000
+
+/* An RDD without a kind's own parts; op and parents are referenced. */
+rl_rdd *rl_rdd_new(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t partitions);
 
 /* Opens a partition of `r` with the functions tail[0..n) behind it. Exchanges it reads must be done. Worker threads. */
 rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n, rl_pull **out);

@@ -18,6 +18,8 @@ typedef enum rl_opkind {
   RL_OP_COALESCE, /* one parent, neighbouring partitions joined to `partitions` (never more than there are) */
   RL_OP_ZIP,      /* several parents with as many partitions each: their i-th records as one (plan/pairing.h) */
   RL_OP_CARTESIAN, /* two parents: every record of the one with every one of the other; n * m partitions */
+  RL_OP_STATE,    /* one parent, whose records become a version of an operator's state (plan/stated.h) */
+  RL_OP_SNAPSHOT, /* the whole state that an RL_OP_STATE leaves */
 } rl_opkind;
 
 typedef struct rl_op {
@@ -32,6 +34,7 @@ typedef struct rl_op {
   uint32_t partitions; /* SHUFFLE, COALESCE: 0 = default */
   bool descending;     /* SHUFFLE by RL_PART_RANGE */
   bool uneven;         /* ZIP: partitions may differ in length */
+  bool first;          /* SNAPSHOT: each state is a tuple, of which only the first field is wanted */
   bool keeps_keys;     /* NARROW: keys stay what they are, so the parent's partitioner holds */
 } rl_op;
 

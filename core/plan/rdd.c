@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "plan/lineage.h"
+#include "plan/stated.h"
 
 #define PARTITIONS_MAX 1000000
 
@@ -182,7 +183,7 @@ static rl_status check_cartesian(const rl_op *op, rl_rdd *const *parents, uint32
 
 static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t n)
 {
-  if (n == 0 || op->kind == RL_OP_SOURCE) return rl_fail(RL_EINVAL, "%s needs a parent", op->name);
+  if (n == 0 || op->kind == RL_OP_SOURCE || op->kind >= RL_OP_STATE) return rl_fail(RL_EINVAL, "%s needs a parent", op->name);
   if (n > 1 && (op->kind == RL_OP_NARROW || op->kind == RL_OP_COALESCE))
     return rl_fail(RL_EINVAL, "%s takes one parent, not %" PRIu32, op->name, n);
   if (op->kind == RL_OP_NARROW && !op->fn) return rl_fail(RL_EINVAL, "%s needs a function", op->name);
@@ -195,17 +196,23 @@ static rl_status check_parents(const rl_op *op, rl_rdd *const *parents, uint32_t
   return op->kind == RL_OP_CARTESIAN ? check_cartesian(op, parents, n) : RL_OK;
 }
 
-rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out)
+rl_rdd *rl_rdd_new(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t partitions)
 {
-  rl_status st = check_parents(op, parents, n);
-  if (st) return st;
-  rl_rdd *r = new_rdd(rl_op_ref(op), 0);
+  rl_rdd *r = new_rdd(rl_op_ref(op), partitions);
   r->parents = rl_calloc(n, sizeof *r->parents);
   r->nparents = n;
   for (uint32_t i = 0; i < n; i++) {
     r->parents[i] = rl_rdd_ref(parents[i]);
     if (parents[i]->depth + 1 > r->depth) r->depth = parents[i]->depth + 1;
   }
+  return r;
+}
+
+rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parallelism, rl_rdd **out)
+{
+  rl_status st = check_parents(op, parents, n);
+  if (st) return st;
+  rl_rdd *r = rl_rdd_new(op, parents, n, 0);
   switch (op->kind) {
   case RL_OP_NARROW:
     r->partitions = parents[0]->partitions;
@@ -223,7 +230,7 @@ rl_status rl_rdd_apply(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t p
     break;
   case RL_OP_ZIP: r->partitions = parents[0]->partitions; break;
   case RL_OP_CARTESIAN: r->partitions = parents[0]->partitions * parents[1]->partitions; break;
-  case RL_OP_SOURCE: break;
+  default: break; /* not applied to parents (check_parents) */
   }
   *out = r;
   return RL_OK;
@@ -276,6 +283,7 @@ static void destroy(rl_rdd *r)
 {
   drop_cache(take_cache(r), r->partitions);
   drop_exchanges(r);
+  rl_stated_delete(r);
   if (r->source && atomic_fetch_sub_explicit(&r->source->refs, 1, memory_order_acq_rel) == 1)
     r->source->cls->destroy(r->source);
   rl_op_unref(r->op);

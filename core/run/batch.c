@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/stream.h"
+#include "store/state.h"
 
 static void pump(rl_streaming *s);
 
@@ -42,6 +43,7 @@ static void free_batch(rl_batch *b)
     rl_rdd_unref(b->runs[i].rdd);
     rl_free(b->runs[i].failure);
   }
+  rl_roots_delete(b);
   for (uint32_t i = 0; i < b->ninputs; i++) rl_free(b->inputs[i].description);
   rl_free(b->runs);
   rl_free(b->inputs);
@@ -113,7 +115,7 @@ static void post_output(rl_streaming *s, const rl_output_run *r, rl_event_kind k
 
 /* Completion ------------------------------------------------------------------------------------------------------- */
 
-static void start_batch(rl_streaming *s, rl_batch *b)
+void rl_batch_start(rl_streaming *s, rl_batch *b)
 {
   b->started = rl_clock_now(s->clock);
   b->started_ns = rl_mono_ns();
@@ -121,9 +123,16 @@ static void start_batch(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
+/* The time up to which nothing is under way any more: batches may end in another order than they began. */
+static int64_t settled(const rl_streaming *s)
+{
+  const rl_batch *first = s->queue ? s->queue : s->generating;
+  return first ? first->time - s->batch_ms : s->latest;
+}
+
 static void complete(rl_streaming *s, rl_batch *b)
 {
-  if (!b->started_ns) start_batch(s, b); /* no output had an RDD */
+  if (!b->started_ns) rl_batch_start(s, b); /* no output had an RDD */
   b->ended = rl_clock_now(s->clock);
   b->ended_ns = rl_mono_ns();
   post_batch(s, b, RL_EVENT_BATCH_COMPLETED);
@@ -134,7 +143,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   int64_t time = b->time;
   free_batch(b);
   rl_tracker_done(s->tracker, time);
-  rl_graph_forget(s, time);
+  rl_graph_forget(s, settled(s));
 }
 
 void rl_output_done(rl_output_run *r, rl_status status)
@@ -159,25 +168,38 @@ void rl_output_done(rl_output_run *r, rl_status status)
 static rl_output_run *next_run(rl_streaming *s)
 {
   for (rl_batch *b = s->queue; b; b = b->next)
-    for (uint32_t i = 0; i < b->nruns; i++)
+    for (uint32_t i = 0; b->ready && i < b->nruns; i++)
       if (!b->runs[i].started) return &b->runs[i];
   return NULL;
 }
 
-/* Starts outputs while there is room and nobody hurries the stop. An output may end before its fn returns, which comes
- * back here: the outer call goes on then. */
+static void start_run(rl_streaming *s, rl_output_run *r)
+{
+  r->started = true;
+  if (!r->batch->started_ns) rl_batch_start(s, r->batch);
+  r->start = rl_clock_now(s->clock);
+  post_output(s, r, RL_EVENT_OUTPUT_STARTED);
+  r->output->fn(r->output->user, r->rdd, r->batch->time, r);
+}
+
+/* Starts outputs, and behind those the roots of the batch that comes next, while there is room and nobody hurries the
+ * stop. What is started may end before the call returns, which comes back here: the outer call goes on then. */
 static void pump(rl_streaming *s)
 {
   if (s->pumping) return;
   s->pumping = true;
-  rl_output_run *r;
-  while (s->running < s->concurrent && rl_streaming_signals() < 2 && (r = next_run(s))) {
-    r->started = true;
-    s->running++;
-    if (!r->batch->started_ns) start_batch(s, r->batch);
-    r->start = rl_clock_now(s->clock);
-    post_output(s, r, RL_EVENT_OUTPUT_STARTED);
-    r->output->fn(r->output->user, r->rdd, r->batch->time, r);
+  while (s->running < s->concurrent && rl_streaming_signals() < 2) {
+    rl_output_run *r = next_run(s);
+    if (r) {
+      s->running++;
+      start_run(s, r);
+    } else if (s->rooted && !s->rooted->roots_started) {
+      s->running++;
+      rl_batch_start(s, s->rooted);
+      rl_roots_start(s, s->rooted);
+    } else {
+      break;
+    }
   }
   s->pumping = false;
 }
@@ -198,7 +220,15 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
       .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
   }
-  return RL_OK;
+  rl_status st = rl_graph_read_inputs(s, b->time);
+  return st ? st : rl_roots_generate(s, b);
+}
+
+/* A batch that cannot be generated, or whose state cannot be made, has no outputs. */
+static void drop_runs(rl_batch *b)
+{
+  for (uint32_t i = 0; i < b->nruns; i++) rl_rdd_unref(b->runs[i].rdd);
+  b->nruns = b->ndone = 0;
 }
 
 static void submit(rl_streaming *s, rl_batch *b)
@@ -215,10 +245,51 @@ static void submit(rl_streaming *s, rl_batch *b)
   if (st) {
     rl_error_prefix("batch %" PRId64 " ms: ", b->time);
     rl_streaming_report(s, st);
-    for (uint32_t i = 0; i < b->nruns; i++) rl_rdd_unref(b->runs[i].rdd);
-    b->nruns = 0;
+    drop_runs(b);
+  } else if (b->nroots > 0) {
+    s->rooted = b;
+    return;
   }
+  b->ready = true;
   if (b->nruns == 0) complete(s, b);
+}
+
+/* What stands on a version that was not made is discarded with the batch; by default the context stops, as the versions
+ * to come would lack it. */
+static void fail_batch(rl_streaming *s, rl_batch *b)
+{
+  drop_runs(b);
+  if (rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
+    rl_graph_discard(s, b->time);
+    rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
+    return;
+  }
+  s->failed = s->stop_asked = true;
+  s->stop_graceful = false;
+  rl_driver_wake(rl_context_driver(s->c));
+}
+
+static void generate_ticked(rl_streaming *s)
+{
+  rl_batch *b;
+  while (!s->rooted && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
+    submit(s, b);
+    pump(s);
+  }
+}
+
+void rl_batch_roots_done(rl_streaming *s, rl_batch *b)
+{
+  rl_streaming_ref(s);
+  s->rooted = NULL;
+  s->running--;
+  if (b->failed) fail_batch(s, b);
+  if (s->store) rl_state_end(s->store, b->time);
+  b->ready = true;
+  if (b->ndone == b->nruns) complete(s, b);
+  pump(s);
+  generate_ticked(s);
+  rl_streaming_unref(s);
 }
 
 void rl_batch_on_message(rl_message *m)
@@ -227,11 +298,7 @@ void rl_batch_on_message(rl_message *m)
   /* A transform waits for an action of its own; whoever generates takes the next tick as well. */
   if (s->generating) return;
   rl_streaming_ref(s);
-  rl_batch *b;
-  while ((b = take_ticked(s))) {
-    submit(s, b);
-    pump(s);
-  }
+  generate_ticked(s);
   rl_streaming_unref(s);
 }
 
@@ -244,7 +311,7 @@ bool rl_batch_idle(const rl_streaming *s)
   return idle;
 }
 
-/* Outputs that have not begun are taken as done; tells whether any still runs (it ends by itself). */
+/* Outputs that have not begun are taken as done; tells whether anything still runs (it ends by itself). */
 static bool skip_waiting_outputs(rl_batch *b)
 {
   for (uint32_t i = 0; i < b->nruns; i++) {
@@ -252,7 +319,7 @@ static bool skip_waiting_outputs(rl_batch *b)
     b->runs[i].started = b->runs[i].done = true;
     b->ndone++;
   }
-  return b->ndone < b->nruns;
+  return b->ndone < b->nruns || (b->roots_started && b->roots_done < b->nroots);
 }
 
 void rl_batch_drop_queued(rl_streaming *s)
@@ -266,6 +333,7 @@ void rl_batch_drop_queued(rl_streaming *s)
       continue;
     }
     *at = b->next;
+    if (s->rooted == b) s->rooted = NULL;
     free_batch(b);
   }
   s->last_batch = at;

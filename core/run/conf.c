@@ -37,6 +37,8 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.blockInterval", RL_CONF_DURATION, "", 1,
    "how often receivers cut a block; unset: min(200ms, batch / 2)"},
   {"rille.streaming.concurrentJobs", RL_CONF_INT, "1", 0, "outputs that may run at the same time"},
+  {"rille.streaming.onBatchFailure", RL_CONF_TEXT, "stop", 0,
+   "when the state of a batch cannot be made: stop, or skip the batch"},
   {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
    "limit of a graceful stop; unset: 10 batches, at least 10 s"},
   {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,
@@ -206,6 +208,8 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
   if (strcmp(k->name, "rille.master") == 0 && !is_master(value))
     return rl_fail(RL_EINVAL, "rille.master is '%s'; it must be local, local[N] with N from 1 to 1024, or local[*]",
                    value);
+  if (strcmp(k->name, "rille.streaming.onBatchFailure") == 0 && strcmp(value, "stop") != 0 && strcmp(value, "skip") != 0)
+    return rl_fail(RL_EINVAL, "rille.streaming.onBatchFailure is '%s'; it must be stop or skip", value);
   if (strcmp(k->name, "rille.streaming.clock") == 0 && strcmp(value, "system") != 0 && strcmp(value, "manual") != 0)
     return rl_fail(RL_EINVAL, "rille.streaming.clock is '%s'; it must be system or manual", value);
   if (strcmp(k->name, "rille.log.level") == 0 && !rl_log_parse_level(value, &level))

@@ -48,6 +48,7 @@ typedef enum rl_job_kind {
   RL_JOB_COLLECT, /* chunks of each partition are kept */
   RL_JOB_COUNT,   /* only the number of records of each partition */
   RL_JOB_RUN,     /* for effect: records are dropped as they come */
+  RL_JOB_STATE,   /* `rdd` updates state (plan/stated.h): makes its version, if that is still to do, and reads nothing */
 } rl_job_kind;
 
 typedef struct rl_job_spec {

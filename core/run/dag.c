@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "plan/stated.h"
 #include "run/engine.h"
 
 static void finish_stage(rl_context *c, rl_stage *s, rl_error *error);
@@ -39,6 +40,7 @@ void rl_stage_unref(rl_stage *s)
   if (--s->refs) return;
   rl_rdd_unref(s->rdd);
   rl_rdd_unref(s->target);
+  rl_rdd_unref(s->state);
   rl_free(s->parents);
   rl_free(s->dependents);
   rl_free(s);
@@ -54,8 +56,12 @@ static void depend(rl_stage *s, rl_stage *parent)
   s->waiting++;
 }
 
-static void start_stage(rl_context *c, rl_stage *s)
+static void start_stage(rl_context *c, rl_stage *s) /* NOLINT(misc-no-recursion) */
 {
+  if (s->ntasks == 0) { /* it only waited for others */
+    finish_stage(c, s, NULL);
+    return;
+  }
   for (uint32_t i = 0; i < s->ntasks; i++) {
     rl_attempt *a = RL_NEW(rl_attempt);
     a->stage = s;
@@ -81,13 +87,31 @@ static rl_stage *map_stage(rl_context *c, rl_rdd *target, uint32_t dep, int64_t 
   return s;
 }
 
-/* Makes `s` wait for every exchange it reads that is not filled. What is cached is not looked behind; should a
- * partition be dropped before its task runs, the task computes it anew from exchanges, which were filled when it was
- * first computed and stay so for as long as their RDD lives. Depth is bounded by RL_LINEAGE_MAX_DEPTH. */
+/* The stage that makes a version of state: the one under way, or a new one. */
+static rl_stage *state_stage(rl_context *c, rl_rdd *r, int64_t batch_time) /* NOLINT(misc-no-recursion) */
+{
+  if (r->stated->stage) return r->stated->stage;
+  rl_stage *s = new_stage(c, r->parents[0], NULL, 0, batch_time);
+  s->state = rl_rdd_ref(r);
+  s->ntasks = r->partitions;
+  r->stated->stage = s; /* holds the first reference until the stage has ended */
+  find_parents(c, s, s->rdd, ++c->next_mark);
+  if (s->waiting == 0) start_stage(c, s);
+  return s;
+}
+
+/* Makes `s` wait for every exchange and every version of state it reads that is not there. What is cached is not looked
+ * behind; should a partition be dropped before its task runs, the task computes it anew from exchanges and versions,
+ * which were there when it was first computed and stay so for as long as their RDD lives. Depth is bounded by
+ * RL_LINEAGE_MAX_DEPTH. */
 static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark) /* NOLINT(misc-no-recursion) */
 {
   if (r->mark == mark) return;
   r->mark = mark;
+  if (r->stated) {
+    if (!atomic_load_explicit(&r->stated->done, memory_order_acquire)) depend(s, state_stage(c, r, s->batch_time));
+    return;
+  }
   if (rl_rdd_is_cached(r)) return;
   for (uint32_t i = 0; i < r->nparents; i++) {
     rl_exchange *x = r->op->kind == RL_OP_SHUFFLE ? &r->exchanges[i] : NULL;
@@ -170,6 +194,12 @@ static void end_exchange(rl_stage *s, bool ok)
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 
+static void end_state(rl_stage *s, bool ok)
+{
+  s->state->stated->stage = NULL;
+  if (!ok && !s->sealing) rl_stated_clear(s->state); /* else the seal has what its tasks left */
+}
+
 /* In the order of the tasks, whichever ended first. */
 static void hand_over_updates(rl_context *c, rl_stage *s)
 {
@@ -191,6 +221,7 @@ static void finish_stage(rl_context *c, rl_stage *s, rl_error *error) /* NOLINT(
     rl_pool_interrupt(c, s);
   }
   if (s->target) end_exchange(s, !error);
+  if (s->state) end_state(s, !error);
   hand_over_updates(c, s);
   leave_parents(c, s);
   rl_stage **dependents = s->dependents;
@@ -226,6 +257,13 @@ static void keep_updates(rl_stage *s, uint32_t index, rl_buf *updates)
 static void keep_output(rl_stage *s, uint32_t index, rl_outcome *o)
 {
   keep_updates(s, index, &o->updates);
+  if (s->state) {
+    s->state->stated->out[index] = o->spools[0];
+    s->state->stated->updates[index] = o->state;
+    o->spools[0] = NULL;
+    o->state = NULL;
+    return;
+  }
   if (s->job) {
     s->job->chunks[index] = o->out;
     s->job->counts[index] = o->count;
@@ -253,13 +291,32 @@ static bool try_again(rl_context *c, rl_attempt *a, const rl_error *error)
   return true;
 }
 
+/* All tasks of a state stage have succeeded: their updates become a version, which may take a while, without the lock.
+ * A stage that was cancelled meanwhile has made its version all the same. */
+static void seal_stage(rl_context *c, rl_stage *s)
+{
+  rl_rdd *r = s->state;
+  s->sealing = true;
+  pthread_mutex_unlock(&c->lock);
+  rl_error error = RL_ERROR_NONE;
+  if (rl_stated_seal(r) != RL_OK) {
+    rl_error_prefix("%s: ", r->label);
+    rl_error_take(&error);
+  }
+  pthread_mutex_lock(&c->lock);
+  s->sealing = false;
+  if (!s->ended) finish_stage(c, s, error.code ? &error : NULL);
+  rl_error_clear(&error);
+}
+
 void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o)
 {
   rl_stage *s = a->stage;
   if (!s->ended) {
     if (o->error.code == RL_OK) {
       keep_output(s, a->index, o);
-      if (++s->done == s->ntasks) finish_stage(c, s, NULL);
+      if (++s->done == s->ntasks && s->state) seal_stage(c, s);
+      else if (s->done == s->ntasks) finish_stage(c, s, NULL);
     } else {
       if (try_again(c, a, &o->error)) return;
       finish_stage(c, s, &o->error);
@@ -298,7 +355,7 @@ static void start_job(rl_context *c, rl_job *j)
 {
   j->next = c->jobs;
   c->jobs = j;
-  if (j->n == 0) {
+  if (j->n == 0 && j->kind != RL_JOB_STATE) {
     finish_job(c, j, NULL);
     return;
   }
@@ -306,7 +363,7 @@ static void start_job(rl_context *c, rl_job *j)
   s->job = j;
   s->limit = j->limit;
   s->kind = j->kind;
-  s->ntasks = j->n;
+  s->ntasks = j->kind == RL_JOB_STATE ? 0 : j->n;
   j->result = s;
   find_parents(c, s, j->rdd, ++c->next_mark);
   if (s->waiting == 0) start_stage(c, s);

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "run/stream.h"
 
-static rl_status check_open(const rl_streaming *s, const char *what)
+rl_status rl_graph_check_open(const rl_streaming *s, const char *what)
 {
   switch (rl_streaming_state(s)) {
   case RL_INITIALIZED: return RL_OK;
@@ -17,7 +17,7 @@ static rl_status check_open(const rl_streaming *s, const char *what)
   }
 }
 
-static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n)
+rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n)
 {
   rl_dstream *d = RL_NEW(rl_dstream);
   d->s = s;
@@ -27,6 +27,7 @@ static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_ds
   d->parents = rl_calloc(n + 1, sizeof(rl_dstream *));
   if (n) memcpy(d->parents, parents, n * sizeof(rl_dstream *));
   d->slide = n ? parents[0]->slide : s->batch_ms;
+  d->forgotten = RL_NO_TIME;
   d->label = op->site ? rl_format("%s at %s", op->name, op->site) : rl_strdup(op->name);
   d->next = s->nodes;
   s->nodes = d;
@@ -35,7 +36,7 @@ static rl_dstream *new_node(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_ds
 
 rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *site, rl_dstream **out)
 {
-  rl_status st = check_open(s, input->cls->name);
+  rl_status st = rl_graph_check_open(s, input->cls->name);
   if (st) {
     input->cls->destroy(input);
     return st;
@@ -44,7 +45,7 @@ rl_status rl_streaming_add_input(rl_streaming *s, rl_input *input, const char *s
   input->id = s->next_input++;
   char *name = rl_format("%s [%" PRId32 "]", input->cls->name, input->id);
   rl_op like = {.kind = RL_OP_SOURCE, .name = name, .site = (char *)site};
-  *out = new_node(s, RL_NODE_INPUT, rl_op_new(&like), NULL, 0);
+  *out = rl_graph_add(s, RL_NODE_INPUT, rl_op_new(&like), NULL, 0);
   (*out)->input = input;
   (*out)->remember = input->remember_ms;
   rl_free(name);
@@ -58,16 +59,18 @@ static rl_status check_parents(rl_op const *op, rl_dstream *const *parents, uint
     if (parents[i]->s != parents[0]->s)
       return rl_fail(RL_EINVAL, "%s: the streams belong to different contexts", op->name);
     if (parents[i]->slide != parents[0]->slide)
-      return rl_fail(RL_EINVAL, "%s: the streams have different slides (%" PRId64 " ms and %" PRId64 " ms)", op->name,
-                     parents[0]->slide, parents[i]->slide);
+      return rl_fail(RL_EINVAL,
+                     "%s: the streams have different slides (%" PRId64 " ms and %" PRId64
+                     " ms); a window over one of them can bring them together",
+                     op->name, parents[0]->slide, parents[i]->slide);
   }
-  return check_open(parents[0]->s, op->name);
+  return rl_graph_check_open(parents[0]->s, op->name);
 }
 
 rl_status rl_dstream_apply(rl_op *op, rl_dstream *const *parents, uint32_t n, rl_dstream **out)
 {
   rl_status st = check_parents(op, parents, n);
-  if (!st) *out = new_node(parents[0]->s, RL_NODE_OP, rl_op_ref(op), parents, n);
+  if (!st) *out = rl_graph_add(parents[0]->s, RL_NODE_OP, rl_op_ref(op), parents, n);
   return st;
 }
 
@@ -79,7 +82,7 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
     if (destroy) destroy(user);
     return st;
   }
-  *out = new_node(parents[0]->s, RL_NODE_TRANSFORM, rl_op_new(named), parents, n);
+  *out = rl_graph_add(parents[0]->s, RL_NODE_TRANSFORM, rl_op_new(named), parents, n);
   (*out)->transform = fn;
   (*out)->user = user;
   (*out)->destroy = destroy;
@@ -89,7 +92,7 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
 rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
                             void (*destroy)(void *))
 {
-  rl_status st = check_open(d->s, name);
+  rl_status st = rl_graph_check_open(d->s, name);
   if (st) {
     if (destroy) destroy(user);
     return st;
@@ -106,9 +109,13 @@ rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, r
 
 static rl_generated *find(const rl_dstream *d, int64_t time)
 {
-  for (size_t i = d->ngenerated; i > 0; i--)
-    if (d->generated[i - 1].time == time) return &d->generated[i - 1];
-  return NULL;
+  size_t low = 0, high = d->ngenerated;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (d->generated[middle].time < time) low = middle + 1;
+    else high = middle;
+  }
+  return low < d->ngenerated && d->generated[low].time == time ? &d->generated[low] : NULL;
 }
 
 static void remember(rl_dstream *d, int64_t time, rl_rdd *rdd)
@@ -121,6 +128,7 @@ static void remember(rl_dstream *d, int64_t time, rl_rdd *rdd)
 
 static rl_status compute_input(rl_dstream *d, int64_t time, rl_rdd **out)
 {
+  if (time <= d->forgotten) return RL_OK; /* asked again, an input would give what belongs to another batch */
   rl_input_info info = {.stream = d->input->id};
   rl_status st = d->input->cls->compute(d->input, time, out, &info);
   if (st) rl_free(info.description);
@@ -161,6 +169,17 @@ static rl_status compute_derived(rl_dstream *d, int64_t time, rl_rdd **out) /* N
   return st;
 }
 
+static rl_status compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  switch (d->kind) {
+  case RL_NODE_INPUT: return compute_input(d, time, out);
+  case RL_NODE_STATEFUL: return rl_stateful_compute(d, time, out);
+  case RL_NODE_SNAPSHOTS: return rl_snapshots_compute(d, time, out);
+  case RL_NODE_WINDOW: return rl_window_compute(d, time, out);
+  default: return compute_derived(d, time, out);
+  }
+}
+
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
 {
   *out = NULL;
@@ -171,7 +190,7 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
   rl_generated *g = find(d, time);
   if (!g) {
     rl_rdd *rdd = NULL;
-    rl_status st = d->kind == RL_NODE_INPUT ? compute_input(d, time, &rdd) : compute_derived(d, time, &rdd);
+    rl_status st = compute(d, time, &rdd);
     if (st) return st;
     /* one that a function persisted keeps its own level */
     if (rdd && rl_level_keeps(d->level)) (void)rl_rdd_persist(rdd, d->level);
@@ -182,20 +201,37 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(mi
   return RL_OK;
 }
 
+rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached) continue;
+    rl_rdd *rdd;
+    rl_status st = rl_dstream_get(d, time, &rdd);
+    if (st) return st;
+    rl_rdd_unref(rdd);
+  }
+  return RL_OK;
+}
+
 /* Start, clearing, end --------------------------------------------------------------------------------------------- */
 
-/* From each output down: a stream keeps its RDDs at least its slide, and as long as what stands on it. */
+/* From each output down: a stream keeps its RDDs at least its slide, and as long as what stands on it; what a window
+ * looks at, as long as the window besides. Streams that many paths lead to are not walked again in vain. */
 static void reach(rl_dstream *d, int64_t remember_ms) /* NOLINT(misc-no-recursion) */
 {
+  if (d->reached && remember_ms <= d->remember) return;
   d->reached = true;
   if (d->remember < d->slide) d->remember = d->slide;
   if (d->remember < remember_ms) d->remember = remember_ms;
-  for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], d->remember);
+  int64_t of_parents = d->window > INT64_MAX - d->remember ? INT64_MAX : d->remember + d->window;
+  for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], of_parents);
 }
 
 rl_status rl_graph_start(rl_streaming *s)
 {
   for (rl_output *o = s->outputs; o; o = o->next) reach(o->stream, s->remember);
+  rl_status opened = rl_stateful_start(s);
+  if (opened) return opened;
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (d->kind != RL_NODE_INPUT || !d->input->cls->start) continue;
     rl_status st = d->input->cls->start(d->input);
@@ -221,13 +257,30 @@ static void drop_until(rl_dstream *d, int64_t until)
 void rl_graph_forget(rl_streaming *s, int64_t time)
 {
   int64_t longest = s->batch_ms;
+  time = rl_stateful_oldest(s, time);
   for (rl_dstream *d = s->nodes; d; d = d->next) {
-    if (d->reached) drop_until(d, time - d->remember);
+    drop_until(d, time - d->remember); /* what is not reached may have been asked for by slice */
+    if (d->reached) d->forgotten = time - d->remember;
     if (d->kind != RL_NODE_INPUT) continue;
     if (d->reached && d->remember > longest) longest = d->remember;
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
   }
   rl_tracker_forget(s->tracker, time - longest);
+}
+
+void rl_graph_discard(rl_streaming *s, int64_t time)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    rl_generated *g = find(d, time);
+    if (!g) continue;
+    rl_rdd_unref(g->rdd);
+    g->rdd = NULL;
+  }
+}
+
+void rl_graph_release(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) drop_until(d, INT64_MAX);
 }
 
 void rl_graph_stop_inputs(rl_streaming *s)
@@ -241,6 +294,7 @@ static void delete_node(rl_dstream *d)
   for (size_t i = 0; i < d->ngenerated; i++) rl_rdd_unref(d->generated[i].rdd);
   rl_free(d->generated);
   if (d->destroy) d->destroy(d->user);
+  rl_stateful_delete(d->stateful);
   if (d->input) d->input->cls->destroy(d->input);
   rl_op_unref(d->op);
   rl_free(d->parents);
@@ -266,9 +320,15 @@ void rl_graph_delete(rl_streaming *s)
 
 /* Looking at it ---------------------------------------------------------------------------------------------------- */
 
-void rl_dstream_persist(rl_dstream *d, rl_level level) { d->level = level; }
+void rl_dstream_persist(rl_dstream *d, rl_level level) /* NOLINT(misc-no-recursion) */
+{
+  if (d->kind == RL_NODE_WINDOW) rl_dstream_persist(d->parents[0], level);
+  else d->level = level;
+}
+
 rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
 int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
+int64_t rl_dstream_remembers(const rl_dstream *d) { return d->remember; }
 int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
 const char *rl_dstream_label(const rl_dstream *d) { return d->label; }
 

@@ -16,14 +16,16 @@ typedef struct rl_stage {
   uint32_t refs;
   uint64_t id;
   rl_rdd *rdd;      /* what its tasks compute; referenced */
-  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job` */
+  rl_rdd *target;   /* a map stage: the RDD whose exchange `dep` it fills; referenced. NULL: the result stage of `job`, or a state stage */
   uint32_t dep;
+  rl_rdd *state;    /* a state stage: the RDD whose version it makes (plan/stated.h), of which `rdd` is the input; referenced */
   rl_job *job;      /* result stage: its job. Map stage: NULL, it may serve several */
   uint64_t limit;   /* the job's, which may be gone while a cancelled task still runs; likewise */
   rl_job_kind kind;
   uint32_t ntasks, done;
   uint32_t waiting; /* parent stages not done yet */
   bool ended;
+  bool sealing; /* a state stage: its version is being made, without the lock */
   atomic_bool cancelled;
   int64_t batch_time;
   uint64_t seed;
@@ -114,6 +116,7 @@ typedef struct rl_outcome {
   rl_chunks out;    /* a result's chunks, or the sorted run of a range shuffle */
   rl_spool **spools; /* what a map task left for each of the rl_task_spools partitions; NULL: nothing */
   uint64_t count;
+  struct rl_state_update *state; /* of a state stage */
   rl_buf updates;
   rl_error error; /* code RL_OK: it succeeded */
 } rl_outcome;

@@ -27,6 +27,7 @@ typedef struct rl_input_info {
   int32_t stream;     /* input stream id */
   int64_t records;    /* 0 when the source cannot tell */
   char *description;  /* owned by the event; NULL: none */
+  bool lists_files;   /* the description is paths, one a line */
 } rl_input_info;
 
 typedef struct rl_output_info {

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "run/engine.h"
 #include "store/kept_block.h"
+#include "store/state.h"
 
 #define GRACE_NS INT64_C(1000000000) /* from the interrupt to being taken for stuck in C */
 
@@ -78,6 +79,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
   rl_free(o.spools);
   rl_chunks_clear(&o.out);
+  rl_state_update_delete(o.state);
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
   pthread_mutex_lock(&c->lock);

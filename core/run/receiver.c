@@ -19,7 +19,7 @@ struct rl_receiver {
   void *self;
   int32_t stream;
   char *name;  /* "SocketReceiver-0" */
-  char *label; /* "socket stream [0]" */
+  char *label; /* "socket stream [0] at job.lua:3" */
   int64_t delay_ms;
   int64_t interval_ns; /* 0: no timer */
   int64_t max_record;
@@ -47,11 +47,11 @@ static int64_t block_interval_ns(rl_streaming *s)
 
 static void fire(rl_timer *t);
 
-static char *make_label(const char *stream, int32_t id)
+static char *lowered(const char *label)
 {
-  char *label = rl_format("%s [%d]", stream, (int)id);
-  label[0] = (char)tolower((unsigned char)label[0]);
-  return label;
+  char *copy = rl_strdup(label);
+  copy[0] = (char)tolower((unsigned char)copy[0]);
+  return copy;
 }
 
 static size_t size_setting(const rl_conf *conf, const char *key)
@@ -80,7 +80,8 @@ static rl_gather *make_gather(rl_context *c, const rl_receiver_class *cls, void 
   return rl_gather_new(&spec);
 }
 
-rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const rl_receiver_class *cls, void *self)
+rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const char *label, const rl_receiver_class *cls,
+                             void *self)
 {
   rl_receiver *r = RL_NEW(rl_receiver);
   const rl_conf *conf = rl_context_conf(rl_streaming_context(s));
@@ -90,7 +91,7 @@ rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const rl_receiver_
   r->stream = stream;
   r->streaming = s;
   r->name = rl_format("%s-%d", cls->name, (int)stream);
-  r->label = make_label(cls->stream, stream);
+  r->label = lowered(label);
   r->delay_ms = rl_conf_us(conf, "rille.streaming.receiverRestartDelay") / 1000;
   r->interval_ns = block_interval_ns(s);
   r->max_record = rl_conf_size(conf, "rille.streaming.receiver.maxRecordBytes");
@@ -223,6 +224,7 @@ rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks)
 bool rl_receiver_is_stopping(const rl_receiver *r) { return atomic_load(&r->stopping); }
 int32_t rl_receiver_stream_id(const rl_receiver *r) { return r->stream; }
 const char *rl_receiver_name(const rl_receiver *r) { return r->name; }
+const char *rl_receiver_label(const rl_receiver *r) { return r->label; }
 rl_streaming *rl_receiver_streaming(rl_receiver *r) { return r->streaming; }
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r) { return r->delay_ms; }
 
@@ -267,10 +269,19 @@ static void set_text(char **to, const char *text)
   *to = rl_strdup(text);
 }
 
+/* Is the first line of `error`, behind which may be a traceback, in the message? */
+static bool is_told(const char *message, const char *error)
+{
+  char *line = rl_strndup(error, strcspn(error, "\n"));
+  bool told = strstr(message, line) != NULL;
+  rl_free(line);
+  return told;
+}
+
 void rl_receiver_error(rl_receiver *r, const char *message, const char *error)
 {
   if (!error) error = "";
-  bool told = !*error || strstr(message, error);
+  bool told = is_told(message, error);
   rl_warn("%s: %s%s%s", r->label, message, told ? "" : ": ", told ? "" : error);
   pthread_mutex_lock(&r->lock);
   if (r->streaming) {

@@ -57,6 +57,7 @@ rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks);
 bool rl_receiver_is_stopping(const rl_receiver *r);
 int32_t rl_receiver_stream_id(const rl_receiver *r);
 const char *rl_receiver_name(const rl_receiver *r); /* "SocketReceiver-0" */
+const char *rl_receiver_label(const rl_receiver *r); /* "socket stream [0] at job.lua:3" */
 rl_streaming *rl_receiver_streaming(rl_receiver *r);
 int64_t rl_receiver_restart_delay_ms(const rl_receiver *r); /* rille.streaming.receiverRestartDelay */
 

@@ -6,7 +6,8 @@
 #include "run/receiver.h"
 
 /* Takes over self. */
-rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const rl_receiver_class *cls, void *self);
+rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const char *label, const rl_receiver_class *cls,
+                             void *self);
 void rl_receiver_delete(rl_receiver *r); /* stops it if need be */
 
 rl_status rl_receiver_start(rl_receiver *r);

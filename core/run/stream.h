@@ -14,7 +14,14 @@ typedef struct rl_generated {
   rl_rdd *rdd; /* one reference; NULL: the stream has none in this batch */
 } rl_generated;
 
-typedef enum rl_node_kind { RL_NODE_INPUT, RL_NODE_OP, RL_NODE_TRANSFORM } rl_node_kind;
+typedef enum rl_node_kind {
+  RL_NODE_INPUT,
+  RL_NODE_OP,
+  RL_NODE_TRANSFORM,
+  RL_NODE_WINDOW,    /* window.c */
+  RL_NODE_STATEFUL,  /* stateful.c */
+  RL_NODE_SNAPSHOTS, /* likewise */
+} rl_node_kind;
 
 struct rl_dstream {
   rl_dstream *next; /* all nodes, newest first */
@@ -27,7 +34,10 @@ struct rl_dstream {
   rl_transform_fn *transform;
   void *user;
   void (*destroy)(void *);
+  struct rl_stateful_node *stateful; /* STATEFUL */
   int64_t slide, remember; /* ms */
+  int64_t window;          /* ms further back than itself its parents are kept; 0: it looks at one batch only */
+  int64_t forgotten;       /* what was up to here is gone, unless it is in `generated`; RL_NO_TIME: nothing is */
   bool reached;            /* from an output */
   rl_level level;          /* its RDDs are persisted at; NONE: not */
   char *label;
@@ -68,6 +78,12 @@ struct rl_batch {
   size_t inputs_cap;
   rl_output_run *runs;
   uint32_t nruns, ndone;
+  /* Versions of state, made before any output runs (roots.c). */
+  struct rl_root *roots;
+  uint32_t nroots, roots_done;
+  bool roots_started;
+  bool ready; /* the outputs may run */
+  bool failed; /* a version could not be made */
 };
 
 typedef struct rl_queued_event rl_queued_event;
@@ -108,6 +124,9 @@ struct rl_streaming {
   rl_batch *queue, **last_batch;     /* generated, not yet complete, in order */
   uint32_t running, concurrent;      /* output runs */
   bool pumping;
+  rl_batch *rooted;                  /* the one whose roots are to run or run; no batch is generated meanwhile */
+  bool failed;                       /* the state of a batch could not be made, and the context stops */
+  struct rl_state *store;            /* of its operators; NULL: none has any */
   rl_message tick_message;
 
   /* ticks */
@@ -115,6 +134,7 @@ struct rl_streaming {
   pthread_mutex_t lock;
   rl_batch *ticked, **last_ticked; /* under lock: allocated, to be generated */
   int64_t next_tick;               /* under lock: time of the next batch; RL_NO_TIME: no more */
+  int64_t last_tick;               /* under lock: behind which there is none; RL_NO_TIME: not known */
 
   /* stopping, driver */
   bool stop_asked, stop_context, stop_graceful, stopping;
@@ -123,12 +143,40 @@ struct rl_streaming {
 };
 
 /* dstream.c */
+rl_status rl_graph_check_open(const rl_streaming *s, const char *what); /* RL_ESTATE after start and after stop */
+/* A node over parents[0..n); takes over op. Its slide is that of the parents. */
+rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n);
+/* Inputs that an output needs are read in their own batch, also where only the window of a later batch looks at it. */
+rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
 rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
-void rl_graph_forget(rl_streaming *s, int64_t time);    /* a batch was completed: drops what nobody needs */
+void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
+void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time any more */
+void rl_graph_release(rl_streaming *s);                 /* at the end: nothing is remembered any more */
 void rl_graph_stop_inputs(rl_streaming *s);
 void rl_graph_delete(rl_streaming *s);
 
+/* window.c */
+/* The parent's RDDs of (after, until] as one, oldest first; `op` (UNION) is how they are put together. */
+rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t until, rl_rdd **out);
+rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+
+/* stateful.c */
+rl_status rl_stateful_start(rl_streaming *s); /* opens the state of all operators that are reached */
+void rl_stateful_stop(rl_streaming *s);       /* gives the store back; RDDs that are held elsewhere still have it */
+rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+void rl_stateful_delete(struct rl_stateful_node *n);
+/* What is asked for in a later batch: the newest version of every operator, if that is older than `time`. */
+int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time);
+
+/* roots.c */
+rl_status rl_roots_generate(rl_streaming *s, rl_batch *b);
+void rl_roots_start(rl_streaming *s, rl_batch *b); /* takes one of the places of outputs until all have ended */
+void rl_roots_delete(rl_batch *b);
+
 /* batch.c */
+void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended */
+void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
 void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns); /* any thread: allocates and queues */
 void rl_batch_on_message(rl_message *m);
 bool rl_batch_idle(const rl_streaming *s);

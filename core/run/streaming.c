@@ -36,7 +36,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   s->last_output = &s->outputs;
   s->last_batch = &s->queue;
   s->last_ticked = &s->ticked;
-  s->next_tick = RL_NO_TIME;
+  s->next_tick = s->last_tick = RL_NO_TIME;
   s->concurrent = (uint32_t)rl_conf_int(rl_context_conf(c), "rille.streaming.concurrentJobs");
   s->tick_message.run = rl_batch_on_message;
   s->timer.fire = on_timer;
@@ -57,6 +57,7 @@ static void destroy(rl_streaming *s)
 {
   rl_driver_cancel(rl_context_driver(s->c), &s->tick_message);
   rl_batch_drop_queued(s);
+  rl_stateful_stop(s);
   rl_graph_delete(s);
   rl_tracker_delete(s->tracker);
   rl_events_delete(s);
@@ -78,7 +79,7 @@ rl_context *rl_streaming_context(rl_streaming *s) { return s->c; }
 rl_clock *rl_streaming_clock(rl_streaming *s) { return s->clock; }
 int64_t rl_streaming_batch_ms(const rl_streaming *s) { return s->batch_ms; }
 int64_t rl_streaming_zero_time(const rl_streaming *s) { return s->zero; }
-rl_state rl_streaming_state(const rl_streaming *s) { return (rl_state)atomic_load(&((rl_streaming *)s)->state); }
+rl_life rl_streaming_state(const rl_streaming *s) { return (rl_life)atomic_load(&((rl_streaming *)s)->state); }
 rl_tracker *rl_streaming_tracker(rl_streaming *s) { return s->tracker; }
 rl_streaming *rl_streaming_active(void) { return atomic_load(&active); }
 
@@ -120,12 +121,12 @@ static int64_t wall_ns(void)
  */
 static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
 
-/* The next tick that is due by the wall clock; RL_NO_TIME when none is. */
+/* The next tick that is due by the wall clock; RL_NO_TIME when none is. Behind the last one there is no next. */
 static int64_t take_due(rl_streaming *s)
 {
   pthread_mutex_lock(&s->lock);
   int64_t t = s->next_tick;
-  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t + s->batch_ms;
+  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t == s->last_tick ? RL_NO_TIME : t + s->batch_ms;
   else t = RL_NO_TIME;
   pthread_mutex_unlock(&s->lock);
   return t;
@@ -190,6 +191,7 @@ rl_status rl_streaming_start(rl_streaming *s)
     rl_error_take(&e);
     rl_tracker_stop(s->tracker);
     rl_graph_stop_inputs(s);
+    rl_stateful_stop(s);
     atomic_store(&s->state, RL_STOPPED);
     atomic_store(&active, NULL);
     return rl_error_raise(&e);
@@ -280,6 +282,15 @@ static bool idle(void *arg)
 
 static bool idle_or_hurried(void *arg) { return signals_seen > 1 || idle(arg); }
 
+static bool ticks_over(void *arg)
+{
+  rl_streaming *s = arg;
+  pthread_mutex_lock(&s->lock);
+  bool over = s->next_tick == RL_NO_TIME;
+  pthread_mutex_unlock(&s->lock);
+  return over || signals_seen > 1;
+}
+
 static int64_t left(int64_t deadline_ns)
 {
   int64_t ns = deadline_ns - rl_mono_ns();
@@ -302,6 +313,17 @@ static int64_t graceful_limit_ns(const rl_streaming *s)
   return ns > 10 * SECOND_NS ? ns : 10 * SECOND_NS;
 }
 
+/* The pending tick and one more come (section 1 of the reference: a timer that is stopped without interrupt): so what
+ * came last into a queue or a directory has its batch, too. On the manual clock no time passes any more. */
+static void end_ticks(rl_streaming *s, int64_t deadline_ns)
+{
+  if (rl_clock_is_manual(s->clock)) return;
+  pthread_mutex_lock(&s->lock);
+  if (s->next_tick != RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
+  pthread_mutex_unlock(&s->lock);
+  rl_driver_serve(rl_context_driver(s->c), ticks_over, s, left(deadline_ns));
+}
+
 /* What was received is allocated by a tick still to come and worked off. */
 static void work_off(rl_streaming *s)
 {
@@ -309,6 +331,7 @@ static void work_off(rl_streaming *s)
   int64_t limit = graceful_limit_ns(s), deadline = rl_mono_ns() + limit;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) manual_tick(s);
   bool done = rl_driver_serve(d, nothing_unallocated, s, limit);
+  if (done) end_ticks(s, deadline);
   set_next_tick(s, RL_NO_TIME);
   rl_timer_cancel(s->c, &s->timer);
   if (done) done = rl_driver_serve(d, idle_or_hurried, s, left(deadline));
@@ -338,6 +361,8 @@ static void stop_now(rl_streaming *s, bool graceful)
   if (graceful) work_off(s);
   cut_off(s);
   rl_graph_stop_inputs(s);
+  rl_graph_release(s);
+  rl_stateful_stop(s);
   atomic_store(&active, NULL);
   atomic_store(&s->state, RL_STOPPED);
   rl_driver_serve(rl_context_driver(s->c), idle, s, 0); /* the last events */
@@ -354,7 +379,7 @@ static void finish_stop(rl_streaming *s)
 
 rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
 {
-  rl_state state = rl_streaming_state(s);
+  rl_life state = rl_streaming_state(s);
   s->stop_context = stop_context;
   s->stop_graceful = graceful;
   if (state != RL_ACTIVE) {

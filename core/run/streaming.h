@@ -19,7 +19,7 @@
 typedef struct rl_streaming rl_streaming;
 typedef struct rl_dstream rl_dstream; /* owned by its context; lives as long as it */
 
-typedef enum rl_state { RL_INITIALIZED, RL_ACTIVE, RL_STOPPED } rl_state;
+typedef enum rl_life { RL_INITIALIZED, RL_ACTIVE, RL_STOPPED } rl_life;
 
 /* batch_ms > 0. References the context. The clock is system or manual (from 0) as rille.streaming.clock says. */
 rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out);
@@ -30,7 +30,7 @@ rl_context *rl_streaming_context(rl_streaming *s);
 rl_clock *rl_streaming_clock(rl_streaming *s);
 int64_t rl_streaming_batch_ms(const rl_streaming *s);
 int64_t rl_streaming_zero_time(const rl_streaming *s); /* RL_NO_TIME before start */
-rl_state rl_streaming_state(const rl_streaming *s);
+rl_life rl_streaming_state(const rl_streaming *s);
 
 /* Graph. RL_ESTATE after start ("... can not be added after the context was started") and after stop. -------------- */
 
@@ -67,6 +67,36 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
                                void *user, void (*destroy)(void *),
                                rl_dstream **out); /* name, site and uid come from `named` */
 
+/* Windows: at every time on a grid of slide_ms from the zero time, the parent's RDDs of the last window_ms, that of the
+ * time itself included, one after another (rl_rdd_apply of a UNION: what is partitioned alike stays so). Batches before
+ * the first and those in which the parent has no RDD are left out; without any it is an RDD without partitions. Between
+ * the times of its grid the stream has no RDD. The parent is persisted; persisting the window persists its parent.
+ * RL_EINVAL as rl_window_check. */
+rl_status rl_dstream_window(rl_dstream *parent, const rl_op *named, int64_t window_ms, int64_t slide_ms,
+                            rl_dstream **out); /* name, site and uid come from `named` */
+/* RL_EINVAL unless both are multiples of the slide of the stream they are for; the message begins with `name`. */
+rl_status rl_window_check(const char *name, int64_t parent_slide_ms, int64_t window_ms, int64_t slide_ms);
+
+/* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest version
+ * to that of the batch, by one job over what `inputs` says; batches do so one after another, in order. A failure (after
+ * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip. */
+typedef struct rl_stateful {
+  rl_op *op;       /* RL_OP_STATE: name, site, and the uid its state is kept under */
+  rl_op *update;   /* RL_OP_SHUFFLE by key, whose function reads and sets rl_task.state. Its parents are the stream's
+                      RDD and, in the first batch, `initial`; of a window, what leaves it and what enters it */
+  rl_rdd *initial; /* (key, state) records, or NULL */
+  bool timed;      /* keys can time out */
+  bool always;     /* there is a version of every batch; otherwise not before the stream's first RDD */
+  int64_t window_ms, slide_ms; /* 0, 0: no window */
+} rl_stateful;
+/* All members are referenced or copied. The stream gives what the update's function emits. */
+rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_dstream **out);
+/* The whole state of every batch, (key, state), of a stream that rl_dstream_stateful gave. op: RL_OP_SNAPSHOT. */
+rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out);
+struct rl_state;
+/* Where the state is, between start and the end of the context; NULL when there is none. */
+struct rl_state *rl_streaming_state_store(rl_streaming *s);
+
 /* An output: run once a batch in which the stream has an RDD, in order of registration. It is asynchronous: run()
  * starts the work and returns; the work's end is told by rl_output_done (at once or later, exactly once, on the driver
  * thread). `rdd` is valid until then (reference it to keep it longer). */
@@ -79,10 +109,11 @@ void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error 
 void rl_dstream_persist(rl_dstream *d, rl_level level); /* its RDDs, as they are made; NONE: not */
 rl_streaming *rl_dstream_streaming(const rl_dstream *d);
 int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
+int64_t rl_dstream_remembers(const rl_dstream *d); /* ms for which RDDs are kept; settled at start */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */
 const char *rl_dstream_label(const rl_dstream *d); /* "map at job.lua:3" */
-/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none. RL_ESTATE before
- * start. */
+/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none, or when what it would
+ * be made of was forgotten. RL_ESTATE before start. */
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_dstream_debug(const rl_dstream *d, rl_buf *out); /* the graph above it, one line a node */
 

@@ -3,10 +3,12 @@
 
 #include "base/hash.h"
 #include "data/sort.h"
+#include "plan/stated.h"
 #include "run/engine.h"
 
 uint32_t rl_task_spools(const rl_stage *s)
 {
+  if (s->state) return 1;
   if (!s->target || s->target->op->part == RL_PART_RANGE) return 0;
   return s->target->partitions;
 }
@@ -45,6 +47,13 @@ static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
   r->count += n;
   if (r->stage->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
   return RL_OK;
+}
+
+/* What a state stage emits is kept. */
+static rl_status keep_emitted(void *to, rl_chunk *chunk, bool *enough)
+{
+  (void)enough;
+  return rl_spool_add(to, rl_chunk_ref(chunk));
 }
 
 /* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets
@@ -107,6 +116,14 @@ static rl_status run_map(const rl_rdd *target, rl_pull *in, const rl_task *task,
   return run_split(target, in, task, o->spools);
 }
 
+static rl_status run_state(rl_pull *in, const rl_task *task, rl_outcome *o)
+{
+  o->spools[0] = rl_spool_new(task->memory, RL_LEVEL_WORK);
+  rl_status st = run_through(in, task, keep_emitted, o->spools[0]);
+  rl_spool_seal(o->spools[0]);
+  return st;
+}
+
 rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcome *o)
 {
   rl_stage *s = a->stage;
@@ -127,14 +144,20 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcom
   if (c->hooks.begin) c->hooks.begin(c->hooks.user, local, &task);
   rl_fn *map_fn = s->target ? s->target->op->map_fn : NULL;
   rl_pull *in = NULL;
-  rl_status st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
+  rl_status st = RL_OK;
+  if (s->state) st = rl_state_update_new(s->state->stated->op, a->partition, s->state->partitions, &o->state);
+  task.state = o->state;
+  if (!st) st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
   if (!st && s->target) {
     st = run_map(s->target, in, &task, o);
+  } else if (!st && s->state) {
+    st = run_state(in, &task, o);
   } else if (!st) {
     result r = {s, &o->out, 0};
     st = run_through(in, &task, keep, &r);
     o->count = r.count;
   }
   rl_pull_close(in);
+  if (o->state) rl_state_update_rest(o->state);
   return c->hooks.end ? c->hooks.end(c->hooks.user, local, &task, st) : st;
 }

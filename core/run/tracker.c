@@ -211,7 +211,7 @@ rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cl
   in->self = self;
   rl_status st = rl_streaming_add_input(s, &in->base, site, out);
   if (st != RL_OK) return st;
-  in->receiver = rl_receiver_new(s, in->base.id, cls, self);
+  in->receiver = rl_receiver_new(s, in->base.id, rl_dstream_label(*out), cls, self);
   in->self = NULL;
   add_receiver(rl_streaming_tracker(s), in->receiver);
   return RL_OK;

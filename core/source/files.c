@@ -21,6 +21,7 @@ typedef struct taken {
 typedef struct file_input {
   rl_input base;
   rl_file_stream spec; /* path owned */
+  char *label;         /* "file stream [0] at job.lua:3" */
   int64_t threshold;   /* files are newer than this */
   void *taken;         /* tree by path (tsearch) of what the list has */
   struct taken *first, **last;
@@ -64,9 +65,9 @@ static void forget_before(file_input *in, int64_t time)
 static void note_trouble(file_input *in, const char *trouble)
 {
   if (trouble && (!in->trouble || strcmp(in->trouble, trouble) != 0)) {
-    rl_warn("file stream [%d]: %s; batches stay empty until that is mended", (int)in->base.id, trouble);
+    rl_warn("%s: %s; batches stay empty until that is mended", in->label, trouble);
   } else if (!trouble && in->trouble) {
-    rl_warn("file stream [%d]: %s can be read again", (int)in->base.id, in->spec.path);
+    rl_warn("%s: %s can be read again", in->label, in->spec.path);
   }
   rl_free(in->trouble);
   in->trouble = rl_strdup(trouble);
@@ -114,9 +115,9 @@ static void look(file_input *in, rl_file_list *found)
   if (st != RL_OK) rl_file_list_clear(found);
   int64_t ms = (rl_mono_ns() - began) / NS_PER_MS;
   if (ms > rl_streaming_batch_ms(in->base.streaming)) {
-    rl_warn("file stream [%d]: looking through %s took %" PRId64 " ms, longer than a batch; "
-            "move old files away, or make the batches longer",
-            (int)in->base.id, in->spec.path, ms);
+    rl_warn("%s: looking through %s took %" PRId64 " ms, longer than a batch; move old files away, or make the batches "
+            "longer",
+            in->label, in->spec.path, ms);
   }
 }
 
@@ -145,6 +146,7 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   }
   for (size_t i = 0; i < files.n; i++) take(in, files.v[i].path, time);
   info->description = describe(&files);
+  info->lists_files = true;
   rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
   *out = rl_rdd_from_files(&files, format, in->spec.record_length, 1);
   return RL_OK;
@@ -159,6 +161,7 @@ static void files_destroy(rl_input *self)
   if (in->spec.destroy) in->spec.destroy(in->spec.user);
   rl_free((char *)in->spec.path);
   rl_free(in->trouble);
+  rl_free(in->label);
   rl_free(in);
 }
 
@@ -201,5 +204,7 @@ rl_status rl_source_files(rl_streaming *s, const rl_file_stream *spec, const cha
   in->spec.path = rl_strdup(spec->path);
   in->threshold = spec->new_files_only ? rl_clock_now(rl_streaming_clock(s)) : 0;
   in->last = &in->first;
-  return rl_streaming_add_input(s, &in->base, site, out);
+  st = rl_streaming_add_input(s, &in->base, site, out);
+  if (st == RL_OK) in->label = rl_format("f%s", rl_dstream_label(*out) + 1); /* "File stream [0] at job.lua:3" */
+  return st;
 }

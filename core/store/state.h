@@ -38,10 +38,14 @@ typedef struct rl_state_spec {
   size_t overlay_bytes; /* a seal waits for the image while the overlay is larger; > 0 */
 } rl_state_spec;
 
-rl_status rl_state_open(const rl_state_spec *spec, rl_state **out);
+rl_status rl_state_open(const rl_state_spec *spec, rl_state **out); /* one reference */
+rl_state *rl_state_ref(rl_state *s);
+rl_state *rl_state_of(rl_state_op *op);
+/* Gives a reference back; with the last it closes. */
 void rl_state_close(rl_state *s); /* no update, scan or pin is left; moves nothing more. NULL is allowed */
 
-/* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time. */
+/* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time;
+ * RL_EUNSUPPORTED when it has versions that were not. */
 rl_status rl_state_operator(rl_state *s, const char *uid, bool timed, rl_state_op **out);
 /* NULL when there is none. */
 rl_state_op *rl_state_find(rl_state *s, const char *uid);
@@ -58,21 +62,32 @@ rl_status rl_state_update_new(rl_state_op *op, uint32_t partition, uint32_t n, r
 void rl_state_update_delete(rl_state_update *u); /* NULL is allowed */
 
 /* Looks a key up. Each key is looked up once in an update: slots are numbered 0, 1, 2, ... in the order of the calls.
- * *value is nil when the key has no state; a view, valid until the update is sealed or deleted. The key must belong to
- * the partition. */
+ * *value is nil when the key has no state; a view, valid until the update rests, is sealed or deleted. The key must
+ * belong to the partition. */
 rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp);
 uint32_t rl_state_slots(const rl_state_update *u);
 rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
-/* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too large. */
+/* What the slot's look-up gave; not after rl_state_update_rest. */
+rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp);
+/* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too
+ * large. */
 rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
 
-/* The end of reading: gives back what it holds of the image. Slots stay as they are. Called at the end of a task; a seal
- * does it otherwise. */
+/* All entries of the version under the update, of its partition; to be closed before the update is sealed or deleted.
+ * NULL when there is no version yet. */
+struct rl_state_scan;
+rl_status rl_state_update_scan(rl_state_update *u, struct rl_state_scan **out);
+
+/* The end of the task: gives back what it holds of the image, values that were looked up with it. Slots, their keys and
+ * what was set stay; no more is looked up or set (RL_ESTATE). A seal does it otherwise. An update that does not rest
+ * keeps what was moved into the image since in memory as well. */
 void rl_state_update_rest(rl_state_update *u);
 
-/* updates[0..n): one for each partition; they become version `time` together, and are deleted, also on failure. Waits
- * while the overlay is too large; RL_EIO (with what is wrong) when the image cannot be written and it therefore stays
- * too large, RL_ELIMIT when pins keep it from being written. time > the newest sealed version. */
+/* updates[0..n): one for each partition, in any order; they become version `time` together, and are deleted, also on
+ * failure. time > the newest sealed version, which is the one they were made over: else RL_ESTATE. Waits while the
+ * overlay is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread
+ * that seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore
+ * stays too large, RL_ELIMIT when pins keep it from being written. */
 rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);
@@ -87,18 +102,20 @@ rl_status rl_state_get(rl_state_op *op, rl_value key, rl_buf *out, bool *found);
 
 typedef struct rl_state_scan rl_state_scan;
 
-/* All keys of key groups [from, to) in `version` (the newest sealed one, or pinned; it stays readable while the scan is
- * open). With `prefix` only keys that are strings and begin with it; NULL: all. */
+/* All keys of key groups [from, to) in `version` (RL_NO_TIME: the newest sealed one; or pinned; it stays readable while
+ * the scan is open): else RL_ESTATE. With `prefix` only keys that are strings and begin with it; NULL: all. A prefix
+ * costs what begins with it, and the keys over some 470 bytes. */
 rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, uint32_t to, const char *prefix,
                              size_t prefix_n, rl_state_scan **out);
-/* The next entry, by key group; views, valid until the next call. *found = false: the end. It does not hold the image
- * for long: the reading transaction is renewed. */
+/* The next entry, by key group, in an order that depends on nothing but the keys; views, valid until the next call.
+ * *found = false: the end. It does not hold the image for long: the reading transaction is renewed. */
 rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found);
 void rl_state_scan_close(rl_state_scan *s); /* NULL is allowed */
 
 /* Keys of the update's partition whose stamp in the version under it is < `before`, one after another, each once; those
  * that have a slot already are left out. Costs what was touched at such times, not what there is. *key is a view, valid
- * until the next call. Only of operators that are `timed`. */
+ * until the walk is closed. Only of operators that are `timed`. Slots and values may be looked up and set meanwhile.
+ * Keys that are not set anew in the update, or removed, are met again by the next walk. */
 typedef struct rl_state_due rl_state_due;
 rl_status rl_state_due_open(rl_state_update *u, int64_t before, rl_state_due **out);
 rl_status rl_state_due_next(rl_state_due *d, rl_value *key, bool *found);

@@ -264,9 +264,11 @@ static void failures_come_through(void **state)
   expect_failure(&nils, 1, NULL, text_chunks("a"), RL_EINVAL, "the first value of a record is nil");
   expect_failure((rl_fn *[]){none, words}, 2, NULL, text_chunks("a"), RL_EINVAL, "a record needs at least one value");
   expect_failure((rl_fn *[]){words, fail}, 2, NULL, text_chunks("a"), RL_EUSER, "no");
-  expect_failure(&fold, 1, NULL, text_chunks("a"), RL_EINVAL, "a record of one value where (key, value) is needed");
+  expect_failure(&fold, 1, NULL, text_chunks("a"), RL_EINVAL,
+                 "a record of one value where (key, value) is needed; return key, value before it");
   const rl_value nan_key[][2] = {{rl_float(NAN), rl_int(1)}}, numbers[][2] = {{rl_int(1), rl_int(1)}};
-  expect_failure(&fold, 1, NULL, records(nan_key, 1), RL_EINVAL, "key is NaN");
+  expect_failure(&fold, 1, NULL, records(nan_key, 1), RL_EINVAL,
+                 "a key is NaN; leave such records out with filter before it, or give them another key");
   expect_failure(&words, 1, NULL, records(numbers, 1), RL_EINVAL, "words of a value that is not a string");
   atomic_bool cancelled = true;
   rl_task task = {.cancelled = &cancelled};

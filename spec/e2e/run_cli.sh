@@ -136,6 +136,16 @@ until_true 5 ended "$begun"
 wait "$begun" || status=$?
 ((status != 0)) || fail "a job that was cut off ended with status 0"
 expect_clean second.err
+
+for where in output transform; do
+  begin caught rille run "$jobs/stop.lua" "$where"
+  until_true 10 shown caught '^ready$'
+  kill -INT "$begun"
+  pause
+  kill -INT "$begun"
+  expect_end "$begun" 1 5
+  expect_in caught.err 'stopped at once by a second signal'
+done
 say "a second signal: ok"
 
 begin limit rille run "$jobs/stop.lua" stuck --conf rille.streaming.gracefulStopTimeout=300ms

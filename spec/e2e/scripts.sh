@@ -94,3 +94,30 @@ until_true 10 pool_has
 interrupt pool
 (($(find pool -name 'counts-*.tsv' | wc -l) <= $(nproc))) || fail "foreach_pool: more connections than workers"
 say "foreach_pool: ok"
+
+# forgotten FILE LINE: the line was there, and later a batch without it.
+forgotten() {
+  awk -v line="$2" '
+    /^Time: / { if (seen && !now) found = 1; now = 0 }
+    $0 == line { seen = now = 1 }
+    END { exit !found }' "$1"
+}
+
+begin_feed window_feed --file poem --rate 0 --hold
+begin windowed rille run "$scripts/windowed_wordcount.lua" 127.0.0.1 "$port" 0.8 0.4 0.2
+until_true 10 forgotten windowed.out '(rose,3)'
+interrupt windowed
+in_one_batch windowed.out '(a,3)' '(rose,3)' '(is,2)' || fail "windowed_wordcount: the words of a window"
+say "windowed_wordcount: ok"
+
+# Clicks come for as long as it takes; the impressions, which come once, stay in the window.
+printf 'i1 car 1000\ni2 tea 1000\nneither\n' >impressions
+for ((i = 0; i < 1000; i++)); do printf 'i1 1500\ni2 3000\ni3 9000\n'; done >clicks
+begin_feed impressions_feed --file impressions --rate 0 --hold
+impressions=$port
+begin_feed clicks_feed --file clicks --rate 100 --hold
+begin clicks rille run "$scripts/click_join.lua" 127.0.0.1 "$impressions" "$port" 60 0.2
+until_true 10 shown clicks '^\(car,[0-9]+,500\.0\)$'
+until_true 10 shown clicks '^\(tea,[0-9]+,2000\.0\)$'
+interrupt clicks
+say "click_join: ok"

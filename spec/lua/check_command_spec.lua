@@ -129,7 +129,8 @@ ssc:queueStream({}):uid("q"):map(function(x) return x end)]]
   it("refuses wrong usage", function()
     for command, message in pairs {
       [""] = "which job%? Give a Lua script", ["--quick job.lua"] = "unknown option %-%-quick",
-      ["--conf =1 job.lua"] = "%-%-conf needs KEY=VALUE",
+      ["--conf =1 job.lua"] = "%-%-conf needs KEY=VALUE", ["--master mars job.lua"] = "rille.master is 'mars'",
+      ["job.lua --conf rille.no=1"] = "unknown setting 'rille.no'", ["--properties no job.lua"] = "cannot open no",
     } do
       local got = program.run({}, "rille check " .. command)
       assert.equal(2, got.status)
@@ -140,7 +141,7 @@ ssc:queueStream({}):uid("q"):map(function(x) return x end)]]
 
   it("finds nothing wrong with the sample jobs", function()
     for _, name in ipairs { "network_wordcount", "join_streams", "top_k", "foreach_pool", "queue_stream",
-                            "file_wordcount", "custom_receiver" } do
+                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join" } do
       local got = program.run_in(os.getenv "RILLE_SOURCE", ("rille check --strict scripts/%s.lua"):format(name))
       assert.equal(0, got.status, got.out .. got.err)
     end

@@ -231,6 +231,33 @@ describe("a script's globals", function()
     assert.equal(0, result.status)
   end)
 
+  it("travel when they are named by way of _G, too", function()
+    local result = child.run [[
+      local sc = require "rille".Context { master = "local[1]" }
+      limit, sizes = 7, { a = 1 }
+      function double(x) return x * 2 end
+      print(sc:parallelize({ 1 }, 1):map(function(x)
+        local globals = _G
+        return globals.double(_G.limit) + globals.sizes.a + x
+      end):first())
+    ]]
+    assert.same({ status = 0, out = "16\n", err = "" }, result)
+  end)
+
+  it("that are looked up by names worked out later draw a warning", function()
+    local result = child.run [[
+      local sc = require "rille".Context { master = "local[1]" }
+      limit = 7
+      print(sc:parallelize({ "limit" }, 1):map(function(name)
+        return _G[name] or "nothing"
+      end):first())
+    ]]
+    assert.equal("nothing\n", result.out)
+    assert.matches("job.lua:3: the function given to map looks up globals by names that it works out", result.err, 1,
+      true)
+    assert.equal(1, select(2, result.err:gsub("\n", "")))
+  end)
+
   it("that are missing are nil, with Lua's own message", function()
     local result = child.run [[
       local sc = require "rille".Context { master = "local[1]", ["rille.task.maxFailures"] = 1 }

@@ -315,8 +315,8 @@ describe("rille.core", function()
         onStart = function(self)
           self:store(greeting)
           self:store("key", self:streamId())
-          self:storeMany { "x", "y" }
-          self:storeMany(("a b"):gmatch "%a")
+          self:store { "x", "y" }
+          self:store(("a b"):gmatch "%a")
         end,
       }, 6)
       table.sort(got, function(a, b) return core.format(a) < core.format(b) end)

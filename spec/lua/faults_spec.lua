@@ -198,6 +198,32 @@ describe("a function that", function()
     end, { ["rille.default.parallelism"] = 1 })
   end)
 
+  it("returns nothing where a value is needed", function()
+    local function none() end
+    local function number(stream) return stream:map(function(_, n) return n end) end
+    for name, operation in pairs {
+      filter = function(stream) return stream:filter(none) end,
+      mapValues = function(stream) return number(stream:map(function(x) return x, x end):mapValues(none)) end,
+      reduce = function(stream) return stream:reduce(none) end,
+      reduceByKey = function(stream) return number(stream:map(function(x) return 0, x end):reduceByKey(none)) end,
+      combineByKey = function(stream)
+        return number(stream:map(function(x) return 0, x end):combineByKey(none, none, none))
+      end,
+    } do
+      local _, errors = run_batches({ { 1, 2, 3, 4 }, {} }, operation)
+      assert.matches("faults_spec.lua:%d+: the function given to " .. name .. " returned nothing", errors[1])
+      assert.is_nil(errors[2])
+    end
+  end)
+
+  it("returns nil to a reduction on the driver", function()
+    local sc = rille.Context(settings())
+    assert.matches(HERE .. "the function given to reduce returned nil", failure(function()
+      local _ = sc:parallelize({ 1, 2 }, 2):reduce(function() end)
+    end))
+    sc:stop()
+  end)
+
   it("gives what is no record", function()
     fails_once("function", { { 1 }, { 2 } }, function(stream)
       return stream:map(function(x) return x == 2 and x or print end)
@@ -213,6 +239,10 @@ describe("a function that", function()
   it("gives nil or NaN for a key", function()
     fails_once("nil", { { 1 }, { 2 } }, function(stream)
       return stream:map(function(x) return x == 2 and x or nil, 1 end):map(function(k) return k end)
+    end)
+    fails_once("join: a key is NaN; leave such records out", { { 1 }, { 2 } }, function(stream)
+      local pairs_of = stream:map(function(x) return x == 2 and x or 0 / 0, 1 end)
+      return pairs_of:join(pairs_of):map(function(k) return k end)
     end)
     fails_once("NaN", { { 1 }, { 2 } }, function(stream)
       local counted = stream:map(function(x) return x == 2 and x or 0 / 0, 1 end):reduceByKey(math.max)
@@ -435,6 +465,26 @@ describe("a source", function()
     assert.matches("refused", message, 1, true)
   end)
 
+  it("that cannot be reached is logged with the job's line", function()
+    local result = child.run([[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ master = "local[1]" }, 0.05)
+      ssc:socketTextStream("127.0.0.1", tonumber(arg[1])):print()
+      ssc:receiverStream { onStart = function(self)
+        self:store(nil)
+      end }:print()
+      local seen = {}
+      ssc:addStreamingListener { onReceiverError = function(event) seen[event.streamId] = true end }
+      ssc:start()
+      while not (seen[0] and seen[1]) do ssc:awaitTerminationOrTimeout(0.01) end
+      ssc:stop()
+    ]], { args = { tostring(child.free_port()) } })
+    assert.equal(0, result.status)
+    assert.matches("socket stream %[0%] at job.lua:3: cannot connect to 127.0.0.1:%d+: connection refused", result.err)
+    assert.matches("receiver stream %[1%] at job.lua:4: onStart: job.lua:5: the first value of a record is nil; "
+      .. "trying again in 2 s\n", result.err)
+  end)
+
   it("whose host has no address is reported, and the context goes on", function()
     live { clock = "system", ["rille.streaming.receiverRestartDelay"] = 0.02 }
     local batches = 0
@@ -590,6 +640,7 @@ describe("files", function()
     ]], { before = "ln -s loop loop" }) -- unreadable for root, too
     assert.equal("3\n", result.out)
     assert.equal(0, result.status)
+    assert.matches("file stream [0] at job.lua:4: ", result.err, 1, true)
     assert.matches("loop/in", result.err, 1, true)
     assert.matches("symbolic links", result.err, 1, true)
   end)

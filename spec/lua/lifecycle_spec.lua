@@ -195,6 +195,33 @@ describe("a streaming context", function()
     assert.equal(1, batches)
   end)
 
+  it("has the pending tick and one more when it is stopped gracefully", function()
+    local gone = rille.StreamingContext({ master = "local[1]" }, 0.05)
+    local times, items = {}, {}
+    gone:queueStream({ { 1 }, { 2 }, { 3 }, { 4 } }):foreachRDD(function(rdd, time)
+      times[#times + 1] = time
+      table.move(rdd:collect(), 1, 1, #items + 1, items)
+    end)
+    gone:start()
+    while #times == 0 do gone:awaitTerminationOrTimeout(0.01) end
+    local before = #times
+    gone:stop(true, true)
+    assert.is_true(#times >= before + 2)
+    for i = 2, #times do assert.equal(times[1] + (i - 1) * 50, times[i]) end
+    assert.same({ 1, 2, 3 }, table.move(items, 1, 3, 1, {}))
+  end)
+
+  it("has no tick more when it is stopped at once, or gracefully on the manual clock", function()
+    for _, clock in ipairs { "system", "manual" } do
+      local gone = rille.StreamingContext({ master = "local[1]", clock = clock }, 60)
+      local n = 0
+      gone:queueStream({ { 1 } }):foreachRDD(function() n = n + 1 end)
+      gone:start()
+      gone:stop(true, clock == "manual")
+      assert.equal(0, n)
+    end
+  end)
+
   it("reports a failure once and goes on", function()
     ssc = new()
     local batches = 0

@@ -68,4 +68,12 @@ describe("queueStream", function()
       run(stream, 1)
     end))
   end)
+
+  it("says where the queue is in whose array is no record", function()
+    assert.matches("^batch 1000 ms: spec/lua/queue_spec.lua:%d+: queueStream: record 2: a function cannot",
+      support.failure(function()
+        local stream = ssc:queueStream { { 1, print } }
+        run(stream, 1)
+      end))
+  end)
 end)

@@ -9,16 +9,19 @@ local classes = annotations.read(source, annotations.files(source))
 -- Functions of public classes that are not for jobs: what the library's files give each other.
 local INTERNAL = {
   ["rille.Context"] = { "is" },
-  ["rille.StreamingContext"] = { "is", "input", "check_open" },
+  ["rille.StreamingContext"] = { "is", "input", "check_open", "with_state" },
   ["rille.RDD"] = { "is", "wrap", "head", "save", "capture", "chain", "derive", "defaultPartitions", "run", "evaluate",
     "starts", "fail_empty" },
   ["rille.DStream"] = { "is", "add", "label", "materialise", "transformed", "chain", "derive", "defaultPartitions" },
   ["rille.Clock"] = { "of" },
+  ["rille.StateSpec"] = { "is" },
+  ["rille.State"] = { "of" },
   ["rille.testing.Job"] = { "new", "isFailure", "input", "starting", "await", "sleep" },
 }
 
 -- Annotated classes whose functions are made in C.
-local IN_C = { ["rille.ReceiverSelf"] = "lua/receiver_self.c", ["rille.Broadcast"] = "lua/broadcast.c" }
+local IN_C = { ["rille.ReceiverSelf"] = "lua/receiver_self.c", ["rille.Broadcast"] = "lua/broadcast.c",
+  ["rille.StateOfKey"] = "lua/stateful.c" }
 
 -- Classes whose annotations have another name than "rille." and theirs.
 local ANNOTATED_AS = { TestJob = "rille.testing.Job" }

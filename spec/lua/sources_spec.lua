@@ -172,14 +172,35 @@ describe("receiverStream", function()
       self:store("one")
       self:store("two", 2)
       self:store(rille.tuple("three", 3))
-      self:storeMany { "four", rille.tuple("five", 5) }
+      self:store { "four", rille.tuple("five", 5) }
+      self:store {}
       local n = 5
-      self:storeMany(function()
+      self:store(function()
         n = n + 1
         if n <= 7 then return n, "it" end
       end)
+      self:store(ipairs { "eight" })
     end }
-    assert.same({ "one", "(two,2)", "(three,3)", "four", "(five,5)", "(6,it)", "(7,it)" }, received(stream, 7))
+    assert.same({ "one", "(two,2)", "(three,3)", "four", "(five,5)", "(6,it)", "(7,it)", "(1,eight)" },
+      received(stream, 8))
+  end)
+
+  it("stores a table that is no array as one record", function()
+    local stream = ssc:receiverStream({ onStart = function(self)
+      self:store { user = "ada" }
+      self:store { "ada", age = 36 }
+      self:store { { 1, 2 } }
+      self:store({ 3 }, "a value behind it")
+    end }):map(function(record) return record.user or record.age or #record end)
+    assert.same({ "ada", "36", "2", "1" }, received(stream, 4))
+  end)
+
+  it("refuses an array with a hole", function()
+    local stream = ssc:receiverStream { onStart = function(self)
+      self:store(select(2, pcall(function() self:store { 1, nil, 3 } end)))
+    end }
+    assert.matches("^spec/lua/sources_spec.lua:%d+: record 2: the first value of a record is nil$",
+      received(stream, 1)[1])
   end)
 
   it("takes its other fields and what it captures along", function()
@@ -345,15 +366,17 @@ describe("from files", function()
     end)
 
     it("tells listeners which files", function()
-      local descriptions = {}
+      local told = {}
       ssc:addStreamingListener { onBatchCompleted = function(event)
         local _, info = next(event.streamIdToInputInfo)
-        descriptions[#descriptions + 1] = info.metadata.Description
+        told[#told + 1] = info.metadata
       end }
       batches_of(ssc:textFileStream(dir))
       put("a", 0.5, "a")
-      advance()
-      assert.matches(dir .. "/a", descriptions[1], 1, true)
+      put("b", 0.5, "b")
+      advance(2)
+      local a, b = dir .. "/a", dir .. "/b"
+      assert.same({ { Description = a .. "\n" .. b, files = { a, b } }, { files = {} } }, told)
     end)
   end)
 

@@ -91,7 +91,10 @@ static void test_pairs(void **state)
   check(f, "return { { 'mapValues', function(v) return v end } }, { tuple('a', 1, 2) }", "(a,(1,2))");
   check(f, "return { { 'mapValues', function(v) return v, 1 end } }, { tuple('a', 1) }", "(a,(1,1))");
   check(f, "return { { 'mapValues', function(v) return nil end } }, { tuple('a', 1) }", "(a,nil)");
-  check(f, "return { { 'mapValues', function(v) end } }, { tuple('a', 1) }", "(a,nil)");
+  check_error(f, "return { { 'mapValues', function(v) end } }, { tuple('a', 1) }",
+              "job.lua:7: the function given to mapValues returned nothing; return a value");
+  check_error(f, "return { { 'mapValues', function(v) if v > 1 then return v end end } }, { tuple('a', 2), tuple('a', 1) }",
+              "job.lua:7: the function given to mapValues returned nothing; return a value");
   check(f, "return { { 'flatMapValues', function(v) return { v, v + 1 } end } }, { tuple('a', 1) }", "(a,1) (a,2)");
   check(f, "return { { 'flatMapValues', function(v) return { tuple(v, 1) } end } }, { tuple('a', 1) }", "(a,(1,1))");
   check(f, "return { { 'flatMapValues', function(v) return ipairs { v } end } }, { tuple('a', 'x') }", "(a,(1,x))");
@@ -198,8 +201,8 @@ static void test_many_keys(void **state)
       "{ 'merge', function(a, b) return b end }", "{ 'group' }, { 'mapValues', function(t) return t[1] + #t - 1 end }",
       "{ 'group' }, { 'pack' }, { 'map', function(t) return t[1], #t[2] end }",
       "{ 'cogroup', param = 2 }, { 'pack' }, { 'map', function(t) return t[1], #t[2] + #t[3] end }",
-      "{ 'merge', function(a, b) return a + b end }, { 'map', function(k, v) return k, v end }, { 'combine', "
-          "function(a, b) return a + b end }",
+      ("{ 'merge', function(a, b) return a + b end }, { 'map', function(k, v) return k, v end }, { 'combine', "
+       "function(a, b) return a + b end }"),
   };
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
     char code[700];

@@ -277,11 +277,31 @@ static void test_globals(void **state)
                 false);
   check_globals("local t = { x = 1 } return function() t.y = t.x end", "", false);
   check_globals("return function() local _ENV = { print = print } return inner end", "print ", false);
-  check_globals("return function() local e = _ENV return e.x end", "", true);
+  check_globals("return function() local e = _ENV return e.x end", "x ", true);
+  check_globals("return function() return _G.x + _G.y.z end", "_G x y ", false);
+  check_globals("return function(a) local g = _G local t = { z = 1 } g.x = t.z + a return g.y end", "_G x= y ", false);
+  check_globals("return function(k) return _G[k], print(_G) end", "_G print ", false);
   check_globals("return function(k) return _ENV[k] end", "", true);
   check_globals("return function(k) return _ENV.named end", "named ", false);
   check_globals("return function(k) _ENV = k return after end", "after ", true);
   check_globals("return function(k) return function() return function(x) return _ENV, one end end end", "one ", true);
+}
+
+static void check_computes(const char *code, bool expected)
+{
+  rl_proto *p = read_function(code);
+  assert_int_equal(rl_proto_computes_globals(p), expected);
+  rl_proto_delete(p);
+}
+
+static void test_computed_globals(void **state)
+{
+  (void)state;
+  check_computes("return function(k) return _G[k] end", true);
+  check_computes("return function(k) return _ENV[k] end", true);
+  check_computes("return function(k) return function() local g = _G g[k] = 1 end end", true);
+  check_computes("return function(k) return _G.x[k], _ENV.y[k], print(_G) end", false);
+  check_computes("return function(k) local g = _G g = { 1 } return g[k] end", false);
 }
 
 /* Names too long for a short string, or behind the 256th constant, are compiled to another form of access. */
@@ -451,6 +471,7 @@ int main(void)
     cmocka_unit_test(test_returns_of_varargs_and_tricky_forms),
     cmocka_unit_test(test_assigned_upvalues),
     cmocka_unit_test(test_globals),
+    cmocka_unit_test(test_computed_globals),
     cmocka_unit_test(test_globals_of_the_long_form),
     cmocka_unit_test(test_fields_and_requires),
     cmocka_unit_test(test_dumps_cut_short),

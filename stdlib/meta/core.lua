@@ -30,6 +30,7 @@ function core.fields(record) end           ---@return any ... of a record as one
 --- properties file, its conf, these.
 core.overrides = {} ---@type table<string, string>
 core.properties = nil ---@type string? a properties file read before all else: `rille run --properties`
+function core.checkSettings(settings, properties) end ---raises for what core.context would refuse in a table and a file
 
 --- For the program's commands (lua/bind_tools.c): what a function takes along; its size as a whole, or nil and why it cannot travel.
 ---@return { name: string, kind: "upvalue"|"global", type: string, assigned: boolean, bytes: integer? }[], integer?, string?
@@ -121,7 +122,7 @@ function Streaming:files(spec) end                   ---@return rille.core.DStre
 ---@param compute fun(time: integer): rille.core.Rdd?
 function Streaming:input(name, compute, site) end    ---@return rille.core.DStream
 --- A receiver in Lua on a thread and state of its own. `definition` is captured (functions and plain values of the table travel) at start: fields onStart(self), onStop(self) and whatever else. In
---- its state `self` has methods store(...) (fields of a record; an array table given as the only argument to storeMany is a block), storeMany(array or iterator), restart(message[, seconds]),
+--- its state `self` has methods store(...) (fields of a record; an array, or an iterator, of records is a block), restart(message[, seconds]),
 --- reportError(message[, error]), stop(message), isStopped(), isStarted(), streamId().
 function Streaming:receiver(definition, name, site) end  ---@return rille.core.DStream
 --- socketStream: converter(read) runs on a thread and state of its own, once a connection; read(n) gives n bytes, fewer only before the end, nil at the end, read("l") a line without its end; it returns an iterator of records.
@@ -161,6 +162,25 @@ function core.dapply(op, parents) end      ---@param op rille.core.Op @param par
 ---@param fn fun(rdds: rille.core.Rdd[], time: integer): rille.core.Rdd runs on the driver
 ---@param named { name: string, site: string?, uid: string? }
 function core.dtransform(named, parents, fn) end     ---@return rille.core.DStream
+---@param named { name: string, site: string?, uid: string? }
+function core.dwindow(named, parent, window_ms, slide_ms) end  ---@return rille.core.DStream
+--- Raises unless both durations are multiples of the parent's slide; the message begins with the name.
+function core.checkWindow(name, parent_slide_ms, window_ms, slide_ms) end
+--- Keyed state (core/run/streaming.h, rl_stateful). update: a shuffle by key whose function is a state step.
+---@param spec { name: string, site: string?, uid: string, timed: boolean?, always: boolean?, window: integer?, slide: integer? }
+---@param update rille.core.Op
+---@param initial rille.core.Rdd?
+function core.dstateful(spec, update, initial, parent) end  ---@return rille.core.DStream
+---@param named { name: string, site: string?, uid: string?, first: boolean? } first: states are tuples, whose first field is meant
+function core.dsnapshots(named, stateful) end        ---@return rille.core.DStream
+---@param reducer { kind: "sum"|"pick", orEqual: boolean?, swapped: boolean?, negated: boolean?, label: string } core/store/panes.h
+function core.panes(reducer) end                     ---@return rille.core.Fn
+--- Of ssc.handle:stateOf(uid), nil when there is none.
+---@class rille.core.State: userdata
+local State = {}
+function State:get(key) end                ---@return any
+function State:count() end                 ---@return integer
+function State:iterate(prefix) end         ---@return fun(): any, any
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
 function DStream:output(name, site, body) end

@@ -12,6 +12,7 @@
 ---@field json rille.json
 ---@field time rille.time
 ---@field Context rille.Context
+---@field StateSpec rille.StateSpec
 ---@field StreamingContext rille.StreamingContext
 local rille = {}
 
@@ -774,6 +775,62 @@ function RDD:toDebugString() end
 
 --- Inputs, streams and outputs of a job, and its life. Streams and outputs can be added until start. The second
 --- argument is the batch duration in seconds.
+--- What mapWithState does: `rille.StateSpec(f):timeout(60):numPartitions(4)`. Its methods give a new one.
+---@class rille.StateSpec
+---@overload fun(f: fun(time: integer, key: any, value: any, state: rille.StateOfKey): ...): rille.StateSpec
+local StateSpec = {}
+
+--- Keys that were not touched for longer time out. Touched is a key with data that has a state then.
+---@param seconds number
+---@return rille.StateSpec
+function StateSpec:timeout(seconds) end
+
+---@param n integer the context's default parallelism without it
+---@return rille.StateSpec
+function StateSpec:numPartitions(n) end
+
+--- What there is before the first batch; it counts as touched in that.
+---@param rdd rille.RDD of (key, state)
+---@return rille.StateSpec
+function StateSpec:initialState(rdd) end
+
+--- The state of the key that a function of mapWithState is called for; valid during that call.
+---@class rille.StateOfKey
+local StateOfKey = {}
+
+---@return any state nil when there is none
+function StateOfKey:get() end
+
+---@return boolean
+function StateOfKey:exists() end
+
+--- Raises after remove in the same call, while the key is timing out, and for nil. The value is stored when the batch's
+--- task ends; what is changed in a table until then is stored with it.
+---@param state any
+function StateOfKey:update(state) end
+
+--- Raises when it was removed in the same call already, and while the key is timing out.
+function StateOfKey:remove() end
+
+---@return boolean yes in the last call for a key
+function StateOfKey:isTimingOut() end
+
+--- What an operator remembers, from ssc:state(uid): as of the last batch that was worked off, while the job runs.
+---@class rille.State
+local State = {}
+
+---@param key any
+---@return any state nil when the key has none
+function State:get(key) end
+
+---@return integer keys
+function State:count() end
+
+--- All keys and their states, as of one batch, in no order of interest: `for key, state in ssc:state("x"):iterate() do`.
+---@param prefix string? then only keys that are strings and begin with it
+---@return fun(): any, any
+function State:iterate(prefix) end
+
 ---@class rille.StreamingContext
 ---@overload fun(conf: rille.Settings, batchDuration: number): rille.StreamingContext
 ---@overload fun(context: rille.Context, batchDuration: number): rille.StreamingContext
@@ -856,6 +913,11 @@ function StreamingContext:transform(streams, f) end
 ---@param seconds number
 function StreamingContext:remember(seconds) end
 
+--- Reads what the operator with this uid (`:uid`) remembers; from start on.
+---@param uid string
+---@return rille.State
+function StreamingContext:state(uid) end
+
 --- Has no effect yet.
 ---@param directory string?
 function StreamingContext:checkpoint(directory) end
@@ -907,11 +969,10 @@ function Clock:advance(seconds) end
 ---@class rille.ReceiverSelf: rille.Receiver
 local ReceiverSelf = {}
 
----@param ... any the fields of one record
+--- Stores one record, or many at once: an array (a table with no other keys than 1 to n) or an iterator becomes a block
+--- of its own. So a record that is such a table goes into an array of one: `self:store { { 1, 2 } }`.
+---@param ... any the fields of one record, or an array of records, or an iterator over them
 function ReceiverSelf:store(...) end
-
----@param records any[]|function many at once: an array or an iterator; a block of its own
-function ReceiverSelf:storeMany(records) end
 
 --- Stops and starts again.
 ---@param message string
@@ -1052,6 +1113,87 @@ function DStream:rightOuterJoin(other, n) end
 ---@return rille.DStream
 function DStream:fullOuterJoin(other, n) end
 
+--- What came in the last `length` seconds, the batch of the time itself included, every `slide` seconds: the batches
+--- one after another. Both must be multiples of this stream's slide. The first windows hold what there is; a stream that
+--- slides by more than its length leaves batches out; there is no batch between its times. To be combined, streams need
+--- the same slide. This stream is persisted, and keeps its batches for as long as the window needs them.
+---@param length number seconds
+---@param slide number? seconds; that of this stream without it
+---@return rille.DStream
+function DStream:window(length, slide) end
+
+--- As groupByKey over the window: (key, array of values), in the order of batches.
+---@param length number seconds
+---@param slide number? seconds
+---@param n integer?
+---@return rille.DStream
+function DStream:groupByKeyAndWindow(length, slide, n) end
+
+--- As reduceByKey over the window; keys that are not in it are gone. Each batch is reduced once. Where f is known to add
+--- both values or to pick the larger or smaller one (`a + b`, `math.max(a, b)`, `a < b and a or b` and the like, or the
+--- names 'sum', 'count', 'min', 'max'), the window costs what enters and leaves it; else the results of the window's
+--- batches are reduced once more.
+---
+--- With an inverse function behind f the window is kept up for any f: what left is taken off with `inverse`, then what
+--- entered is added with f (section 7.3 of the reference). A key once seen stays, with whatever the inverse leaves, until
+--- `filter` drops it; it must only drop values that stand for nothing, as a count of 0. Such a window is state: see
+--- updateStateByKey.
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?, n: integer?, filter: (fun(key: any, value: any): boolean)?): rille.DStream
+---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative
+---@param length number seconds
+---@param slide number? seconds
+---@param n integer?
+---@return rille.DStream
+function DStream:reduceByKeyAndWindow(f, length, slide, n) end
+
+--- As reduce over the window: one record, none when the window is empty. With an inverse function behind f, or a known f,
+--- it costs what enters and leaves the window, as reduceByKeyAndWindow; with an inverse there is one record in every
+--- window from the first record ever seen on.
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?): rille.DStream
+---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative and commutative
+---@param length number seconds
+---@param slide number? seconds
+---@return rille.DStream
+function DStream:reduceByWindow(f, length, slide) end
+
+--- The number of records in the window: nothing before the first record ever seen, then 0 for empty windows.
+---@param length number seconds
+---@param slide number? seconds
+---@return rille.DStream
+function DStream:countByWindow(length, slide) end
+
+--- (value, how often it is in the window); values that are not in it are gone.
+---@param length number seconds
+---@param slide number? seconds
+---@param n integer?
+---@return rille.DStream
+function DStream:countByValueAndWindow(length, slide, n) end
+
+--- State by key, brought on in every batch: f gets the array of a key's new values (empty for a key without any) and its
+--- state (nil at first), and returns the new state; nil removes the key. It is called for every key that has data or
+--- state. The stream is the whole state, (key, state), in every batch. With `withTime`, f gets the batch time and the key
+--- before those. `initial`, an RDD of (key, state), is what there is before the first batch.
+---
+--- The state is kept by the engine (docs/decisions/010), by the uid of the operation (`:uid`), as a value: what f does to a
+--- table it was given counts only if it returns it. f runs once a key and batch, however often the result is used. A batch
+--- whose f fails is discarded: rille.streaming.onBatchFailure. Source: section 8 of the reference.
+---@param f fun(values: any[], state: any): any or, with withTime, fun(time, key, values, state)
+---@param options { partitions: integer?, initial: rille.RDD?, withTime: boolean? }?
+---@return rille.DStream
+function DStream:updateStateByKey(f, options) end
+
+--- State by key, record by record: the function of the StateSpec is called for every record with the batch time, the key,
+--- the value and the key's state, and what it returns is a record of the result (nothing or nil: none). Keys without
+--- data cost nothing. With a timeout the function is called once more, without a value, in the first batch in which a key
+--- was not touched for longer; then the key is gone. Source: section 9 of the reference.
+---@param spec rille.StateSpec
+---@return rille.DStream
+function DStream:mapWithState(spec) end
+
+--- Of the result of mapWithState: the whole state, (key, state), of every batch.
+---@return rille.DStream
+function DStream:stateSnapshots() end
+
 ---@param f fun(rdd: rille.RDD, time: integer): rille.RDD
 ---@return rille.DStream
 function DStream:transform(f) end
@@ -1079,7 +1221,7 @@ function DStream:saveAsTextFiles(prefix, suffix) end
 ---@param suffix string?
 function DStream:saveAsObjectFiles(prefix, suffix) end
 
---- Its RDDs are kept once computed, until no batch needs them. Before start.
+--- Its RDDs are kept once computed, until no batch needs them; of a window, those of the stream it is over. Before start.
 ---@param level rille.StorageLevel? MEMORY_ONLY_SER
 ---@return rille.DStream self
 function DStream:persist(level) end
@@ -1105,7 +1247,8 @@ function DStream:errors() end
 ---@return rille.DStream self
 function DStream:uid(name) end
 
---- The RDDs of the batches from one time to another, both included. After start.
+--- The RDDs of the batches from one time to another, both included, as far as they are still kept (see remember). After
+--- start.
 ---@param from integer ms since the epoch
 ---@param to integer ms since the epoch
 ---@return rille.RDD[]
@@ -1237,6 +1380,17 @@ function Job:expect(output, records, options) end
 ---@param options { bag: boolean? }?
 ---@return rille.testing.Job self
 function Job:expectBatches(output, batches, options) end
+
+--- What the operator with this uid remembers.
+---@param uid string
+---@return rille.State
+function Job:state(uid) end
+
+--- What the operator with this uid remembers must be this, and no more.
+---@param uid string
+---@param wanted table<any, any> state by key; for keys that are tables: an array of rille.tuple(key, state) instead
+---@return rille.testing.Job self
+function Job:expectState(uid, wanted) end
 
 --- Stops the context gracefully; the script runs on to its end.
 ---@return rille.testing.Job self

@@ -1,4 +1,5 @@
 --- Actions of RDDs: what runs a job and gives its result to the driver.
+local check = require "rille.check"
 local core = require "rille.core"
 local folding = require "rille.folding"
 local methods_of = require "rille.method"
@@ -101,7 +102,10 @@ method("reduce", { "function" }, function(self, f)
   local partial = self:evaluate("reduce", { narrow("reduce", f) })
   if #partial == 0 then self:fail_empty "reduce" end
   local result = partial[1]
-  for i = 2, #partial do result = f(result, partial[i]) end
+  for i = 2, #partial do
+    result = f(result, partial[i])
+    if result == nil then check.fail "the function given to reduce returned nil; return a value" end
+  end
   return result
 end)
 

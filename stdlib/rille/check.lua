@@ -27,7 +27,7 @@ end
 ---@param expected string
 ---@param value any
 function check.bad(position, operation, expected, value)
-  local got = type(value) == "number" and tostring(value) or check.describe(value)
+  local got = type(value) == "number" and tostring(value) or value == "" and "an empty one" or check.describe(value)
   check.fail(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, operation, expected, got))
 end
 

@@ -193,14 +193,14 @@ end
 
 -- What becomes of results ---------------------------------------------------------------------------------------------
 
---- What function j of step i returns, as one value: several become a tuple.
+--- What function j of step i returns, as one value: several become a tuple; nothing at all is an error.
 function Code:value(i, j, arguments)
   local f = self.steps[i].functions[j]
   if f.expressions and #f.expressions == 1 then
     return inlined(f.expressions[1], arguments)
   end
   local text = codegen.call(i, j, arguments)
-  return f.returns == 1 and text or "value(" .. text .. ")"
+  return f.returns == 1 and text or ("returned(op, %d, %s)"):format(i, text)
 end
 
 --- Is what step i makes emitted as it is?

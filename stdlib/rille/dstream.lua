@@ -7,8 +7,10 @@ local core = require "rille.core"
 local ops = require "rille.ops"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
+local stateful = require "rille.stateful"
 local steps = require "rille.steps"
 local uid = require "rille.uid"
+local windows = require "rille.windows"
 
 ---@class rille.DStream
 ---@field package owner rille.StreamingContext
@@ -16,6 +18,7 @@ local uid = require "rille.uid"
 ---@field package detail string?              "localhost:9999"
 ---@field package site string?
 ---@field package parents rille.DStream[]
+---@field package slide integer               ms
 ---@field package number integer              in order of making
 ---@field package twin integer                which one among its like (uid.lua)
 ---@field package children table<string, integer>
@@ -35,12 +38,26 @@ local DStream = class "DStream"
 ---@return boolean
 function DStream.is(value) return getmetatable(value) == DStream end
 
+-- Streams that are combined have their batches at the same times.
+local function check_slides(node)
+  local first = node.parents[1]
+  for _, parent in ipairs(node.parents) do
+    if parent.slide ~= first.slide then
+      check.fail(("%s: the streams have different slides (%s has %g s, %s has %g s); a window over one of them can " ..
+        "bring them together"):format(node.operation, first:label(), first.slide / 1000, parent:label(),
+        parent.slide / 1000))
+    end
+  end
+end
+
 --- Describes a stream and enters it into its context.
 ---@param owner rille.StreamingContext
----@param node table fields of the new stream: operation, parents, and make or handle
+---@param node table fields of the new stream: operation, parents, and make or handle; slide where it is its own
 ---@return rille.DStream
 function DStream.add(owner, node)
   local nodes = owner.nodes
+  check_slides(node)
+  node.slide = node.slide or node.parents[1] and node.parents[1].slide or owner.batch_ms
   node.owner, node.number, node.children = owner, #nodes + 1, {}
   node.site = node.site or site.here()
   uid.enlist(node, owner.roots)
@@ -58,6 +75,15 @@ local function keep_errors(node, handles)
 end
 
 local function apply(part, handles)
+  local window = part.window
+  if window then return { core.dwindow(window.named, handles[1], window.length, window.slide) } end
+  if part.snapshots then return { core.dsnapshots(part.snapshots, handles[1]) } end
+  local state = part.stateful
+  if state then
+    local initial = state.initial
+    if initial then initial:capture() end
+    return { core.dstateful(state, part.op, initial and initial.handle, handles[1]) }
+  end
   if not part.each then return { core.dapply(part.op, handles) } end
   local results = {}
   for i, handle in ipairs(handles) do results[i] = core.dapply(part.op, { handle }) end
@@ -69,8 +95,9 @@ end
 ---@param parents rille.DStream[]
 ---@param plan rille.Part[]
 ---@param strict boolean a batch in which the parent has no RDD is an error
+---@param slide integer? ms; without it that of the parents
 ---@return rille.DStream
-function DStream:derive(name, parents, plan, strict)
+function DStream:derive(name, parents, plan, strict, slide)
   self.owner:check_open()
   local guarded = self.owner.sc.diverts and not strict and steps.guarded(plan)
   plan = guarded or plan
@@ -90,7 +117,7 @@ function DStream:derive(name, parents, plan, strict)
     return handles[1], made.fns
   end
   return DStream.add(self.owner, { operation = name, parents = parents, site = where, make = make, plan = plan,
-    strict = strict, guarded = guarded and true })
+    strict = strict, slide = slide, guarded = guarded and true })
 end
 
 --- Makes the primitive stream; the parents' exist.
@@ -112,6 +139,8 @@ end
 function DStream:defaultPartitions() return self.owner.sc.handle:parallelism() end
 
 ops.install(DStream, "stream")
+windows.install(DStream)
+stateful.install(DStream)
 
 local function method(name, takes, body)
   DStream[name] = function(self, ...)
@@ -308,6 +337,10 @@ method("errors", {}, function(self)
   local function make(_, _, own)
     local of_each, fns = {}, {}
     for i, handle in ipairs(self.tagged) do
+      if handle:slide() ~= self.slide then -- those before a window come when the next one does
+        local named = { name = "errors", site = where, uid = ("%s:%d:window"):format(own, i) }
+        handle = core.dwindow(named, handle, self.slide, self.slide)
+      end
       local made = steps.make({ steps.diverted() }, "errors", where, own .. ":" .. i)
       of_each[i] = core.dapply(made.ops[1].op, { handle })
       table.move(made.fns, 1, #made.fns, #fns + 1, fns)
@@ -320,7 +353,7 @@ end)
 
 method("context", {}, function(self) return self.owner end)
 
-method("slideDuration", {}, function(self) return self.owner.batch_ms / 1000 end)
+method("slideDuration", {}, function(self) return self.slide / 1000 end)
 
 --- "map at job.lua:3"
 ---@return string

@@ -4,6 +4,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local once = require "rille.once"
+local StateSpec = require "rille.state_spec"
 local StreamingContext = require "rille.streaming"
 
 local rille = {
@@ -14,6 +15,7 @@ local rille = {
   json = core.json,
   time = core.time,
   Context = Context,
+  StateSpec = StateSpec,
   StreamingContext = StreamingContext,
 }
 

@@ -33,7 +33,9 @@ kinds.filter = {
   generate = function(code, i, step, record)
     local arguments = arguments_of(code, i, step, record)
     local f = step.functions[1]
-    code:line(i, "if %s then", f.expressions and inlined(f.expressions[1], arguments) or call(i, 1, arguments))
+    local passed = f.expressions and inlined(f.expressions[1], arguments) or call(i, 1, arguments)
+    if f.returns == 0 then passed = ("returned(op, %d, %s)"):format(i, passed) end -- it never says which records pass
+    code:line(i, "if %s then", passed)
     code:continue(i + 1, record)
     code:line(i, "end")
   end,
@@ -394,6 +396,113 @@ end
 
 kinds.group = grouping(function() return 1 end)
 kinds.cogroup = grouping(function(step) return math.max(step.param, 2) end)
+
+-- Keyed state (lua/stateful.c) ------------------------------------------------------------------------------------------
+--
+-- `param` is what the step is told besides: a set of these bits.
+
+local WITH_TIME <const>, TIMED <const> = 1, 2
+
+--- Opens the state, and takes in what it begins with where that comes as a second input.
+local function open_state(code, i, timed)
+  code.consumer = i
+  code:line(i, "local state, time = stateOpen(op, %s)", tostring(timed))
+  code:line(i, "if inputs(op) > 1 then")
+  code:line(i, "input(op, 2)")
+  code:line(i, "while stateInitial(op) do end")
+  code:line(i, "end")
+  code:line(i, "input(op, 1)")
+end
+
+--- The state becomes what the function makes of all new values of a key.
+kinds.updateState = {
+  shape = param_of,
+  begin = function(code, i, step)
+    open_state(code, i, false)
+    code:line(i, "while gather(op, 1) do end")
+    code:line(i, "for k, values, s in stateEach, op do")
+    local arguments = step.param & WITH_TIME ~= 0 and { "time", "k", "values", "s" } or { "values", "s" }
+    code:line(i, "stateKeep(op, value(%s))", call(i, 1, arguments))
+    code:line(i, "end")
+  end,
+}
+
+--- The function sees record by record, and gives what comes of it; `step.timeout` is in param, in ms above the bits.
+kinds.mapWithState = {
+  shape = param_of,
+  begin = function(code, i, step)
+    local timed = step.param & TIMED ~= 0
+    local rest = code:rest(i)
+    code:define(i, "m" .. i, "...", function()
+      code:line(i, "if (...) == nil then return end")
+      code:line(i, "%s", rest("..."))
+    end)
+    open_state(code, i, timed)
+    code:line(i, "for k, v in stateRecords, op do")
+    code:line(i, "m%d(%s)", i, call(i, 1, { "time", "k", "v", "state" }))
+    code:line(i, "end")
+    if timed then
+      code:line(i, "while true do")
+      code:line(i, "local k = stateDue(op, time - %d)", step.param >> 2)
+      code:line(i, "if k == nil then break end")
+      code:line(i, "m%d(%s)", i, call(i, 1, { "time", "k", "nil", "state" }))
+      code:line(i, "end")
+    end
+    code:line(i, "stateStore(op)")
+  end,
+}
+
+--- Folds the values of each key of one side into a table by number.
+local function fold_side(code, i, side, into)
+  code:line(i, "input(op, %d)", side)
+  code:line(i, "for n, v in slots, op do")
+  code:line(i, "if v == nil then v = none end")
+  code:line(i, "local c = %s[n]", into)
+  code:line(i, "if c == nil then")
+  code:line(i, "%s[n] = v", into)
+  code:line(i, "else")
+  code:line(i, "if c == none then c = nil end")
+  code:line(i, "if v == none then v = nil end")
+  code:line(i, "c = %s", code:value(i, 1, { "c", "v" }))
+  code:line(i, "if c == nil then c = none end")
+  code:line(i, "%s[n] = c", into)
+  code:line(i, "end")
+  code:line(i, "end")
+end
+
+--- The reduced value of a window: what left is taken off, what entered is added (section 7.3 of the reference).
+kinds.inverseWindow = {
+  begin = function(code, i, step)
+    code.consumer = i
+    code:line(i, "stateOpen(op, false)")
+    code:line(i, "local left, entered = {}, {}")
+    fold_side(code, i, 1, "left")
+    fold_side(code, i, 2, "entered")
+    code:line(i, "for n, k, c, has in stateSides, op do")
+    code:line(i, "local old, new = left[n], entered[n]")
+    code:line(i, "if not has then")
+    code:line(i, "if new == nil then stateInconsistent(op) end")
+    code:line(i, "c = new")
+    code:line(i, "if c == none then c = nil end")
+    code:line(i, "else")
+    code:line(i, "if old ~= nil then")
+    code:line(i, "if old == none then old = nil end")
+    code:line(i, "c = %s", code:value(i, 2, { "c", "old" }))
+    code:line(i, "end")
+    code:line(i, "if new ~= nil then")
+    code:line(i, "if new == none then new = nil end")
+    code:line(i, "c = %s", code:value(i, 1, { "c", "new" }))
+    code:line(i, "end")
+    code:line(i, "end")
+    if step.functions[3] then
+      local f = step.functions[3]
+      code:line(i, "if not (%s) then c = nil end", f.expressions and inlined(f.expressions[1], { "k", "c" })
+        or call(i, 3, { "k", "c" }))
+    end
+    code:line(i, "stateKeep(op, c)")
+    code:line(i, "end")
+  end,
+}
 
 -- Steps that read the input themselves --------------------------------------------------------------------------------
 

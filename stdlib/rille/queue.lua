@@ -18,7 +18,9 @@ local function handle_of(sc, where, value)
   if type(value) ~= "table" or getmetatable(value) ~= nil then
     fail(where, ("a %s is in the queue; RDDs and arrays are expected"):format(check.describe(value)))
   end
-  return sc.handle:parallelize(value, sc.handle:parallelism())
+  local ok, handle = pcall(sc.handle.parallelize, sc.handle, value, sc.handle:parallelism())
+  if not ok then fail(where, handle) end
+  return handle
 end
 
 --- The function that gives a batch's RDD.

@@ -7,7 +7,11 @@
 ---   coalesce  neighbouring partitions joined
 ---   zip       the i-th records of all parents as one
 ---   cartesian every record of one parent with every one of the other
+---   window    the batches of a stream's last window, one after another (streams only)
+---   stateful  a shuffle by key whose receiving step reads and sets state (streams only)
+---   snapshots the whole state of the stateful part before it
 local core = require "rille.core"
+local site = require "rille.site"
 
 local steps = {}
 
@@ -19,7 +23,7 @@ local steps = {}
 ---@field tagged boolean?                and kept with the others, to be told apart behind it
 
 ---@class rille.Part
----@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"
+---@field kind "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian"|"window"|"stateful"|"snapshots"
 ---@field fn rille.Step?
 ---@field mapFn rille.Step?
 ---@field part "hash"|"roundRobin"|"range"|nil
@@ -30,6 +34,12 @@ local steps = {}
 ---@field with any[]?           union: records of one more parent
 ---@field each boolean?         over each of the parents by itself
 ---@field tagged boolean?       its step is
+---@field window { length: integer, slide: integer, named: table? }? window: ms; as made, with what it is called
+---@field stateful { initial: rille.RDD?, timed: boolean?, always: boolean?, window: integer?, slide: integer? }? stateful:
+--- the state it begins with; whether its keys time out; whether there is a version before the stream's first RDD; over
+--- what enters and leaves a window of so many ms
+---@field first boolean?        snapshots: states are tuples, of which the first field is meant
+---@field panes rille.Reducer?  stateful, in place of fn: a window of a known reducer
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
 
 ---@param kind string
@@ -90,6 +100,28 @@ end
 function steps.in_order(ascending, partitions)
   return { kind = "shuffle", part = "range", descending = not ascending, partitions = partitions }
 end
+
+---@param length integer ms
+---@param slide integer ms
+---@return rille.Part
+function steps.window(length, slide)
+  return { kind = "window", window = { length = length, slide = slide } }
+end
+
+--- State by key; `receive` reads and sets it.
+---@param receive rille.Step|rille.Reducer
+---@param partitions integer
+---@param stateful table see rille.Part
+---@return rille.Part
+function steps.stateful(receive, partitions, stateful)
+  local part = { kind = "stateful", part = "hash", partitions = partitions, stateful = stateful }
+  part[receive.functions and "fn" or "panes"] = receive
+  return part
+end
+
+---@param first boolean?
+---@return rille.Part
+function steps.snapshots(first) return { kind = "snapshots", first = first } end
 
 -- These travel to workers: they must not have upvalues.
 local function nothing() return 0 end
@@ -158,7 +190,8 @@ end
 function steps.given(plan)
   for _, part in ipairs(plan) do
     for _, made in ipairs { part.mapFn or false, part.fn or false } do
-      if made and made.functions[1] then return made.functions[#made.functions] end
+      local f = made and made.functions[#made.functions]
+      if f and site.of_job(f) then return f end
     end
   end
 end
@@ -231,38 +264,60 @@ end
 function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" } end
 
 ---@class rille.Made
----@field ops { op: rille.core.Op, with: any[]?, each: boolean?, tagged: boolean? }[]
+---@field ops { op: rille.core.Op?, with: any[]?, each: boolean?, tagged: boolean?, window: table?, stateful: table?,
+--- snapshots: table? }[]
 ---@field fns rille.core.Fn[] of all of them; to be captured
+
+-- What needs no function of the job's.
+local function native_fn(part, named)
+  local pipe, panes = part.pipe, part.panes
+  if pipe then return core.pipe { command = pipe.command, env = pipe.env, site = named.site } end
+  if not panes then return nil end
+  return core.panes(copy_of(panes, { label = (named.site and named.site .. ": " or "") .. named.name }))
+end
+
+-- One part as a primitive operation; its functions are added to fns. `named` is { name =, site =, uid = }.
+local function make_op(part, named, fns)
+  local function made(step)
+    if not step then return nil end
+    local guard, functions = step.guard, step.functions
+    if guard and guard.handler then
+      functions = table.move(functions, 1, #functions, 1, {})
+      functions[#functions + 1] = guard.handler
+    end
+    local fn = core.fn { kind = step.kind, functions = functions, param = step.param, name = named.name,
+      site = named.site, uid = named.uid, guarded = guard ~= nil, handled = functions ~= step.functions,
+      tagged = step.tagged }
+    fns[#fns + 1] = fn
+    return fn
+  end
+  local map_fn = made(part.mapFn)
+  return core.op { kind = part.stateful and "shuffle" or part.kind, name = named.name, site = named.site,
+    uid = named.uid, fn = native_fn(part, named) or made(part.fn), mapFn = map_fn, part = part.part,
+    partitions = part.partitions, descending = part.descending, uneven = part.uneven, keepsKeys = part.keepsKeys }
+end
 
 --- Makes the primitive operations of a plan. Raises for a function that cannot travel.
 ---@param plan rille.Part[]
 ---@param name string of the operation, for messages
----@param site string?
+---@param where string? site
 ---@param uid string? of the last one; those before it get it with their number
 ---@return rille.Made
-function steps.make(plan, name, site, uid)
+function steps.make(plan, name, where, uid)
   local ops, fns = {}, {}
   for i, part in ipairs(plan) do
-    local own = uid and (i == #plan and uid or uid .. ":" .. i)
-    local function made(step)
-      if not step then return nil end
-      local guard, functions = step.guard, step.functions
-      if guard and guard.handler then
-        functions = table.move(functions, 1, #functions, 1, {})
-        functions[#functions + 1] = guard.handler
-      end
-      local fn = core.fn { kind = step.kind, functions = functions, param = step.param, name = name, site = site,
-        uid = own, guarded = guard ~= nil, handled = functions ~= step.functions, tagged = step.tagged }
-      fns[#fns + 1] = fn
-      return fn
+    local named = { name = name, site = where, uid = uid and (i == #plan and uid or uid .. ":" .. i) }
+    if part.window then
+      ops[i] = { window = copy_of(part.window, { named = named }) }
+    elseif part.kind == "snapshots" then
+      named.uid, named.first = uid, part.first
+      ops[i] = { snapshots = named }
+    elseif part.stateful then
+      named.uid = uid -- what is remembered is the operation's
+      ops[i] = { op = make_op(part, named, fns), stateful = copy_of(part.stateful, named) }
+    else
+      ops[i] = { op = make_op(part, named, fns), with = part.with, each = part.each, tagged = part.tagged }
     end
-    local pipe = part.pipe
-    local map_fn = made(part.mapFn)
-    local fn = pipe and core.pipe { command = pipe.command, env = pipe.env, site = site } or made(part.fn)
-    local op = core.op { kind = part.kind, name = name, site = site, uid = own, fn = fn, mapFn = map_fn,
-      part = part.part, partitions = part.partitions, descending = part.descending, uneven = part.uneven,
-      keepsKeys = part.keepsKeys }
-    ops[i] = { op = op, with = part.with, each = part.each, tagged = part.tagged }
   end
   return { ops = ops, fns = fns }
 end

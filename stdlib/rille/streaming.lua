@@ -9,6 +9,7 @@ local DStream = require "rille.dstream"
 local queue = require "rille.queue"
 local shared = require "rille.shared"
 local site = require "rille.site"
+local State = require "rille.state"
 local uid = require "rille.uid"
 
 ---@class rille.StreamingContext
@@ -232,6 +233,21 @@ method("checkpoint", { "text?" }, function(self, dir)
 end)
 
 method("context", {}, function(self) return self.sc end)
+
+method("state", { "text" }, function(self, name)
+  local state = State.of(self, name)
+  return state
+end)
+
+--- "; there are: a, b": the uids of operators with state.
+---@return string
+function StreamingContext:with_state()
+  local uids, names = uid.all(self.nodes), {}
+  for _, node in ipairs(self.nodes) do
+    if node.has_state then names[#names + 1] = uids[node] end
+  end
+  return #names > 0 and "; there are: " .. table.concat(names, ", ") or ""
+end
 
 method("clock", {}, function(self) return Clock.of(self.handle) end)
 

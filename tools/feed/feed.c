@@ -274,7 +274,7 @@ static int listen_on(uint16_t port)
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
       bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 16) != 0 ||
       getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-    fprintf(stderr, "rille-feed: cannot listen on 127.0.0.1:%u: %s\n", port, strerror(errno));
+    fprintf(stderr, "rille-feed: cannot listen on 127.0.0.1:%u: %s; 0 takes a free port\n", port, strerror(errno));
     exit(1);
   }
   printf("%u\n", ntohs(address.sin_port));

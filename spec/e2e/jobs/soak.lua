@@ -1,5 +1,6 @@
 -- soak.lua PORT SECONDS WORDS TOLERANCE_KIB: a word count over the socket in batches of 20 ms for SECONDS. WORDS is a file with the counts there must be in the
--- end ("count word" a line, and the sum of lines as "N lines"). Memory: a quarter of the time with the end (TOLERANCE_KIB 0: not).
+-- end ("count word" a line, and the sum of lines as "N lines"). Memory: a quarter of the time with the end (TOLERANCE_KIB 0: a
+-- sanitizer's, which is not looked at; it slows the job down as it grows, so batches may then begin up to a batch late).
 local rille = require "rille"
 local resident = require "memory"
 
@@ -69,5 +70,5 @@ print(("%d batches, %d lines"):format(#times, got.lines))
 print(("begun %d ms after their time at first, %d ms at last"):format(first, last))
 print(("memory %d KiB at a quarter, %+d KiB at the end"):format(warm, grown))
 check_counts()
-assert(last <= first + 3, "batches begin later and later")
+assert(last <= first + (tolerance == 0 and BATCH or 3), "batches begin later and later")
 assert(tolerance == 0 or grown <= tolerance, ("memory grew by %d KiB; %d KiB are tolerated"):format(grown, tolerance))

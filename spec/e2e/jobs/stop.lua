@@ -2,6 +2,7 @@
 --   received  at a line from the fifo GATE, a receiver stores 1000 records, right behind a tick; says so on the fifo GATE.done
 --   slow      every batch takes 1 s
 --   stuck     the first batch never ends (but by rille.task.maxSeconds)
+--   output, transform   a function of the driver never ends, and catches every error
 -- Prints "ready" when it waits, and how many records were processed when awaitTermination has returned.
 local rille = require "rille"
 
@@ -25,7 +26,16 @@ local function busy(seconds)
   while os.time() - from < seconds do end
 end
 
-if how == "received" then
+local function for_ever()
+  tell_ready()
+  while true do pcall(function() while true do end end) end
+end
+
+if how == "output" then
+  ssc:queueStream({}):foreachRDD(for_ever)
+elseif how == "transform" then
+  ssc:queueStream({}):transform(for_ever):print()
+elseif how == "received" then
   ssc:receiverStream { onStart = function(self)
     io.open(gate):read "l"
     for i = 1, 1000 do self:store(i) end

@@ -1,4 +1,6 @@
 --- Words of a command line.
+local core = require "rille.core"
+
 local options = {}
 
 -- Settings: what all commands take that run a job.
@@ -35,6 +37,14 @@ local function take(words, i, known, to)
   return i + 1
 end
 
+-- What is wrong with the settings. Jobs are warned of them later, when they get them.
+local function wrong_settings(to)
+  core.setLogLevel "off"
+  local ok, why = pcall(core.checkSettings, to.settings, to.properties)
+  core.setLogLevel "warn"
+  return not ok and why or nil
+end
+
 --- Reads a command line: options, and the other words.
 ---@param words string[]
 ---@param known table<string, "flag"|"value"> by name without the dashes; those of settings are known anyway
@@ -58,6 +68,8 @@ function options.parse(words, known, script)
     end
     i = behind
   end
+  local wrong = wrong_settings(to)
+  if wrong then return nil, wrong end
   return to, rest
 end
 

@@ -453,6 +453,31 @@ function Job:expectBatches(output, wanted, options)
   return self
 end
 
+--- What the operator with this uid remembers.
+---@param name string
+---@return rille.State
+function Job:state(name)
+  opened(self, "state")
+  return self.ssc:state(name)
+end
+
+--- What the operator with this uid remembers must be this, and no more.
+---@param name string
+---@param wanted table<any, any> state by key; for keys that are tables: an array of rille.tuple(key, state) instead
+---@return rille.testing.Job self
+function Job:expectState(name, wanted)
+  opened(self, "expectState")
+  check.argument(2, "expectState", "table", wanted)
+  local list, got = {}, {}
+  for key, value in pairs(wanted) do list[#list + 1] = core.isTuple(value) and value or core.tuple(key, value) end
+  for key, value in self.ssc:state(name):iterate() do got[#got + 1] = core.tuple(key, value) end
+  local changes = difference.bag(list, got)
+  if #changes == 0 then return self end
+  local lines = { ("the state of %s after %d ms:"):format(name, now(self)) }
+  add_changes(lines, changes, got)
+  report(lines)
+end
+
 -- the end -------------------------------------------------------------------------------------------------------------
 
 --- Stops the context gracefully; the script runs on to its end.

@@ -1,0 +1,47 @@
+/* RDDs over keyed state (store/state.h): what a stateful operator gives in one batch.
+ *
+ * An RL_OP_STATE RDD makes version `time` of its operator, once: its *state stage* computes all partitions of `input`
+ * (a shuffle by key whose function reads and sets state through rl_task.state), keeps what they emit, and seals the
+ * updates of all partitions together. From then on it is `done`, and its partitions are what was emitted; nothing of it
+ * is ever computed again. An RL_OP_SNAPSHOT RDD over it is the whole state of that version, as (key, value), read when
+ * it is asked for; the version is pinned while the RL_OP_STATE RDD lives.
+ *
+ * Life of the state stage: the scheduler has at most one for an RDD (`stage`, under its lock). Tasks leave their updates
+ * in `updates`; rl_stated_seal then runs on one worker, without the lock. A stage that fails leaves no trace, and may be
+ * run again. */
+#ifndef RL_PLAN_STATED_H
+#define RL_PLAN_STATED_H
+
+#include <stdatomic.h>
+
+#include "plan/rdd.h"
+#include "store/spool.h"
+#include "store/state.h"
+
+/* Takes op (kind RL_OP_STATE; referenced) and input (referenced). References the operator's store. */
+rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_t time);
+/* The whole state that `updated` (an RL_OP_STATE RDD; referenced) leaves; op of kind RL_OP_SNAPSHOT. To be made before it
+ * is done, or while its version is the operator's newest; RL_ESTATE afterwards, unless another was made in time. */
+rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out);
+
+/* For the scheduler ------------------------------------------------------------------------------------------------ */
+
+typedef struct rl_stated {
+  rl_state_op *op;
+  int64_t time;
+  rl_state_update **updates; /* of the partitions whose task has succeeded; until they are sealed */
+  rl_spool **out;            /* what each partition emitted */
+  atomic_bool done;          /* sealed: `out` is immutable */
+  atomic_bool wanted;        /* a snapshot stands on it: its version is to be pinned */
+  atomic_bool pinned;
+  void *stage; /* the scheduler's: the stage under way; under its lock */
+} rl_stated;
+
+/* All partitions are there: makes the version. No lock held; once, by one thread. */
+rl_status rl_stated_seal(rl_rdd *r);
+void rl_stated_clear(rl_rdd *r); /* after a failure: drops what its tasks left */
+void rl_stated_delete(rl_rdd *r);
+/* The snapshot's partition. */
+rl_status rl_snapshot_open(rl_rdd *r, uint32_t partition, rl_pull **out);
+
+#endif

@@ -1,0 +1,179 @@
+/* Stateful streams: what is put before the update's function in each batch, and where their state is. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "plan/stated.h"
+#include "run/budget.h"
+#include "run/stream.h"
+
+typedef struct rl_stateful_node {
+  rl_op *update, *both; /* `both`: the RDDs of several batches as one */
+  rl_rdd *initial;
+  bool timed, always;
+  rl_state_op *state; /* from start on */
+} rl_stateful_node;
+
+struct rl_state *rl_streaming_state_store(rl_streaming *s) { return s->store; }
+
+static rl_stateful_node *new_stateful(const rl_stateful *spec)
+{
+  rl_stateful_node *n = RL_NEW(rl_stateful_node);
+  const rl_op both = {.kind = RL_OP_UNION, .name = spec->op->name, .site = spec->op->site};
+  n->update = rl_op_ref(spec->update);
+  n->both = rl_op_new(&both);
+  n->initial = spec->initial ? rl_rdd_ref(spec->initial) : NULL;
+  n->timed = spec->timed;
+  n->always = spec->always;
+  return n;
+}
+
+void rl_stateful_delete(rl_stateful_node *n)
+{
+  if (!n) return;
+  rl_op_unref(n->update);
+  rl_op_unref(n->both);
+  rl_rdd_unref(n->initial);
+  rl_free(n);
+}
+
+rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_dstream **out)
+{
+  rl_status st = rl_graph_check_open(parent->s, spec->op->name);
+  if (st) return st;
+  if (spec->window_ms) st = rl_window_check(spec->op->name, parent->slide, spec->window_ms, spec->slide_ms);
+  if (st) return st;
+  if (!spec->op->uid) return rl_fail(RL_EINVAL, "%s: an operator with state needs a uid", spec->op->name);
+  *out = rl_graph_add(parent->s, RL_NODE_STATEFUL, rl_op_ref(spec->op), &parent, 1);
+  (*out)->stateful = new_stateful(spec);
+  (*out)->window = spec->window_ms;
+  if (spec->window_ms && !rl_level_keeps(parent->level)) rl_dstream_persist(parent, RL_LEVEL_MEMORY_ONLY_SER);
+  if (spec->slide_ms) (*out)->slide = spec->slide_ms;
+  return RL_OK;
+}
+
+rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out)
+{
+  rl_status st = rl_graph_check_open(stateful->s, op->name);
+  if (st) return st;
+  if (stateful->kind != RL_NODE_STATEFUL) return rl_fail(RL_EINVAL, "%s: %s has no state", op->name, stateful->label);
+  *out = rl_graph_add(stateful->s, RL_NODE_SNAPSHOTS, rl_op_ref(op), &stateful, 1);
+  return RL_OK;
+}
+
+/* Start ------------------------------------------------------------------------------------------------------------ */
+
+static const rl_dstream *first_stateful(const rl_streaming *s, uint32_t *count)
+{
+  const rl_dstream *first = NULL;
+  *count = 0;
+  for (const rl_dstream *d = s->nodes; d; d = d->next) { /* newest first */
+    if (d->kind != RL_NODE_STATEFUL || !d->reached) continue;
+    first = d;
+    ++*count;
+  }
+  return first;
+}
+
+/* A quarter of what there is for chunks and the like may be versions on their way into the image. */
+static rl_status open_store(rl_streaming *s)
+{
+  const rl_conf *conf = rl_context_conf(s->c);
+  const char *dir = rl_conf_text(conf, "rille.local.dir");
+  if (!*dir) dir = getenv("TMPDIR");
+  rl_budget budget;
+  rl_status st = rl_budget_read(conf, &budget);
+  if (st) return st;
+  const rl_state_spec spec = {
+    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)(budget.chunks / 4)};
+  return rl_state_open(&spec, &s->store);
+}
+
+rl_status rl_stateful_start(rl_streaming *s)
+{
+  uint32_t count;
+  const rl_dstream *first = first_stateful(s, &count);
+  if (!first) return RL_OK;
+  rl_status st = open_store(s);
+  for (rl_dstream *d = s->nodes; !st && d; d = d->next)
+    if (d->kind == RL_NODE_STATEFUL && d->reached)
+      st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);
+  if (st) return st;
+  char *others = count > 1 ? rl_format(" and of %" PRIu32 " more", count - 1) : rl_strdup("");
+  rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
+  rl_free(others);
+  return RL_OK;
+}
+
+void rl_stateful_stop(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_STATEFUL) d->stateful->state = NULL;
+  rl_state_close(s->store);
+  s->store = NULL;
+}
+
+int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
+{
+  for (const rl_dstream *d = s->store ? s->nodes : NULL; d; d = d->next) {
+    if (d->kind != RL_NODE_STATEFUL || !d->reached) continue;
+    int64_t sealed = rl_state_sealed(d->stateful->state), due = time - (time - s->zero) % d->slide;
+    if (sealed == RL_NO_TIME) sealed = s->zero;
+    if (sealed < due && sealed < time) time = sealed; /* versions were discarded: what they had seen is still needed */
+  }
+  return time;
+}
+
+/* A batch ---------------------------------------------------------------------------------------------------------- */
+
+/* What left the window since the newest version, and what entered it. A gap between the two windows is in neither. */
+static rl_status window_inputs(rl_dstream *d, int64_t time, rl_rdd **rdds, uint32_t *n) /* NOLINT(misc-no-recursion) */
+{
+  int64_t w = d->window, before = rl_state_sealed(d->stateful->state);
+  if (before == RL_NO_TIME) before = d->s->zero;
+  int64_t gone = time - w < before ? time - w : before, known = time - w > before ? time - w : before;
+  rl_status st = rl_window_rdd(d->parents[0], d->stateful->both, before - w, gone, &rdds[0]);
+  if (st) return st;
+  *n = 1;
+  st = rl_window_rdd(d->parents[0], d->stateful->both, known, time, &rdds[1]);
+  if (!st) *n = 2;
+  return st;
+}
+
+/* *n == 0: there is nothing to do yet. */
+static rl_status plain_inputs(rl_dstream *d, int64_t time, rl_rdd **rdds, uint32_t *n) /* NOLINT(misc-no-recursion) */
+{
+  rl_stateful_node *node = d->stateful;
+  bool first = rl_state_sealed(node->state) == RL_NO_TIME;
+  rl_status st = rl_dstream_get(d->parents[0], time, &rdds[0]);
+  if (st) return st;
+  if (!rdds[0] && first && !node->always) return RL_OK;
+  if (!rdds[0]) rdds[0] = rl_rdd_empty(0);
+  *n = 1;
+  if (first && node->initial) rdds[(*n)++] = rl_rdd_ref(node->initial);
+  return RL_OK;
+}
+
+rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  rl_stateful_node *node = d->stateful;
+  rl_rdd *rdds[2] = {NULL, NULL}, *input = NULL;
+  uint32_t n = 0;
+  rl_status st = d->window ? window_inputs(d, time, rdds, &n) : plain_inputs(d, time, rdds, &n);
+  if (!st && n > 0) st = rl_rdd_apply(node->update, rdds, n, rl_context_parallelism(d->s->c), &input);
+  if (!st && input) *out = rl_rdd_update_state(d->op, input, node->state, time);
+  rl_rdd_unref(input);
+  for (uint32_t i = 0; i < n; i++) rl_rdd_unref(rdds[i]);
+  return st;
+}
+
+rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
+{
+  rl_rdd *updated;
+  rl_status st = rl_dstream_get(d->parents[0], time, &updated);
+  if (st || !updated) return st;
+  st = rl_rdd_snapshot(d->op, updated, out);
+  rl_rdd_unref(updated);
+  return st;
+}
