@@ -109,14 +109,6 @@ static void on_interrupt(void *self)
   rl_worker_interrupt(r->worker, RL_ECANCELLED);
 }
 
-static bool make_worker(rl_lua_receiver *r)
-{
-  if (r->worker) return true;
-  r->worker = rl_worker_new(r->config);
-  if (r->worker) rl_interrupt_register(on_interrupt, r);
-  return r->worker != NULL;
-}
-
 static void drop_worker(rl_lua_receiver *r)
 {
   rl_interrupt_register(NULL, NULL);
@@ -137,6 +129,39 @@ static rl_status call(rl_lua_receiver *r, lua_CFunction body)
   rl_status st = status == LUA_OK ? RL_OK : rl_worker_fail(r->worker, L, status, NULL);
   lua_settop(L, 0);
   return st;
+}
+
+/* rille.sleep(seconds): to the stop at most. */
+static int sleep_for(lua_State *L)
+{
+  rl_lua_receiver *r = lua_touserdata(L, lua_upvalueindex(1));
+  lua_Number seconds = luaL_checknumber(L, 1);
+  luaL_argcheck(L, seconds >= 0 && seconds <= 1e9, 1, "seconds from 0 to 1e9 expected");
+  pause_for(r, (int64_t)(seconds * 1000));
+  return 0;
+}
+
+/* A receiver has its thread to itself, so it may sleep. */
+static int allow_sleep(lua_State *L)
+{
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_getfield(L, -1, "rille");
+  lua_pushliteral(L, "sleep");
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, sleep_for, 1);
+  lua_rawset(L, -3);
+  return 0;
+}
+
+static bool make_worker(rl_lua_receiver *r)
+{
+  if (r->worker) return true;
+  r->worker = rl_worker_new(r->config);
+  if (!r->worker) return false;
+  rl_interrupt_register(on_interrupt, r);
+  if (call(r, allow_sleep) == RL_OK) return true;
+  drop_worker(r);
+  return false;
 }
 
 /* Restores what was captured, a fresh copy. */

@@ -185,6 +185,19 @@ describe("receiverStream", function()
       received(stream, 8))
   end)
 
+  it("may sleep, until it is stopped", function()
+    local stream = ssc:receiverStream { onStart = function(self)
+      rille.sleep(0.001)
+      self:store("slept")
+      rille.sleep(1000)
+      self:store(self:isStopped() and "stopped" or "awake")
+    end }
+    assert.same({ "slept" }, received(stream, 1))
+    local before = os.time()
+    ssc:stop()
+    assert.is_true(os.time() - before < 5)
+  end)
+
   it("stores a table that is no array as one record", function()
     local stream = ssc:receiverStream({ onStart = function(self)
       self:store { user = "ada" }

@@ -249,7 +249,8 @@ describe("mapWithState", function()
         if what == "set" then state:update(1) elseif what == "remove" then state:remove() end
         return what, before, state:exists(), state:get(), state:isTimingOut()
       end):numPartitions(1))
-    end, { pairs_of("a", "look", "a", "set", "a", "look"), pairs_of("a", "look", "a", "remove", "a", "look", "a", "set"),
+    end, { pairs_of("a", "look", "a", "set", "a", "look"),
+      pairs_of("a", "look", "a", "remove", "a", "look", "a", "set"),
       pairs_of("a", "look") }, { partitions = 1 })
     assert.same({
       { "(look,false,false,nil,false)", "(set,false,true,1,false)", "(look,true,true,1,false)" },

@@ -28,7 +28,7 @@ function rille.tuple(...) end
 ---@return any
 function rille.once(name, make) end
 
---- Waits; the active streaming context goes on meanwhile.
+--- Waits; the active streaming context goes on meanwhile. In a receiver: to its stop at most.
 ---@param seconds number from 0
 function rille.sleep(seconds) end
 
