@@ -55,8 +55,8 @@ static rl_status keep_emitted(void *to, rl_chunk *chunk, bool *enough)
   return rl_spool_add(to, rl_chunk_ref(chunk));
 }
 
-/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets too
- * much, that too. */
+/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets
+ * too much, that too. */
 typedef struct split {
   rl_splitter *splitter;
   const rl_task *task;
