@@ -25,5 +25,7 @@
 #include "run/streaming.h"
 #include "sink/files.h"
 #include "source/sources.h"
+#include "store/memory.h"
+#include "store/replica.h"
 
 #endif

@@ -3,46 +3,24 @@
  * and no work for the collector.
  *
  *   slots, keys, emitSlots      a Lua value is gathered for each key: the code keeps it in an array, by number from 1
- *   gather, groups, emitGroups  the values themselves are, of each side (input): they stay in their chunks until the
- *                               arrays of their key are made
+ *   folds, more                 slots, in rounds: when there are many keys, further ones come in later rounds
+ *   gather, groups, emitGroups  grouped.c
  *   emitPairs                   what was gathered in Lua's tables */
 #include <lauxlib.h>
 
 #include "base/mem.h"
-#include "data/codec.h"
-#include "data/keys.h"
-#include "operator.h"
+#include "keyed.h"
 #include "values.h"
 
-typedef struct place {
-  uint32_t chunk, row;
-} place;
-
-typedef struct side {
-  rl_chunks chunks;
-  uint32_t *numbers; /* of the key of each record, in the order of arrival */
-  size_t n, cap;
-  place *places; /* of the records, by key */
-  size_t *ends;  /* of each key's records in `places` */
-} side;
-
-struct rl_keyed {
-  rl_keys *keys;
-  uint32_t numbers[RL_KEYS_AT_ONCE]; /* of the keys of rows [row, row + nrows) of the chunk being read */
-  uint32_t row, nrows;
-  side *sides;
-  size_t nsides, sides_cap;
-  bool arranged;
-  uint32_t given; /* how many keys have gone to what follows */
-  rl_buf scratch;
-};
+#define SHOWN 200      /* bytes of a key that a message shows */
+#define ROUND_KEYS 4096 /* that come in a later round */
 
 static rl_luaop *op_at(lua_State *L)
 {
   return lua_touserdata(L, 1);
 }
 
-static rl_keyed *keyed_of(rl_luaop *op)
+rl_keyed *rl_keyed_of(rl_luaop *op)
 {
   if (!op->keyed) {
     op->keyed = RL_NEW(rl_keyed);
@@ -54,22 +32,65 @@ static rl_keyed *keyed_of(rl_luaop *op)
 void rl_keyed_delete(rl_keyed *k)
 {
   if (!k) return;
-  for (size_t i = 0; i < k->nsides; i++) {
-    rl_chunks_clear(&k->sides[i].chunks);
-    rl_free(k->sides[i].numbers);
-    rl_free(k->sides[i].places);
-    rl_free(k->sides[i].ends);
-  }
-  rl_free(k->sides);
+  rl_grouped_delete(k);
+  rl_grouper_delete(k->over);
+  rl_groups_delete(k->groups);
   rl_keys_delete(k->keys);
   rl_buf_free(&k->scratch);
+  rl_buf_free(&k->text);
+  rl_pair_scratch_free(&k->pair);
   rl_free(k);
 }
+
+/* Failing ---------------------------------------------------------------------------------------------------------- */
+
+int rl_keyed_fail(lua_State *L, rl_luaop *op)
+{
+  const rl_step *step = rl_luaop_step(op, op->segment.consumer);
+  if (step) rl_error_prefix("%s%s%s: ", step->site ? step->site : "", step->site ? ": " : "", step->name);
+  return rl_luaop_raise(L, op);
+}
+
+const char *rl_keyed_key(rl_luaop *op)
+{
+  rl_keyed *k = op->keyed;
+  if (!k || !k->making) return NULL;
+  rl_buf_clear(&k->text);
+  rl_value_format(k->key, &k->text);
+  if (k->text.n > SHOWN) {
+    k->text.n = SHOWN;
+    rl_buf_puts(&k->text, "...");
+  }
+  return rl_buf_cstr(&k->text);
+}
+
+static int fail_key(lua_State *L, rl_luaop *op)
+{
+  rl_error_prefix("a "); /* "key is NaN" */
+  return rl_luaop_fail_key(L, op, op->segment.consumer, rl_error_message());
+}
+
+/* Numbers ---------------------------------------------------------------------------------------------------------- */
 
 /* Keys of such a column are normalised as they stand. */
 static bool is_plain(const rl_column *c)
 {
   return (c->type == RL_COL_INT || c->type == RL_COL_BYTES) && !c->nulls;
+}
+
+/* Are there so many keys that further ones are better left for later? They may take half of the task's share; what is
+ * kept for them, half of what the state may hold. */
+static bool are_many(const rl_luaop *op, const rl_keyed *k)
+{
+  int64_t most = op->w->config->max_memory;
+  return rl_keys_bytes(k->keys) > op->task->quota / 2 || (most > 0 && op->w->used > (size_t)most / 2);
+}
+
+/* Numbers of keys that are known; RL_NO_NUMBER for the others. */
+static void look_up(const rl_keyed *k, const rl_value *keys, uint32_t n, uint32_t *numbers)
+{
+  for (uint32_t i = 0; i < n; i++)
+    if (!rl_keys_find(k->keys, keys[i], &numbers[i])) numbers[i] = RL_NO_NUMBER;
 }
 
 /* Numbers the keys of some rows from the current one on. */
@@ -81,11 +102,10 @@ static void number_rows(lua_State *L, rl_luaop *op, rl_keyed *k)
   if (rl_chunk_arity(c, op->row) < 2) rl_luaop_fail_row(L, op);
   if (n > RL_KEYS_AT_ONCE) n = RL_KEYS_AT_ONCE;
   for (uint32_t i = 0; i < n; i++) keys[i] = rl_chunk_get(c, 0, op->row + i);
-  if (n == 1 && rl_key_normalise(&keys[0], &k->scratch) != RL_OK) {
-    rl_error_prefix("a "); /* "key is NaN" */
-    rl_luaop_fail_key(L, op, op->segment.consumer, rl_error_message());
-  }
-  if (rl_keys_put_all(k->keys, keys, n, k->numbers) != RL_OK) rl_luaop_raise(L, op);
+  if (n == 1 && rl_key_normalise(&keys[0], &k->scratch) != RL_OK) fail_key(L, op);
+  if (k->bounded && !k->full) k->full = rl_keys_count(k->keys) > 0 && are_many(op, k);
+  if (k->full) look_up(k, keys, n, k->numbers);
+  else if (rl_keys_put_all(k->keys, keys, n, k->numbers) != RL_OK) rl_luaop_raise(L, op);
   k->row = op->row;
   k->nrows = n;
 }
@@ -97,6 +117,17 @@ static inline uint32_t number_of_row(lua_State *L, rl_luaop *op, rl_keyed *k)
   return k->numbers[op->row - k->row];
 }
 
+uint32_t rl_keyed_number(lua_State *L, rl_luaop *op) { return number_of_row(L, op, rl_keyed_of(op)); }
+rl_keys *rl_keyed_keys(rl_luaop *op) { return rl_keyed_of(op)->keys; }
+
+void rl_keyed_pair(lua_State *L, rl_luaop *op, rl_keyed *k, rl_value pair[2])
+{
+  if (rl_chunk_arity(op->chunk, op->row) < 2) rl_luaop_fail_row(L, op);
+  rl_value key = rl_chunk_get(op->chunk, 0, op->row);
+  if (rl_key_normalise(&key, &k->scratch) != RL_OK) fail_key(L, op);
+  if (rl_pair_read(op->chunk, op->row, &k->pair, pair) != RL_OK) rl_keyed_fail(L, op);
+}
+
 /* One Lua value a key ---------------------------------------------------------------------------------------------- */
 
 /* for n, v in slots, op: the number of each record's key, and its value. */
@@ -104,15 +135,88 @@ static int lib_slots(lua_State *L)
 {
   rl_luaop *op = op_at(L);
   if (!rl_luaop_advance(L, op)) return 0;
-  lua_pushinteger(L, (lua_Integer)number_of_row(L, op, keyed_of(op)) + 1);
+  lua_pushinteger(L, (lua_Integer)number_of_row(L, op, rl_keyed_of(op)) + 1);
   rl_luaop_push_paired(L, op->chunk, op->row);
   return 2;
+}
+
+/* The current row's key is one for later. */
+static void put_off(lua_State *L, rl_luaop *op, rl_keyed *k)
+{
+  rl_value pair[2];
+  rl_keyed_pair(L, op, k, pair);
+  if (!k->over) k->over = rl_grouper_new(op->task);
+  if (rl_grouper_add(k->over, pair[0], 0, pair[1]) != RL_OK) rl_keyed_fail(L, op);
+}
+
+void rl_keyed_end_input(lua_State *L, rl_luaop *op, rl_keyed *k)
+{
+  if (!k->over) return;
+  if (rl_grouper_finish(k->over, &k->groups) != RL_OK) rl_keyed_fail(L, op);
+  rl_grouper_delete(k->over);
+  k->over = NULL;
+}
+
+/* A record of a later round: they come key by key. */
+static int next_put_off(lua_State *L, rl_luaop *op, rl_keyed *k)
+{
+  for (;;) {
+    rl_value v;
+    uint32_t side, number;
+    bool any;
+    if (rl_groups_value(k->groups, &side, &v, &any) != RL_OK) rl_keyed_fail(L, op);
+    if (any) {
+      lua_pushinteger(L, (lua_Integer)rl_keys_count(k->keys));
+      rl_lua_push_value(L, v);
+      return 2;
+    }
+    if (rl_keys_count(k->keys) >= ROUND_KEYS || (rl_keys_count(k->keys) > 0 && are_many(op, k))) return 0;
+    if (rl_groups_next(k->groups, &v, &any) != RL_OK) rl_keyed_fail(L, op);
+    k->ended = !any;
+    if (!any) return 0;
+    if (rl_keys_put(k->keys, v, &number) != RL_OK) rl_keyed_fail(L, op);
+  }
+}
+
+/* for n, v in folds, op: as slots, but for keys that are put off. */
+static int lib_folds(lua_State *L)
+{
+  rl_luaop *op = op_at(L);
+  rl_keyed *k = rl_keyed_of(op);
+  if (k->groups) return next_put_off(L, op, k);
+  k->bounded = true;
+  while (rl_luaop_advance(L, op)) {
+    uint32_t number = number_of_row(L, op, k);
+    if (number != RL_NO_NUMBER) {
+      lua_pushinteger(L, (lua_Integer)number + 1);
+      rl_luaop_push_paired(L, op->chunk, op->row);
+      return 2;
+    }
+    put_off(L, op, k);
+  }
+  return 0;
+}
+
+/* repeat ... until not more(op): begins another round; false when there is nothing for it. */
+static int lib_more(lua_State *L)
+{
+  rl_luaop *op = op_at(L);
+  rl_keyed *k = rl_keyed_of(op);
+  rl_keyed_end_input(L, op, k);
+  bool more = k->groups && !k->ended;
+  if (more) {
+    rl_keys_delete(k->keys);
+    k->keys = rl_keys_new();
+    k->given = 0;
+  }
+  lua_pushboolean(L, more);
+  return 1;
 }
 
 /* for n, k in keys, op */
 static int lib_keys(lua_State *L)
 {
-  rl_keyed *k = keyed_of(op_at(L));
+  rl_keyed *k = rl_keyed_of(op_at(L));
   if (k->given == rl_keys_count(k->keys)) return 0;
   rl_value key = rl_keys_get(k->keys, k->given++);
   lua_pushinteger(L, k->given);
@@ -139,7 +243,7 @@ static void add_pair(lua_State *L, rl_luaop *op, rl_value key)
 static int lib_emit_slots(lua_State *L)
 {
   rl_luaop *op = op_at(L);
-  rl_keyed *k = keyed_of(op);
+  rl_keyed *k = rl_keyed_of(op);
   while (k->given < rl_keys_count(k->keys)) {
     if (rl_builder_full(op->builder)) return rl_luaop_hand_over(L, op);
     lua_rawgeti(L, 3, (lua_Integer)k->given + 1);
@@ -176,184 +280,13 @@ static int lib_emit_pairs(lua_State *L)
   return 1;
 }
 
-/* The values ------------------------------------------------------------------------------------------------------- */
-
-static side *side_at(rl_keyed *k, size_t i)
-{
-  while (k->nsides <= i) {
-    k->sides = rl_grow(k->sides, &k->sides_cap, k->nsides + 1, sizeof *k->sides);
-    k->sides[k->nsides++] = (side){0};
-  }
-  return &k->sides[i];
-}
-
-static void gather_row(lua_State *L, rl_luaop *op, rl_keyed *k, side *s)
-{
-  uint32_t number = number_of_row(L, op, k);
-  if (rl_chunk_arity(op->chunk, op->row) == 2 && rl_column_is_nil(&op->chunk->cols[1], op->row)) {
-    rl_lua_push_value(L, rl_keys_get(k->keys, number));
-    rl_luaop_fail_absent(L, op, op->segment.consumer);
-  }
-  s->numbers[s->n++] = number;
-}
-
-/* while gather(op, side) do end: takes in a chunk. */
-static int lib_gather(lua_State *L)
-{
-  rl_luaop *op = op_at(L);
-  rl_keyed *k = keyed_of(op);
-  side *s = side_at(k, (size_t)lua_tointeger(L, 2) - 1);
-  if (!rl_luaop_refill(L, op)) return 0;
-  s->numbers = rl_grow(s->numbers, &s->cap, s->n + op->nrows, sizeof *s->numbers);
-  for (; op->row < op->nrows; op->row++) gather_row(L, op, k, s);
-  rl_chunks_add(&s->chunks, rl_chunk_ref(op->chunk));
-  lua_pushboolean(L, true);
-  return 1;
-}
-
-/* Brings the places of the records into the order of their keys: sorted by counting. */
-static void arrange_side(side *s, uint32_t keys)
-{
-  s->ends = rl_calloc((size_t)keys + 1, sizeof *s->ends);
-  s->places = rl_calloc(s->n + 1, sizeof *s->places);
-  for (size_t i = 0; i < s->n; i++) s->ends[s->numbers[i] + 1]++;
-  for (uint32_t i = 0; i < keys; i++) s->ends[i + 1] += s->ends[i];
-  size_t at = 0; /* ends[key] is where its next one goes, and so its end when all are there */
-  for (uint32_t c = 0; c < s->chunks.n; c++) {
-    for (uint32_t row = 0; row < s->chunks.v[c]->n; row++) s->places[s->ends[s->numbers[at++]]++] = (place){c, row};
-  }
-  rl_free(s->numbers);
-  s->numbers = NULL;
-}
-
-static void arrange(rl_keyed *k)
-{
-  if (k->arranged) return;
-  for (size_t i = 0; i < k->nsides; i++) arrange_side(&k->sides[i], rl_keys_count(k->keys));
-  k->arranged = true;
-}
-
-/* The number of the next key, its arrays to be made; false when there is none. */
-static bool next_group(rl_keyed *k, uint32_t *number)
-{
-  uint32_t keys = rl_keys_count(k->keys);
-  arrange(k);
-  *number = k->given;
-  return k->given < keys && ++k->given;
-}
-
-static const place *values_of(const side *s, uint32_t number, size_t *n)
-{
-  size_t from = number > 0 ? s->ends[number - 1] : 0;
-  *n = s->ends[number] - from;
-  return s->places + from;
-}
-
-static void push_values(lua_State *L, const side *s, uint32_t number)
-{
-  size_t n;
-  const place *p = values_of(s, number, &n);
-  lua_createtable(L, n > INT32_MAX ? INT32_MAX : (int)n, 0);
-  for (size_t i = 0; i < n; i++) {
-    rl_luaop_push_paired(L, s->chunks.v[p[i].chunk], p[i].row);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-}
-
-static int push_group(lua_State *L, const rl_keyed *k, uint32_t number)
-{
-  luaL_checkstack(L, (int)k->nsides + 8, NULL);
-  rl_lua_push_value(L, rl_keys_get(k->keys, number));
-  for (size_t i = 0; i < k->nsides; i++) push_values(L, &k->sides[i], number);
-  return (int)k->nsides + 1;
-}
-
-/* for k, values... in groups, op */
-static int lib_groups(lua_State *L)
-{
-  uint32_t number;
-  rl_keyed *k = keyed_of(op_at(L));
-  return next_group(k, &number) ? push_group(L, k, number) : 0;
-}
-
-/* The values as an encoded array; false when it cannot be one. */
-static bool encode_values(const side *s, uint32_t number, rl_buf *out)
-{
-  size_t n, start = out->n;
-  const place *p = values_of(s, number, &n);
-  bool nested = false;
-  rl_put_table(out, n);
-  for (size_t i = 0; i < n; i++) {
-    const rl_chunk *c = s->chunks.v[p[i].chunk];
-    uint32_t arity = rl_chunk_arity(c, p[i].row);
-    if (arity > 2) rl_put_tuple(out, arity - 1);
-    for (uint32_t col = 1; col < arity; col++) {
-      rl_value v = rl_chunk_get(c, col, p[i].row);
-      nested = nested || v.type >= RL_T_TUPLE;
-      rl_put_value(out, v);
-    }
-  }
-  rl_put_varint(out, 0);
-  rl_reader r = {out->p + start, out->p + out->n};
-  rl_value whole;
-  return out->n - start <= RL_CODEC_MAX_BYTES && (!nested || rl_get_value(&r, &whole) == RL_OK);
-}
-
-static bool add_encoded(rl_luaop *op, rl_keyed *k, uint32_t number)
-{
-  rl_value fields[RL_MAX_FIELDS];
-  size_t at = 0;
-  fields[0] = rl_keys_get(k->keys, number);
-  rl_buf_clear(&k->scratch);
-  for (size_t i = 0; i < k->nsides; i++) {
-    if (!encode_values(&k->sides[i], number, &k->scratch)) return false;
-    fields[i + 1] = (rl_value){.type = RL_T_TABLE, .s = {NULL, k->scratch.n - at}};
-    at = k->scratch.n;
-  }
-  at = 0;
-  for (size_t i = 1; i <= k->nsides; i++) {
-    fields[i].s.p = k->scratch.p + at;
-    at += fields[i].s.n;
-  }
-  return rl_builder_add(op->builder, fields, (uint32_t)k->nsides + 1) == RL_OK;
-}
-
-/* repeat until emitGroups(op): all keys with their arrays. */
-static int lib_emit_groups(lua_State *L)
-{
-  rl_luaop *op = op_at(L);
-  rl_keyed *k = keyed_of(op);
-  uint32_t number;
-  while (next_group(k, &number)) {
-    if (!add_encoded(op, k, number)) {
-      int first = lua_gettop(L) + 1;
-      push_group(L, k, number);
-      rl_luaop_add(L, op, first); /* raises, in the words of what Lua gives */
-      lua_settop(L, first - 1);
-    }
-    if (rl_builder_full(op->builder)) return rl_luaop_hand_over(L, op);
-  }
-  lua_pushboolean(L, true);
-  return 1;
-}
-
-rl_keys *rl_keyed_keys(rl_luaop *op) { return keyed_of(op)->keys; }
-uint32_t rl_keyed_number(lua_State *L, rl_luaop *op) { return number_of_row(L, op, keyed_of(op)); }
-
-void rl_keyed_push_values(lua_State *L, rl_luaop *op, size_t side, uint32_t number)
-{
-  rl_keyed *k = keyed_of(op);
-  side_at(k, side);
-  arrange(k);
-  push_values(L, &k->sides[side], number);
-}
-
 void rl_keyed_add_library(lua_State *L)
 {
   static const luaL_Reg functions[] = {
-      {"emitGroups", lib_emit_groups}, {"emitPairs", lib_emit_pairs}, {"emitSlots", lib_emit_slots},
-      {"gather", lib_gather}, {"groups", lib_groups}, {"keys", lib_keys}, {"slots", lib_slots},
+      {"emitPairs", lib_emit_pairs}, {"emitSlots", lib_emit_slots}, {"folds", lib_folds}, {"keys", lib_keys},
+      {"more", lib_more}, {"slots", lib_slots},
       {NULL, NULL},
   };
   luaL_setfuncs(L, functions, 0);
+  rl_grouped_add_library(L);
 }

@@ -49,7 +49,9 @@ static const char *describe(rl_luaop *op, int line, char *out, size_t size)
   lua_pop(L, 2);
   if (!step) return NULL;
   const char *site = step->site ? step->site : "", *key = rl_luastate_key(op);
-  snprintf(out, size, "the function given to %s%s%s%s%s", step->name, *site ? ", declared at " : "", site,
+  if (!key) key = rl_keyed_key(op);
+  const char *what = step->functions > 0 ? "the function given to " : "";
+  snprintf(out, size, "%s%s%s%s%s%s", what, step->name, *site ? ", declared at " : "", site,
            key ? ", for key " : "", key ? key : "");
   return out;
 }

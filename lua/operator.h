@@ -107,6 +107,8 @@ void rl_keyed_delete(rl_keyed *k);
  * key, pushed, once all have been gathered. */
 struct rl_keys *rl_keyed_keys(rl_luaop *op);
 uint32_t rl_keyed_number(lua_State *L, rl_luaop *op);
+/* The key whose arrays are being made, as text for messages; NULL when none are. Valid until the next call. */
+const char *rl_keyed_key(rl_luaop *op);
 void rl_keyed_push_values(lua_State *L, rl_luaop *op, size_t side, uint32_t number);
 
 /* stateful.c: what generated code calls for keyed state. */

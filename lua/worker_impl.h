@@ -6,7 +6,7 @@
  *   failure.c    from Lua errors to rl_error
  *   luafn.c      rl_fn over Lua functions; opening a chain of them
  *   operator.c   one fused segment as an rl_pull
- *   library.c    what generated code calls; keyed.c: the part of it for aggregation by key
+ *   library.c    what generated code calls; keyed.c, grouped.c: the part of it for aggregation by key
  *   badness.c    records that are diverted
  *   recognise.c  what a function's bytecode tells; tokens.c: words of a text
  *   records.c    steps that need no Lua

@@ -36,6 +36,13 @@ typedef struct rl_task {
   rl_buf *updates;             /* what this attempt adds to the context's updates, if it succeeds (run/context.h) */
 } rl_task;
 
+/* RL_ECANCELLED when the task was told to stop: for loops between chunks. */
+static inline rl_status rl_task_check(const rl_task *t)
+{
+  if (!t->cancelled || !atomic_load_explicit(t->cancelled, memory_order_relaxed)) return RL_OK;
+  return rl_fail(RL_ECANCELLED, "the task was cancelled");
+}
+
 /* An operator. Subclass by putting it first in a larger struct. */
 typedef struct rl_pull_class {
   /* *out: the next chunk, one reference for the caller, never empty; NULL at the end (and again when asked again). */

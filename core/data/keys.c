@@ -27,6 +27,7 @@ struct rl_keys {
   size_t nslots; /* a power of two */
   rl_bytes **blocks; /* bytes of the keys */
   size_t nblocks, blocks_cap;
+  size_t bytes; /* of the keys in them */
 };
 
 rl_keys *rl_keys_new(void)
@@ -50,6 +51,11 @@ void rl_keys_delete(rl_keys *k)
 uint32_t rl_keys_count(const rl_keys *k)
 {
   return (uint32_t)k->n;
+}
+
+size_t rl_keys_bytes(const rl_keys *k)
+{
+  return k->bytes + k->cap * sizeof *k->entries + k->nslots * sizeof *k->slots;
 }
 
 rl_value rl_keys_get(const rl_keys *k, uint32_t number)
@@ -80,6 +86,7 @@ static rl_status own_key(rl_keys *k, rl_value *key)
   char *p = block->data + block->n;
   if (key->s.n > 0) memcpy(p, key->s.p, key->s.n);
   block->n += key->s.n;
+  k->bytes += key->s.n;
   key->s.p = p;
   return RL_OK;
 }

@@ -14,6 +14,7 @@ rl_keys *rl_keys_new(void);
 void rl_keys_delete(rl_keys *k); /* NULL is allowed */
 
 uint32_t rl_keys_count(const rl_keys *k);
+size_t rl_keys_bytes(const rl_keys *k); /* what it takes, about */
 /* A view, valid until the set is deleted. */
 rl_value rl_keys_get(const rl_keys *k, uint32_t number);
 /* The number of a normalised key (rl_key_normalise); one that is new is copied, and gets the number that

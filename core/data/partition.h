@@ -3,7 +3,7 @@
  * HASH: the key (first field, normalised) is hashed with RL_HASH_SEED to one of RL_KEY_GROUPS key groups; partition p
  * of n owns the groups g with g * n / RL_KEY_GROUPS == p. With n > RL_KEY_GROUPS the surplus partitions are empty. Two
  * hash partitioners are equal when n is. ROUND_ROBIN: record i of a map task goes to (start + i) % n, start from the
- * task's seed. RANGE: used for sorting; see data/sort.h. */
+ * task's seed. RANGE: used for sorting; see store/runs.h. */
 #ifndef RL_DATA_PARTITION_H
 #define RL_DATA_PARTITION_H
 

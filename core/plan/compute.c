@@ -114,16 +114,7 @@ static rl_status open_cartesian(rl_rdd *r, uint32_t p, const rl_task *task,
   const part_ref parts[2] = {{r->parents[0], p / m}, {r->parents[1], p % m}};
   rl_pull *inputs[2];
   rl_status st = open_together(parts, 2, task, inputs);
-  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->op);
-  return st;
-}
-
-static rl_status open_sorted(rl_rdd *r, const rl_exchange *x, uint32_t p, rl_pull **out)
-{
-  rl_chunks list = {0};
-  rl_status st = x->maps ? rl_sort_merge(x->runs, x->maps, x->bounds, r->op->descending, p, &list) : RL_OK;
-  if (!st) *out = rl_pull_chunks(&list);
-  rl_chunks_clear(&list);
+  if (!st) *out = rl_pull_cartesian(inputs[0], inputs[1], r->op, task);
   return st;
 }
 
@@ -132,7 +123,7 @@ static rl_status open_exchange(rl_rdd *r, uint32_t i, uint32_t p, const rl_task 
 {
   rl_exchange *x = &r->exchanges[i];
   if (x->narrow) return rl_rdd_open(r->parents[i], p, task, &r->op->map_fn, r->op->map_fn ? 1 : 0, out);
-  if (r->op->part == RL_PART_RANGE) return open_sorted(r, x, p, out);
+  if (r->op->part == RL_PART_RANGE) return rl_sorted_open(r, i, p, task, out);
   *out = rl_exchange_open(r, i, p);
   return RL_OK;
 }

@@ -159,3 +159,11 @@ rl_pull *rl_exchange_open(rl_rdd *r, uint32_t i, uint32_t p)
   *f = (fetch){.base.cls = &fetch_class, .rdd = r, .x = &r->exchanges[i], .partition = p};
   return &f->base;
 }
+
+rl_status rl_sorted_open(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task, rl_pull **out)
+{
+  const rl_exchange *x = &r->exchanges[i];
+  const rl_merge m = {.runs = x->runs, .n = x->maps, .descending = r->op->descending, .bounds = x->bounds, .range = p,
+                      .task = task, .name = r->label};
+  return rl_merge_open(&m, out);
+}

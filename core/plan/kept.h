@@ -15,4 +15,7 @@ rl_pull *rl_kept_tee(rl_pull *in, rl_rdd *r, uint32_t p, const rl_task *task);
 /* Reads what map tasks left for partition p in exchange i, in map order. HASH and ROUND_ROBIN. */
 rl_pull *rl_exchange_open(rl_rdd *r, uint32_t i, uint32_t p);
 
+/* Merges what of all runs belongs into partition p. RANGE. */
+rl_status rl_sorted_open(rl_rdd *r, uint32_t i, uint32_t p, const rl_task *task, rl_pull **out);
+
 #endif

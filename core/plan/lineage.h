@@ -8,15 +8,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "data/sort.h"
 #include "plan/rdd.h"
+#include "store/runs.h"
 #include "store/spool.h"
 
 typedef struct rl_exchange {
   bool narrow; /* the parent is already partitioned as needed: partition p comes from its partition p, no exchange */
   uint32_t maps;        /* partitions of the parent */
   rl_spool **out;       /* HASH, ROUND_ROBIN: out[map * partitions + p]; NULL: no records went there */
-  rl_chunks *runs;      /* RANGE: runs[map] is a sorted run */
+  rl_runs **runs;       /* RANGE: runs[map] are sorted runs */
   rl_bounds *bounds;    /* RANGE, once done */
   atomic_bool done;     /* all of the above is there and immutable */
   void *stage;          /* the scheduler's: the stage that fills it now; under its lock */

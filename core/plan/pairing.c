@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "data/pair.h"
+#include "store/spool.h"
 
 /* An input at one of its records. */
 typedef struct cursor {
@@ -129,38 +130,81 @@ rl_pull *rl_pull_zip(rl_pull *const *inputs, uint32_t n, bool uneven, const rl_o
 
 /* cartesian -------------------------------------------------------------------------------------------------------- */
 
+/* The right side is held as a list while it fits, and in a spool when it does not, which is read anew for each record of
+ * the left. */
 typedef struct product {
   rl_pull base;
   const rl_op *op;
+  const rl_task *task;
   cursor left;
   rl_pull *right_in; /* NULL once it is read */
   rl_chunks right;
-  size_t chunk; /* of the right side, for the current record of the left */
+  size_t next;     /* chunk of the list */
+  rl_spool *spool; /* NULL: it is the list */
+  rl_pull *reading;
+  rl_chunk *held; /* what was read of the spool last */
+  const rl_chunk *now; /* of the right side, for the current record of the left; NULL: none is left */
   uint32_t row;
   rl_buf scratch;
   rl_builder *builder;
 } product;
 
+static rl_status hold(product *p, rl_chunk *c, size_t *bytes)
+{
+  *bytes += c->bytes;
+  if (p->spool) return rl_spool_add(p->spool, c);
+  rl_chunks_add(&p->right, c);
+  if (*bytes <= p->task->quota) return RL_OK;
+  p->spool = rl_spool_new(p->task->memory, RL_LEVEL_WORK);
+  return rl_spool_add_list(p->spool, &p->right);
+}
+
 static rl_status read_right(product *p)
 {
-  rl_status st = rl_pull_drain(p->right_in, &p->right);
+  size_t bytes = 0;
+  rl_chunk *c = NULL;
+  rl_status st;
+  while ((st = rl_pull_next(p->right_in, &c)) == RL_OK && c)
+    if ((st = hold(p, c, &bytes)) != RL_OK) break;
   if (st) return st;
   rl_pull_close(p->right_in);
   p->right_in = NULL;
-  p->chunk = p->right.n;
-  if (p->right.n == 0) p->left.ended = true;
+  if (p->spool) rl_spool_seal(p->spool);
+  if (!p->spool && p->right.n == 0) p->left.ended = true;
   return RL_OK;
+}
+
+static rl_status next_right(product *p)
+{
+  p->row = 0;
+  p->now = NULL;
+  if (!p->spool) {
+    if (p->next < p->right.n) p->now = p->right.v[p->next++];
+    return RL_OK;
+  }
+  rl_chunk_unref(p->held);
+  p->held = NULL;
+  rl_status st = p->reading ? rl_pull_next(p->reading, &p->held) : RL_OK;
+  p->now = p->held;
+  return st;
+}
+
+static rl_status next_left(product *p)
+{
+  rl_status st = advance(&p->left);
+  if (st || p->left.ended) return st;
+  p->next = 0;
+  rl_pull_close(p->reading);
+  p->reading = p->spool ? rl_spool_open(p->spool) : NULL;
+  return next_right(p);
 }
 
 /* To the next combination; *any: is there one? */
 static rl_status step(product *p, bool *any)
 {
   rl_status st = p->right_in ? read_right(p) : RL_OK;
-  if (!st && p->chunk == p->right.n) {
-    p->chunk = 0;
-    p->row = 0;
-    st = advance(&p->left);
-  }
+  if (!st && p->now && p->row == p->now->n) st = next_right(p);
+  if (!st && !p->now) st = next_left(p);
   *any = !st && !p->left.ended;
   return st;
 }
@@ -168,14 +212,9 @@ static rl_status step(product *p, bool *any)
 static rl_status combine(product *p)
 {
   rl_value fields[2];
-  const rl_chunk *c = p->right.v[p->chunk];
   rl_status st = current(&p->left, &fields[0]);
-  if (!st) st = rl_record_pack(c, p->row, &p->scratch, &fields[1]);
+  if (!st) st = rl_record_pack(p->now, p->row++, &p->scratch, &fields[1]);
   if (st) return in_the_name_of(p->op, st);
-  if (++p->row == c->n) {
-    p->row = 0;
-    p->chunk++;
-  }
   return rl_builder_add(p->builder, fields, 2);
 }
 
@@ -200,6 +239,9 @@ static void product_close(rl_pull *self)
   product *p = (product *)self;
   cursor_close(&p->left);
   rl_pull_close(p->right_in);
+  rl_pull_close(p->reading);
+  rl_chunk_unref(p->held);
+  rl_spool_unref(p->spool);
   rl_chunks_clear(&p->right);
   rl_buf_free(&p->scratch);
   rl_builder_delete(p->builder);
@@ -208,11 +250,12 @@ static void product_close(rl_pull *self)
 
 static const rl_pull_class product_class = {product_next, product_close};
 
-rl_pull *rl_pull_cartesian(rl_pull *left, rl_pull *right, const rl_op *op)
+rl_pull *rl_pull_cartesian(rl_pull *left, rl_pull *right, const rl_op *op, const rl_task *task)
 {
   product *p = RL_NEW(product);
   p->base.cls = &product_class;
   p->op = op;
+  p->task = task;
   p->left.in = left;
   p->right_in = right;
   p->builder = rl_builder_new();

@@ -260,7 +260,10 @@ static void drop_cache(rl_spool **cache, uint32_t n)
 
 void rl_exchange_clear(const rl_rdd *target, rl_exchange *x)
 {
-  for (uint32_t m = 0; x->runs && m < x->maps; m++) rl_chunks_clear(&x->runs[m]);
+  for (uint32_t m = 0; x->runs && m < x->maps; m++) {
+    rl_runs_delete(x->runs[m]);
+    x->runs[m] = NULL;
+  }
   for (size_t i = 0; x->out && i < (size_t)x->maps * target->partitions; i++) {
     rl_spool_unref(x->out[i]);
     x->out[i] = NULL;

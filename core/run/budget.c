@@ -25,8 +25,8 @@ static rl_status too_small(const rl_budget *b, uint32_t workers, bool given)
   char *limit = size_text(b->limit), *state = size_text(each), *fits = size_text(least);
   rl_status st = rl_fail(RL_EINVAL,
                          "rille.memory.limit is %s, too little for %" PRIu64 " Lua states (%" PRIu32
-                         " workers, and one for driver and receivers) of %s (rille.task.maxMemory) and records; make it %s or more, "
-                         "or have fewer workers (rille.master)%s",
+                         " workers, and one for driver and receivers) of %s (rille.task.maxMemory) and records; make "
+                         "it %s or more, or have fewer workers (rille.master)%s",
                          limit, states, workers, state, fits, given ? " or a smaller rille.task.maxMemory" : "");
   rl_free(limit);
   rl_free(state);

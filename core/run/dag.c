@@ -38,9 +38,11 @@ static rl_stage *new_stage(rl_context *c, rl_rdd *rdd, rl_rdd *target, uint32_t 
 void rl_stage_unref(rl_stage *s)
 {
   if (--s->refs) return;
+  rl_memory_hold_files(true); /* as in all that drops RDDs and spools here: the lock is held */
   rl_rdd_unref(s->rdd);
   rl_rdd_unref(s->target);
   rl_rdd_unref(s->state);
+  rl_memory_hold_files(false);
   rl_free(s->parents);
   rl_free(s->dependents);
   rl_free(s);
@@ -101,8 +103,8 @@ static rl_stage *state_stage(rl_context *c, rl_rdd *r, int64_t batch_time) /* NO
 }
 
 /* Makes `s` wait for every exchange and every version of state it reads that is not there. What is cached is not looked
- * behind; should a partition be dropped before its task runs, the task computes it anew from exchanges and versions, which
- * were there when it was first computed and stay so for as long as their RDD lives. Depth is bounded by
+ * behind; should a partition be dropped before its task runs, the task computes it anew from exchanges and versions,
+ * which were there when it was first computed and stay so for as long as their RDD lives. Depth is bounded by
  * RL_LINEAGE_MAX_DEPTH. */
 static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark) /* NOLINT(misc-no-recursion) */
 {
@@ -125,7 +127,9 @@ static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark) /
 static void job_unref(rl_job *j)
 {
   if (--j->refs) return;
+  rl_memory_hold_files(true);
   rl_rdd_unref(j->rdd);
+  rl_memory_hold_files(false);
   for (uint32_t i = 0; i < j->n; i++) rl_chunks_clear(&j->chunks[i]);
   rl_free(j->chunks);
   rl_free(j->counts);
@@ -186,18 +190,22 @@ static void end_exchange(rl_stage *s, bool ok)
   rl_exchange *x = &s->target->exchanges[s->dep];
   x->stage = NULL;
   if (!ok) {
+    rl_memory_hold_files(true);
     rl_exchange_clear(s->target, x);
+    rl_memory_hold_files(false);
     return;
   }
   if (s->target->op->part == RL_PART_RANGE)
-    x->bounds = rl_bounds_pick(x->runs, x->maps, s->target->op->descending, s->target->partitions);
+    x->bounds = rl_runs_bounds(x->runs, x->maps, s->target->op->descending, s->target->partitions);
   atomic_store_explicit(&x->done, true, memory_order_release);
 }
 
 static void end_state(rl_stage *s, bool ok)
 {
   s->state->stated->stage = NULL;
+  rl_memory_hold_files(true);
   if (!ok) rl_stated_clear(s->state);
+  rl_memory_hold_files(false);
 }
 
 /* In the order of the tasks, whichever ended first. */
@@ -273,8 +281,8 @@ static void keep_output(rl_stage *s, uint32_t index, rl_outcome *o)
   rl_exchange *x = &s->target->exchanges[s->dep];
   uint32_t n = rl_task_spools(s);
   if (n == 0) {
-    x->runs[index] = o->out;
-    o->out = (rl_chunks){0};
+    x->runs[index] = o->runs;
+    o->runs = NULL;
     return;
   }
   memcpy(x->out + (size_t)index * n, o->spools, n * sizeof(rl_spool *));
@@ -452,4 +460,5 @@ void rl_job_unref(rl_job *j)
   pthread_mutex_lock(&c->lock);
   job_unref(j);
   pthread_mutex_unlock(&c->lock);
+  rl_memory_sweep(c->memory);
 }

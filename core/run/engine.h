@@ -113,7 +113,8 @@ struct rl_context {
 /* dag.c */
 /* What an attempt left. */
 typedef struct rl_outcome {
-  rl_chunks out;    /* a result's chunks, or the sorted run of a range shuffle */
+  rl_chunks out;    /* a result's chunks */
+  rl_runs *runs;    /* of a map task of a range shuffle */
   rl_spool **spools; /* what a map task left for each of the rl_task_spools partitions; NULL: nothing */
   uint64_t count;
   struct rl_state_update *state; /* of a state stage */

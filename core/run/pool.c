@@ -75,9 +75,11 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
     rl_free(a);
   }
   pthread_mutex_unlock(&c->lock);
+  rl_memory_sweep(c->memory);
   rl_blocks_make_room(c->memory); /* for what receivers brought meanwhile */
   for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
   rl_free(o.spools);
+  rl_runs_delete(o.runs);
   rl_chunks_clear(&o.out);
   rl_state_update_delete(o.state);
   rl_buf_free(&o.updates);

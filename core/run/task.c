@@ -2,7 +2,6 @@
 #include <inttypes.h>
 
 #include "base/hash.h"
-#include "data/sort.h"
 #include "plan/stated.h"
 #include "run/engine.h"
 
@@ -56,8 +55,8 @@ static rl_status keep_emitted(void *to, rl_chunk *chunk, bool *enough)
   return rl_spool_add(to, rl_chunk_ref(chunk));
 }
 
-/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets too
- * much, that too. */
+/* The map side of a shuffle: what an output has complete goes to its spool, and when what is still being filled gets
+ * too much, that too. */
 typedef struct split {
   rl_splitter *splitter;
   const rl_task *task;
@@ -82,11 +81,10 @@ static rl_status split_chunk(void *to, rl_chunk *chunk, bool *enough)
   return st;
 }
 
-static rl_status gather(void *to, rl_chunk *chunk, bool *enough)
+static rl_status sort_chunk(void *to, rl_chunk *chunk, bool *enough)
 {
   (void)enough;
-  rl_chunks_add(to, rl_chunk_ref(chunk));
-  return RL_OK;
+  return rl_sorter_add(to, rl_chunk_ref(chunk));
 }
 
 static rl_status run_split(const rl_rdd *target, rl_pull *in, const rl_task *task, rl_spool **out)
@@ -107,10 +105,10 @@ static rl_status run_map(const rl_rdd *target, rl_pull *in, const rl_task *task,
 {
   const rl_op *op = target->op;
   if (op->part == RL_PART_RANGE) {
-    rl_chunks all = {0};
-    rl_status st = run_through(in, task, gather, &all);
-    if (!st) st = rl_sort_chunks(&all, op->descending, &o->out);
-    rl_chunks_clear(&all);
+    rl_sorter *s = rl_sorter_new(task->memory, task->quota, op->descending, target->partitions);
+    rl_status st = run_through(in, task, sort_chunk, s);
+    if (!st) st = rl_sorter_finish(s, &o->runs);
+    rl_sorter_delete(s);
     return st;
   }
   return run_split(target, in, task, o->spools);

@@ -48,6 +48,8 @@ void rl_memory_unref(rl_memory *m)
 
 void rl_memory_close(rl_memory *m) { rl_spill_close(m->spill); }
 
+void rl_memory_sweep(rl_memory *m) { rl_spill_sweep(m->spill); }
+
 size_t rl_memory_quota(const rl_memory *m) { return m ? m->quota : SIZE_MAX; }
 
 void rl_memory_stats_read(rl_memory *m, rl_memory_stats *out)
@@ -145,6 +147,7 @@ rl_status rl_memory_make_room(rl_memory *m, uint64_t group, bool *fits)
 
 rl_status rl_memory_spill(rl_memory *m, const char *p, size_t n, rl_extent *out)
 {
+  rl_spill_sweep(m->spill); /* what is given back may be what is needed now */
   rl_status st = rl_spill_write(m->spill, p, n, out);
   if (st != RL_OK) return st;
   rl_memory_lock(m);

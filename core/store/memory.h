@@ -22,8 +22,8 @@
 
 typedef struct rl_memory rl_memory;
 
-/* Storage levels, with Spark's names. A chunk is columns in contiguous buffers already, so serialised levels differ from
- * the others only where rille.rdd.compress is set: then they are kept compressed. */
+/* Storage levels, with Spark's names. A chunk is columns in contiguous buffers already, so serialised levels differ
+ * from the others only where rille.rdd.compress is set: then they are kept compressed. */
 typedef struct rl_level {
   bool memory, disk, serialised;
   bool off_heap;  /* only a name: nothing here lies on a collected heap */
@@ -62,8 +62,13 @@ void rl_memory_unref(rl_memory *m); /* the last one removes the spill folder; NU
  * spools of its RDDs may live on. */
 void rl_memory_close(rl_memory *m);
 
+/* From `on` on, until it is called as often without, this thread waits for no files when spools go: their disk space is
+ * given back a little later, by whoever calls next what may wait. For those who hold a lock. */
+void rl_memory_hold_files(bool on);
+void rl_memory_sweep(rl_memory *m); /* gives back now what is due; waits for files */
+
 /* What one task may hold of records before it should write them to a spool: its share of execution memory. The same for
- * all tasks at all times, so what is spilled where does not depend on who ran beside it. Without a manager: SIZE_MAX. */
+ * all tasks at all times, so what is spilled where does not depend on who ran beside it. No manager: SIZE_MAX. */
 size_t rl_memory_quota(const rl_memory *m);
 
 typedef struct rl_memory_stats {

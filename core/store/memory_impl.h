@@ -62,7 +62,7 @@ bool rl_memory_has_room(const rl_memory *m, size_t n);
  * a manager. */
 void rl_memory_tell_full(rl_memory *m, const char *instead);
 
-/* Not locked: has keepers give up until storage fits; for the sake of one of this group. *fits (may be NULL): it does. */
+/* Not locked: has keepers give up until storage fits, for one of this group. *fits (may be NULL): it does. */
 rl_status rl_memory_make_room(rl_memory *m, uint64_t group, bool *fits);
 
 /* Not locked. Writes p[0..n) to the spill files, counted for manager and thread. */

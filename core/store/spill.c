@@ -103,6 +103,9 @@ struct rl_spill {
   bool opening, closed;
   rl_spill_file *files, *current;
   uint64_t serial, bytes;
+  struct chore *chores;
+  size_t nchores, chores_cap;
+  bool sweeping;
 };
 
 rl_spill *rl_spill_new(const char *dir, pthread_mutex_t *lock)
@@ -138,6 +141,7 @@ static void close_file(rl_spill_file *f, bool remove)
 void rl_spill_delete(rl_spill *s)
 {
   rl_spill_close(s);
+  rl_spill_sweep(s);
   while (s->files) {
     rl_spill_file *f = s->files;
     s->files = f->next;
@@ -211,34 +215,81 @@ static rl_status allocate(rl_spill *s, uint64_t n, rl_extent *out)
   return st;
 }
 
-/* Takes an extent out of the tables. Locked. The file when nothing is left in it: it is nobody's then. */
-static rl_spill_file *give_back(rl_spill *s, const rl_extent *e)
+/* What is still to be done to files. In order, by one thread at a time, so that a file is closed behind all else. */
+typedef struct chore {
+  rl_spill_file *file;
+  uint64_t at, n; /* to be punched out; n == 0: the file is empty, and goes */
+} chore;
+
+static _Thread_local unsigned holding_files;
+
+void rl_memory_hold_files(bool on)
+{
+  if (on) holding_files++;
+  else holding_files--;
+}
+
+static void add_chore(rl_spill *s, chore one)
+{
+  s->chores = rl_grow(s->chores, &s->chores_cap, s->nchores + 1, sizeof *s->chores);
+  s->chores[s->nchores++] = one;
+}
+
+/* Takes an extent out of the tables. Locked. */
+static void give_back(rl_spill *s, const rl_extent *e)
 {
   rl_spill_file *f = e->file;
   f->live -= e->n;
   s->bytes -= e->n;
-  if (f->live > 0) return NULL;
+  if (f->live > 0) {
+    add_chore(s, (chore){f, e->at, e->n});
+    return;
+  }
   if (s->current == f) s->current = NULL;
   *f->at = f->next;
   if (f->next) f->next->at = f->at;
-  return f;
+  add_chore(s, (chore){.file = f});
 }
 
-/* Neighbours are punched out together. Punched before they leave the tables: afterwards the file may be gone. */
+/* Neighbours are punched out together. */
 void rl_spill_release(rl_spill *s, const rl_extent *v, size_t n)
 {
+  pthread_mutex_lock(s->lock);
   for (size_t i = 0, k; i < n; i = k) {
     rl_extent e = v[i];
     for (k = i + 1; k < n && v[k].file == e.file && v[k].at == e.at + e.n; k++) e.n += v[k].n;
-    pthread_mutex_lock(s->lock);
-    bool last = e.file->live == e.n, closed = s->closed;
-    pthread_mutex_unlock(s->lock);
-    if (!last && !closed) rl_file_punch(e.file->fd, (int64_t)e.at, (int64_t)e.n);
-    pthread_mutex_lock(s->lock);
-    rl_spill_file *empty = give_back(s, &e);
-    pthread_mutex_unlock(s->lock);
-    if (empty) close_file(empty, !closed);
+    give_back(s, &e);
   }
+  pthread_mutex_unlock(s->lock);
+  if (!holding_files) rl_spill_sweep(s);
+}
+
+static void do_chores(const chore *v, size_t n, bool closed)
+{
+  for (size_t i = 0; i < n; i++) {
+    if (v[i].n == 0) close_file(v[i].file, !closed);
+    else if (!closed) rl_file_punch(v[i].file->fd, (int64_t)v[i].at, (int64_t)v[i].n);
+  }
+}
+
+void rl_spill_sweep(rl_spill *s)
+{
+  pthread_mutex_lock(s->lock);
+  bool mine = !s->sweeping;
+  s->sweeping = true;
+  while (mine && s->nchores > 0) {
+    chore *v = s->chores;
+    size_t n = s->nchores;
+    bool closed = s->closed;
+    s->chores = NULL;
+    s->nchores = s->chores_cap = 0;
+    pthread_mutex_unlock(s->lock);
+    do_chores(v, n, closed);
+    rl_free(v);
+    pthread_mutex_lock(s->lock);
+  }
+  if (mine) s->sweeping = false;
+  pthread_mutex_unlock(s->lock);
 }
 
 rl_status rl_spill_write(rl_spill *s, const char *p, size_t n, rl_extent *out)

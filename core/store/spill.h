@@ -38,7 +38,10 @@ void rl_spill_delete(rl_spill *s);
 rl_status rl_spill_write(rl_spill *s, const char *p, size_t n, rl_extent *out);
 /* Replaces what is in `out`. RL_EDATA naming file, offset and what is wrong. */
 rl_status rl_spill_read(rl_spill *s, const rl_extent *e, rl_buf *out);
+/* Takes extents out of the tables at once; their files are seen to then, or, on a thread that must not wait
+ * (rl_memory_hold_files), by the next sweep. */
 void rl_spill_release(rl_spill *s, const rl_extent *v, size_t n);
+void rl_spill_sweep(rl_spill *s);
 uint64_t rl_spill_bytes(const rl_spill *s); /* in extents now; locked */
 
 /* p[0..n) with LZ4 in front of which its length stands; false (and `out` as it was) when it would not get smaller. */

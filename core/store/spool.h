@@ -18,8 +18,8 @@ typedef struct rl_spool rl_spool;
 /* NULL manager: it stays in memory. */
 rl_spool *rl_spool_new(rl_memory *m, rl_level level);
 rl_spool *rl_spool_ref(rl_spool *s);
-/* Spools of one group (an RDD's number; 0: none) are not dropped to make room for each other: of what does not fit as a whole,
- * a part is kept, instead of one half pushing out the other and back. Before anything is added. */
+/* Spools of one group (an RDD's number; 0: none) are not dropped to make room for each other: of what does not fit as a
+ * whole, a part is kept, instead of one half pushing out the other and back. Before anything is added. */
 void rl_spool_set_group(rl_spool *s, uint64_t group);
 void rl_spool_unref(rl_spool *s); /* NULL is allowed; any thread */
 

@@ -5,8 +5,11 @@
 #include <cmocka.h>
 #include <math.h>
 
+#include "data/codec.h"
 #include "data/sort.h"
 #include "records.h"
+#include "scratch.h"
+#include "store/runs.h"
 
 typedef enum keys { KEYS_INT, KEYS_FLOAT, KEYS_BYTES, KEYS_MIXED, KEYS_FEW, KEYS_SORTED, KEYS_KINDS } keys;
 
@@ -100,16 +103,23 @@ static void expect_sorted(const rl_chunks *in, bool descending, const rl_chunks 
   free(actual);
 }
 
+static rl_status collect(void *to, rl_chunk *chunk)
+{
+  rl_chunks_add(to, chunk);
+  return RL_OK;
+}
+
 static void any_records_are_sorted(void **state)
 {
   (void)state;
   uint64_t seed = records_seed(__func__);
   static const int64_t sizes[] = {0, 1, 2, 15, 16, 17, 33, 1000, 5000};
+  static const size_t chunk_bytes[] = {SIZE_MAX, 1, 5000};
   for (keys kind = 0; kind < KEYS_KINDS; kind++) {
     for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
       rl_chunks in = {0}, out = {0};
       random_records(&in, kind, &seed, sizes[i / 2], 0);
-      assert_int_equal(rl_sort_chunks(&in, i % 2, &out), RL_OK);
+      assert_int_equal(rl_sort_chunks(&in, i % 2, chunk_bytes[i % 3], collect, &out), RL_OK);
       expect_sorted(&in, i % 2, &out);
       rl_chunks_clear(&in);
       rl_chunks_clear(&out);
@@ -130,24 +140,70 @@ static void expect_apart(const rl_chunks *before, const rl_chunks *after)
   assert_true(rl_value_compare(a, b) != 0);
 }
 
-/* The ranges of several runs, one behind the other, are the sort of everything, and equal keys share a range. */
-static void check_ranges(keys kind, uint64_t *seed, size_t nruns, uint32_t n, bool descending)
+/* A sort under way, and the sorters' runs. */
+enum { MOST_SORTERS = 9 };
+
+typedef struct sorting {
+  rl_task task; /* how much fits */
+  bool descending;
+  uint32_t n; /* ranges */
+  rl_runs *runs[MOST_SORTERS];
+  size_t nruns;
+  rl_bounds *bounds;
+} sorting;
+
+static void sort_part(sorting *s, const rl_chunks *part)
 {
-  rl_chunks in = {0}, all = {0}, last = {0}, runs[9] = {0};
+  rl_sorter *sorter = rl_sorter_new(s->task.memory, s->task.quota, s->descending, s->n);
+  for (size_t i = 0; i < part->n; i++) assert_int_equal(rl_sorter_add(sorter, rl_chunk_ref(part->v[i])), RL_OK);
+  assert_int_equal(rl_sorter_finish(sorter, &s->runs[s->nruns++]), RL_OK);
+  rl_sorter_delete(sorter);
+}
+
+static rl_pull *open_range(const sorting *s, uint32_t p)
+{
+  rl_pull *in;
+  const rl_merge spec = {.runs = s->runs, .n = s->nruns, .descending = s->descending, .bounds = s->bounds, .range = p,
+                         .task = &s->task};
+  assert_int_equal(rl_merge_open(&spec, &in), RL_OK);
+  return in;
+}
+
+static void read_range(const sorting *s, uint32_t p, rl_chunks *out)
+{
+  rl_pull *in = open_range(s, p);
+  assert_int_equal(rl_pull_drain(in, out), RL_OK);
+  rl_pull_close(in);
+}
+
+static void pick(sorting *s) { s->bounds = rl_runs_bounds(s->runs, s->nruns, s->descending, s->n); }
+
+static void end_sorting(sorting *s)
+{
+  rl_bounds_unref(s->bounds);
+  for (size_t i = 0; i < s->nruns; i++) rl_runs_delete(s->runs[i]);
+}
+
+/* The ranges of several sorts, one behind the other, are the sort of everything, and equal keys share a range. `sizes`:
+ * records of each range, to be filled in. */
+static void check_ranges(sorting *s, keys kind, uint64_t *seed, size_t nsorters, uint64_t *sizes)
+{
+  rl_chunks in = {0}, all = {0}, last = {0};
   int64_t arrival = 0;
-  for (size_t r = 0; r < nruns; r++) {
+  for (size_t r = 0; r < nsorters; r++) {
     rl_chunks part = {0};
-    int64_t size = (int64_t)(records_random(seed) % 700) * (r != 1); /* the second run is empty */
+    int64_t size = (int64_t)(records_random(seed) % 700) * (r != 1); /* the second part is empty */
     random_records(&part, kind, seed, size, arrival);
     arrival += size;
-    assert_int_equal(rl_sort_chunks(&part, descending, &runs[r]), RL_OK);
+    sort_part(s, &part);
     append_all(&in, &part);
     rl_chunks_clear(&part);
   }
-  rl_bounds *b = rl_bounds_pick(runs, nruns, descending, n);
-  for (uint32_t p = 0; p < n; p++) {
+  pick(s);
+  for (uint32_t p = 0; p < s->n; p++) {
     rl_chunks range = {0};
-    assert_int_equal(rl_sort_merge(runs, nruns, b, descending, p, &range), RL_OK);
+    read_range(s, p, &range);
+    sizes[p] = rl_chunks_records(&range);
     append_all(&all, &range);
     expect_apart(&last, &range);
     if (range.n > 0) {
@@ -155,9 +211,8 @@ static void check_ranges(keys kind, uint64_t *seed, size_t nruns, uint32_t n, bo
       last = range;
     }
   }
-  expect_sorted(&in, descending, &all);
-  rl_bounds_unref(b);
-  for (size_t r = 0; r < nruns; r++) rl_chunks_clear(&runs[r]);
+  expect_sorted(&in, s->descending, &all);
+  end_sorting(s);
   rl_chunks_clear(&last);
   rl_chunks_clear(&all);
   rl_chunks_clear(&in);
@@ -166,74 +221,187 @@ static void check_ranges(keys kind, uint64_t *seed, size_t nruns, uint32_t n, bo
 static void ranges_together_are_the_whole_sort(void **state)
 {
   (void)state;
-  uint64_t seed = records_seed(__func__);
-  static const size_t nruns[] = {0, 1, 2, 9};
+  uint64_t seed = records_seed(__func__), sizes[40];
+  static const size_t nsorters[] = {0, 1, 2, MOST_SORTERS};
   static const uint32_t nranges[] = {1, 2, 5, 40};
   for (keys kind = 0; kind < KEYS_KINDS; kind++) {
-    for (int i = 0; i < 32; i++) check_ranges(kind, &seed, nruns[i % 4], nranges[i / 4 % 4], i / 16);
+    for (int i = 0; i < 32; i++) {
+      sorting s = {.task.quota = SIZE_MAX, .descending = i / 16, .n = nranges[i / 4 % 4]};
+      check_ranges(&s, kind, &seed, nsorters[i % 4], sizes);
+    }
   }
+}
+
+static rl_memory *tiny_memory(const char *dir)
+{
+  return rl_memory_new(&(rl_memory_spec){.limit = 1024, .fraction = 0.5, .storage_fraction = 0.5, .tasks = 1,
+                                         .local_dir = dir});
+}
+
+/* With runs of a few records, on disk, so many that they must be merged in steps: the same, cut in the same places. */
+static void sorts_that_do_not_fit_are_the_same(void **state)
+{
+  uint64_t seed = records_seed(__func__), sizes[2][40];
+  rl_memory *m = tiny_memory(*state);
+  static const size_t quotas[] = {1, 3000, 20000};
+  static const uint32_t nranges[] = {1, 3, 40};
+  for (keys kind = 0; kind < KEYS_KINDS; kind++) {
+    for (int i = 0; i < 18; i++) {
+      uint64_t again = seed;
+      sorting whole = {.task.quota = SIZE_MAX, .descending = i / 9, .n = nranges[i / 3 % 3]};
+      sorting s = whole;
+      s.task.memory = m;
+      s.task.quota = quotas[i % 3];
+      check_ranges(&s, kind, &seed, 4, sizes[0]);
+      check_ranges(&whole, kind, &again, 4, sizes[1]);
+      assert_memory_equal(sizes[0], sizes[1], whole.n * sizeof sizes[0][0]);
+    }
+  }
+  rl_memory_stats stats;
+  rl_memory_stats_read(m, &stats);
+  assert_true(stats.spilled_total > 0);
+  assert_int_equal(stats.spilled_now, 0);
+  rl_memory_unref(m);
+}
+
+/* Keys too long to be remembered as a whole, of which many begin alike. */
+static rl_value long_key(uint64_t x, rl_buf *scratch)
+{
+  rl_buf_clear(scratch);
+  size_t n = x % 400;
+  if (x & 1024) rl_put_tuple(scratch, 2);
+  if (x & 1024) rl_put_int(scratch, (int64_t)(x >> 60));
+  size_t at = scratch->n;
+  rl_buf text = {0};
+  for (size_t i = 0; i < n; i++) rl_buf_putc(&text, i < 70 ? 'a' : (char)('a' + (x >> 32) % 3));
+  if (x & 1024) rl_put_bytes(scratch, text.p, text.n);
+  else if (text.n > 0) rl_buf_add(scratch, text.p, text.n);
+  rl_buf_free(&text);
+  if (x & 1024) return (rl_value){.type = RL_T_TUPLE, .s = {scratch->p, scratch->n}};
+  return rl_str(scratch->p + at, scratch->n - at);
+}
+
+static void long_keys_are_found_again(void **state)
+{
+  uint64_t seed = records_seed(__func__);
+  rl_memory *m = tiny_memory(*state);
+  rl_buf scratch = {0};
+  for (int i = 0; i < 4; i++) {
+    sorting s = {.task = {.memory = m, .quota = 30000}, .descending = i % 2, .n = 20};
+    rl_chunks in = {0}, all = {0};
+    rl_builder *b = rl_builder_new();
+    for (int64_t k = 0; k < 1000; k++) {
+      records_add(b, &in, (rl_value[]){long_key(records_random(&seed), &scratch), rl_int(k)}, 2);
+      if (k % 10 == 0) rl_chunks_add(&in, rl_builder_finish(b));
+    }
+    records_end(b, &in);
+    sort_part(&s, &in);
+    assert_true(rl_runs_count(s.runs[0]) > 2);
+    pick(&s);
+    for (uint32_t p = 0; p < s.n; p++) read_range(&s, p, &all);
+    expect_sorted(&in, s.descending, &all);
+    end_sorting(&s);
+    rl_chunks_clear(&in);
+    rl_chunks_clear(&all);
+  }
+  rl_buf_free(&scratch);
+  rl_memory_unref(m);
 }
 
 static void ranges_are_about_even(void **state)
 {
   (void)state;
   uint64_t seed = records_seed(__func__);
-  enum { RUNS = 4, RANGES = 8, EACH = 10000 };
-  rl_chunks runs[RUNS] = {0};
-  for (int r = 0; r < RUNS; r++) {
+  enum { SORTERS = 4, RANGES = 8, EACH = 10000 };
+  sorting s = {.task.quota = SIZE_MAX, .n = RANGES};
+  for (int r = 0; r < SORTERS; r++) {
     rl_chunks part = {0};
     random_records(&part, KEYS_INT, &seed, EACH, 0);
-    assert_int_equal(rl_sort_chunks(&part, false, &runs[r]), RL_OK);
+    sort_part(&s, &part);
     rl_chunks_clear(&part);
   }
   /* KEYS_INT puts about a ninth of its keys on two values, one at each end: the ranges between share the rest. */
-  rl_bounds *b = rl_bounds_pick(runs, RUNS, false, RANGES);
+  pick(&s);
   for (uint32_t p = 0; p < RANGES; p++) {
     rl_chunks range = {0};
-    assert_int_equal(rl_sort_merge(runs, RUNS, b, false, p, &range), RL_OK);
+    read_range(&s, p, &range);
     uint64_t n = rl_chunks_records(&range);
-    assert_true(n > RUNS * EACH / RANGES * 8 / 10 && n < RUNS * EACH / RANGES * 12 / 10);
+    assert_true(n > SORTERS * EACH / RANGES * 7 / 10 && n < SORTERS * EACH / RANGES * 13 / 10);
     rl_chunks_clear(&range);
   }
-  rl_bounds_unref(b);
-  for (int r = 0; r < RUNS; r++) rl_chunks_clear(&runs[r]);
+  end_sorting(&s);
 }
 
-/* Bounds outlive the runs they were read off. */
-static void bounds_own_their_keys(void **state)
+/* A sample of a long part counts for more than one of a short part. */
+static void samples_count_by_what_they_stand_for(void **state)
 {
   (void)state;
-  uint64_t seed = records_seed(__func__);
-  rl_chunks runs[1] = {0}, part = {0}, range = {0};
-  random_records(&part, KEYS_BYTES, &seed, 2000, 0);
-  assert_int_equal(rl_sort_chunks(&part, false, &runs[0]), RL_OK);
-  rl_bounds *b = rl_bounds_ref(rl_bounds_pick(runs, 1, false, 8));
-  rl_bounds_unref(b);
-  uint64_t total = rl_chunks_records(&runs[0]);
-  rl_chunks_clear(&runs[0]);
-  assert_int_equal(rl_sort_chunks(&part, false, &runs[0]), RL_OK);
-  for (uint32_t p = 0; p < 8; p++) assert_int_equal(rl_sort_merge(runs, 1, b, false, p, &range), RL_OK);
-  assert_int_equal(rl_chunks_records(&range), total);
-  expect_sorted(&part, false, &range);
-  rl_bounds_unref(b);
+  sorting s = {.task.quota = SIZE_MAX, .n = 2};
+  static const int64_t sizes[] = {100000, 1000};
+  for (int r = 0; r < 2; r++) {
+    rl_chunks part = {0};
+    rl_builder *b = rl_builder_new();
+    for (int64_t i = 0; i < sizes[r]; i++) records_add(b, &part, (rl_value[]){rl_int(r ? -i : i), rl_int(i)}, 2);
+    records_end(b, &part);
+    sort_part(&s, &part);
+    rl_chunks_clear(&part);
+  }
+  pick(&s);
+  rl_chunks range = {0};
+  read_range(&s, 0, &range);
+  uint64_t n = rl_chunks_records(&range);
+  assert_true(n > 40000 && n < 60000);
   rl_chunks_clear(&range);
-  rl_chunks_clear(&runs[0]);
-  rl_chunks_clear(&part);
+  end_sorting(&s);
 }
 
 static void equal_keys_stay_in_one_range(void **state)
 {
   (void)state;
   rl_chunks in = {0}, out = {0};
+  sorting s = {.task.quota = 1, .n = 4};
   rl_builder *b = rl_builder_new();
-  for (int i = 0; i < 100; i++) records_add(b, &in, (rl_value[]){records_str("same"), rl_int(i)}, 2);
+  for (int i = 0; i < 100; i++) {
+    records_add(b, &in, (rl_value[]){records_str("same"), rl_int(i)}, 2);
+    if (i % 10 == 0) rl_chunks_add(&in, rl_builder_finish(b));
+  }
   records_end(b, &in);
-  rl_bounds *bounds = rl_bounds_pick(&in, 1, false, 4);
-  assert_int_equal(rl_sort_merge(&in, 1, bounds, false, 0, &out), RL_OK);
+  sort_part(&s, &in);
+  pick(&s);
+  read_range(&s, 0, &out);
   expect_sorted(&in, false, &out);
-  rl_bounds_unref(bounds);
+  end_sorting(&s);
   rl_chunks_clear(&in);
   rl_chunks_clear(&out);
+}
+
+/* A merge that is given up in the middle, and one that cannot write. */
+static void what_goes_wrong_leaves_nothing_behind(void **state)
+{
+  uint64_t seed = records_seed(__func__);
+  rl_memory *m = tiny_memory(*state);
+  sorting s = {.task = {.memory = m, .quota = 3000}, .n = 3};
+  rl_chunks part = {0};
+  random_records(&part, KEYS_INT, &seed, 5000, 0);
+  sort_part(&s, &part);
+  pick(&s);
+  rl_pull *in = open_range(&s, 1);
+  rl_chunk *c;
+  assert_int_equal(rl_pull_next(in, &c), RL_OK);
+  rl_chunk_unref(c);
+  rl_pull_close(in);
+  rl_memory_close(m);
+  rl_sorter *sorter = rl_sorter_new(m, 3000, false, 0);
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < part.n && st == RL_OK; i++) st = rl_sorter_add(sorter, rl_chunk_ref(part.v[i]));
+  assert_int_equal(st, RL_ECLOSED);
+  rl_sorter_delete(sorter);
+  const rl_merge spec = {.runs = s.runs, .n = 1, .task = &s.task, .name = "sortByKey"};
+  assert_int_equal(rl_merge_open(&spec, &in), RL_ECLOSED);
+  assert_non_null(strstr(rl_error_message(), "sortByKey: "));
+  end_sorting(&s);
+  rl_chunks_clear(&part);
+  rl_memory_unref(m);
 }
 
 int main(void)
@@ -241,9 +409,12 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(any_records_are_sorted),
     cmocka_unit_test(ranges_together_are_the_whole_sort),
+    in_a_folder(sorts_that_do_not_fit_are_the_same),
+    in_a_folder(long_keys_are_found_again),
     cmocka_unit_test(ranges_are_about_even),
-    cmocka_unit_test(bounds_own_their_keys),
+    cmocka_unit_test(samples_count_by_what_they_stand_for),
     cmocka_unit_test(equal_keys_stay_in_one_range),
+    in_a_folder(what_goes_wrong_leaves_nothing_behind),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

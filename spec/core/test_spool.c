@@ -622,6 +622,27 @@ static void a_file_goes_with_its_last_extent(void **state)
   rl_memory_unref(m);
 }
 
+static void files_wait_while_a_lock_is_held(void **state)
+{
+  rl_memory *m = new_memory(*state, 1, false);
+  rl_spool *a = filled(m, needed(), 0, 3);
+  char *path = the_spill_file(*state);
+  rl_memory_hold_files(true);
+  rl_spool_unref(a);
+  assert_int_equal(stats_of(m).spilled_now, 0);
+  assert_int_equal(access(path, F_OK), 0);
+  rl_memory_hold_files(false);
+  rl_memory_sweep(m);
+  assert_int_equal(access(path, F_OK), -1);
+  rl_free(path);
+  a = filled(m, needed(), 3, 3);
+  rl_memory_hold_files(true);
+  rl_spool_unref(a);
+  rl_memory_hold_files(false);
+  rl_memory_unref(m); /* nothing stays behind */
+  assert_int_equal(list(*state, "rille-spill-", NULL), 0);
+}
+
 static void make_folder(const char *dir, const char *name, const char *lock, bool old)
 {
   char *path = rl_path_join(dir, name);
@@ -794,6 +815,7 @@ int main(void)
     in_a_folder(what_has_a_second_copy_is_not_lost_when_it_is_dropped),
     in_a_folder(the_folder_is_private_and_goes_with_the_manager),
     in_a_folder(a_file_goes_with_its_last_extent),
+    in_a_folder(files_wait_while_a_lock_is_held),
     in_a_folder(folders_of_the_dead_are_cleaned_and_others_left),
     in_a_folder(a_killed_process_is_cleaned_after),
     in_a_folder(many_threads_add_and_read_at_once),

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# rille.memory.limit=256m, over more than there is room for: results are those of a run without limit, resident memory stays
-# under 400 MB, and nothing is left on the disk. 300 MB of records; 4 GB with --long. Then lines of a socket that are remembered.
+# rille.memory.limit=256m, over more than there is room for: results are those of a run with plenty, resident memory stays
+# under 400 MB, and nothing is left on the disk. 300 MB of records, persisted and grouped, and through a window; 4 GB with
+# --long. Then lines of a socket that are remembered.
 . "$(dirname "$0")/_lib.sh"
 
-megabytes=300 lines=3000000 most=409600
-[[ ${RILLE_LONG-0} != 1 ]] || megabytes=4000
+megabytes=300 lines=3000000 most=409600 plenty=0
+[[ ${RILLE_LONG-0} != 1 ]] || megabytes=4000 plenty=12g
 [[ -z $RILLE_SANITIZE ]] || megabytes=24 lines=100000
 mkdir "$scratch/spill"
 
@@ -12,7 +13,7 @@ mkdir "$scratch/spill"
 run() {
   local name=$1
   shift
-  timeout -k 5 $((280 * slowdown)) "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null || fail "$name ended with status $?"
+  timeout -k 5 $((600 * slowdown)) "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null || fail "$name ended with status $?"
   expect_clean "$scratch/$name.err"
   say "$name: $(tail -n 1 "$scratch/$name.err")"
 }
@@ -30,14 +31,16 @@ bounded() {
   [[ -z $(ls -A "$scratch/spill") ]] || fail "$1 left something on the disk"
 }
 
-run records_unlimited rille run "$jobs/memory_limit.lua" "$megabytes" 0 "$scratch/spill"
-run records rille run "$jobs/memory_limit.lua" "$megabytes" 256m "$scratch/spill"
-bounded records
-same records records_unlimited
+for job in limit window; do
+  run "$job.plenty" rille run "$jobs/memory_$job.lua" "$megabytes" "$plenty" "$scratch/spill"
+  run "$job" rille run "$jobs/memory_$job.lua" "$megabytes" 256m "$scratch/spill"
+  bounded "$job"
+  same "$job" "$job.plenty"
+done
 
 begin_feed feed --rate 0 --lines "$lines" --clients 2 --hold
-run received_unlimited rille run "$jobs/memory_received.lua" "$port" "$lines" 0 "$scratch/spill"
+run received.plenty rille run "$jobs/memory_received.lua" "$port" "$lines" "$plenty" "$scratch/spill"
 run received rille run "$jobs/memory_received.lua" "$port" "$lines" 256m "$scratch/spill"
 bounded received
-same received received_unlimited
+same received received.plenty
 expect_in "$scratch/received.out" "are there.$lines"

@@ -121,3 +121,25 @@ until_true 10 shown clicks '^\(car,[0-9]+,500\.0\)$'
 until_true 10 shown clicks '^\(tea,[0-9]+,2000\.0\)$'
 interrupt clicks
 say "click_join: ok"
+
+# Counts go on in batches without words.
+begin_feed state_feed --file poem --rate 0 --hold
+begin stateful rille run "$scripts/stateful_wordcount.lua" 127.0.0.1 "$port" 0.2
+until_true 10 in_one_batch stateful.out '(a,3)' '(is,2)' '(rose,3)'
+counted=$(grep -c '^(rose,3)$' stateful.out)
+later() { (($(grep -c '^(rose,3)$' stateful.out) > counted + 2)); }
+until_true 10 later
+interrupt stateful 'WARN  the state of updateStateByKey at .*stateful_wordcount.lua:[0-9]+ ends with this process'
+expect_in stateful.out '^different words: 3$'
+say "stateful_wordcount: ok"
+
+# Each user comes once: a session begins, and is over when its silence is.
+printf 'ann buys\nann pays\nbob looks\nnonsense\n' >actions
+begin_feed actions_feed --file actions --rate 0 --hold
+begin sessions rille run "$scripts/sessions.lua" 127.0.0.1 "$port" 0.2 0.6
+until_true 10 shown sessions '^\(ann,session over: 2 actions in [0-9.]+ s\)$'
+until_true 10 shown sessions '^\(bob,session over: 1 actions in 0\.0 s\)$'
+interrupt sessions 'WARN  the state of mapWithState at .*sessions.lua:[0-9]+ ends with this process'
+expect_in sessions.out '^\(ann,session begins with buys\)$'
+(($(grep -c 'session over' sessions.out) == 2)) || fail "sessions: a session ended twice"
+say "sessions: ok"

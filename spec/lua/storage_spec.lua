@@ -203,16 +203,19 @@ describe("storage", function()
   end)
 
   describe("a damaged spill file", function()
-    -- Changes one byte in the middle of each.
+    -- Changes one byte in the middle of each; or bytes in n places, where not all of the file is used any more.
     local damage = [[
-      local function damage(dir)
+      local function damage(dir, n)
         local pipe = io.popen("ls -d " .. dir .. "/*/*.spill")
         for path in pipe:lines() do
           local file = assert(io.open(path, "r+b"))
-          file:seek("set", file:seek("end") // 2)
-          local byte = file:read(1)
-          file:seek("cur", -1)
-          file:write(string.char(byte:byte() ~ 1))
+          local size = file:seek "end"
+          for i = 1, n or 1 do
+            file:seek("set", size * i // ((n or 1) + 1))
+            local byte = file:read(1)
+            file:seek("cur", -1)
+            file:write(string.char(byte:byte() ~ 1))
+          end
           file:close()
         end
         pipe:close()
@@ -240,7 +243,7 @@ describe("storage", function()
           ["rille.memory.fraction"] = 1e-9 }
         local rdd = sc:range(10000):map(function(x) return x %% 10, x end):groupByKey()
         print(rdd:count())
-        damage(dir)
+        damage(dir, 100)
         print(rdd:count())
       ]]):format(dir))
       assert.same({ 1, "10\n" }, { result.status, result.out })

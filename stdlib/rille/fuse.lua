@@ -21,11 +21,11 @@ local MAKERS_KEPT = 128
 
 --- Names of what generated code uses, in the order in which a maker gets them.
 local HELPERS = {
-  "attempt", "bad", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow", "emitSlots",
-  "fields", "fieldsRow", "gather", "goodKey", "groups", "hole", "input", "inputs", "iterator", "key", "keys", "max",
-  "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain", "read", "returned", "room", "slots",
-  "stateDue", "stateEach", "stateInconsistent", "stateInitial", "stateKeep", "stateOpen", "stateRecords", "stateSides",
-  "stateStore", "tokens", "tuple", "value", "words",
+  "attempt", "bad", "collect", "drain", "elements", "emit", "emitGroups", "emitKeyed", "emitPairs", "emitRow",
+  "emitSlots", "fields", "fieldsRow", "folds", "gather", "goodKey", "groups", "hole", "input", "inputs", "iterator",
+  "key", "keys", "max", "more", "none", "pack", "packRow", "packs", "pair", "pairRow", "pairs", "pcall", "plain",
+  "read", "returned", "room", "slots", "stateDue", "stateEach", "stateInconsistent", "stateInitial", "stateKeep",
+  "stateOpen", "stateRecords", "stateSides", "stateStore", "tokens", "tuple", "value", "words",
 }
 
 -- Code ----------------------------------------------------------------------------------------------------------------

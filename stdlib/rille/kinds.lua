@@ -341,13 +341,16 @@ kinds.combine = {
   end,
 }
 
--- On the receiving side the input is read here, and the keys are numbered (lua/keyed.c).
+-- On the receiving side the input is read here, and the keys are numbered (lua/keyed.c). When there are very many of
+-- them, further ones come in later rounds.
 
 local aggregation = {
   begin = function(code, i, step)
     code.consumer = i
-    code:declare(i, "local vals%d, n%d = {}, 0", i, i)
-    code:line(i, "for n, v in slots, op do")
+    code:declare(i, "local vals%d, n%d", i, i)
+    code:line(i, "repeat")
+    code:line(i, "vals%d, n%d = {}, 0", i, i)
+    code:line(i, "for n, v in folds, op do")
     code:line(i, "if n > n%d then", i)
     create(code, i, step, "v")
     code:line(i, "if x == nil then x = none end")
@@ -358,13 +361,15 @@ local aggregation = {
     code:line(i, "end")
     if code:ends(i) then
       code.producer = i
-      return code:line(i, "repeat until emitSlots(op, none, vals%d)", i)
+      code:line(i, "repeat until emitSlots(op, none, vals%d)", i)
+      return code:line(i, "until not more(op)")
     end
     code:line(i, "for n, k%d in keys, op do", i)
     code:line(i, "local g%d = vals%d[n]", i, i)
     code:line(i, "if g%d == none then g%d = nil end", i, i)
     code:continue(i + 1, fixed({ "k" .. i, "g" .. i }, i, true))
     code:line(i, "end")
+    code:line(i, "until not more(op)")
   end,
 }
 
@@ -380,7 +385,7 @@ local function grouping(sides_of)
       code.consumer = i
       code:line(i, "for side = 1, %d do", sides)
       code:line(i, "input(op, side)")
-      code:line(i, "while gather(op, side) do end")
+      code:line(i, "while collect(op, side) do end")
       code:line(i, "end")
       if code:ends(i) then
         code.producer = i
