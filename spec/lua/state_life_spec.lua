@@ -267,7 +267,9 @@ describe("keys of state", function()
     end
     local batches = { ones(first()), ones(second()), ones(first()), {}, {} }
     local function add(a, b) return a + b end
-    local plain = run(function(s) return s:groupByKeyAndWindow(2):mapValues(function(list) return #list end) end, batches)
+    local plain = run(function(s)
+      return s:groupByKeyAndWindow(2):mapValues(function(list) return #list end)
+    end, batches)
     assert.equal(4, #plain[2])
     assert.same(plain, run(function(s) return s:reduceByKeyAndWindow("sum", 2) end, batches))
     assert.same(plain, run(function(s)
