@@ -14,7 +14,7 @@
 /* The streaming context of the stream at `index`, pushed. */
 static void push_streaming(lua_State *L, int index) { lua_getiuservalue(L, index, 1); }
 
-/* core.dstateful({ name =, site =, uid =, timed =, always =, window =, slide = }, update, initial or nil, parent) */
+/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil, parent) */
 static int new_stateful(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -30,6 +30,7 @@ static int new_stateful(lua_State *L)
     .initial = lua_isnoneornil(L, 3) ? NULL : rl_check_rdd(L, 3),
     .timed = rl_bind_flag(L, 1, "timed"),
     .always = rl_bind_flag(L, 1, "always"),
+    .passing = rl_bind_flag(L, 1, "passing"),
     .window_ms = rl_bind_int(L, 1, "window", 0),
     .slide_ms = rl_bind_int(L, 1, "slide", 0),
   };
@@ -84,13 +85,20 @@ static int new_snapshots(lua_State *L)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
+/* An operator, whose store the handle keeps: it is read after the context's end, too. */
 static rl_state_op *check_state(lua_State *L, int index)
 {
   void **h = luaL_checkudata(L, index, RL_META_STATE);
-  lua_getiuservalue(L, index, 1);
-  rl_check_streaming(L, -1); /* which keeps the store */
-  lua_pop(L, 1);
+  luaL_argcheck(L, *h, index, "this state is gone");
   return *h;
+}
+
+static int state_gc(lua_State *L)
+{
+  void **h = luaL_checkudata(L, 1, RL_META_STATE);
+  if (*h) rl_state_close(rl_state_of(*h));
+  *h = NULL;
+  return 0;
 }
 
 int rl_streaming_find_state(lua_State *L)
@@ -98,11 +106,10 @@ int rl_streaming_find_state(lua_State *L)
   rl_streaming *s = rl_check_streaming(L, 1);
   const char *uid = luaL_checkstring(L, 2);
   rl_state *store = rl_streaming_state_store(s);
-  void **h = rl_handle_new(L, RL_META_STATE, 1);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  void **h = rl_handle_new(L, RL_META_STATE, 0);
   *h = store ? rl_state_find(store, uid) : NULL;
-  if (!*h) lua_pushnil(L);
+  if (*h) rl_state_ref(store);
+  else lua_pushnil(L);
   return 1;
 }
 
@@ -156,7 +163,8 @@ static int next_entry(lua_State *L)
   return 2;
 }
 
-/* state:iterate(prefix or nil) -> iterator of (key, value) */
+/* state:iterate(prefix or nil) -> iterator of (key, value), nil, nil, what closes it: a scan that is left open holds back
+ * what the job changes */
 static int state_iterate(lua_State *L)
 {
   rl_state_op *op = check_state(L, 1);
@@ -169,8 +177,22 @@ static int state_iterate(lua_State *L)
   if (rl_state_sealed(op) != RL_NO_TIME)
     rl_bind_check(L, rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, prefix, n, &scan));
   *h = scan;
+  lua_pushvalue(L, -1);
   lua_pushcclosure(L, next_entry, 1);
-  return 1;
+  lua_insert(L, -2);
+  lua_pushnil(L);
+  lua_pushnil(L);
+  lua_rotate(L, -3, 2);
+  return 4;
+}
+
+static void add_scan_type(lua_State *L)
+{
+  rl_handle_type(L, RL_META_SCAN, scan_gc, NULL);
+  luaL_getmetatable(L, RL_META_SCAN);
+  lua_pushcfunction(L, scan_gc);
+  lua_setfield(L, -2, "__close");
+  lua_pop(L, 1);
 }
 
 void rl_bind_add_states(lua_State *L)
@@ -178,7 +200,7 @@ void rl_bind_add_states(lua_State *L)
   static const luaL_Reg methods[] = {
     {"count", state_count}, {"get", state_get}, {"iterate", state_iterate}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {"panes", new_panes}, {NULL, NULL}};
-  rl_handle_type(L, RL_META_STATE, NULL, methods);
-  rl_handle_type(L, RL_META_SCAN, scan_gc, NULL);
+  rl_handle_type(L, RL_META_STATE, state_gc, methods);
+  add_scan_type(L);
   luaL_setfuncs(L, functions, 0);
 }

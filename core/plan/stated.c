@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "data/codec.h"
 #include "plan/lineage.h"
@@ -51,8 +52,8 @@ rl_status rl_stated_seal(rl_rdd *r)
   rl_status st = rl_state_seal(s->op, s->time, s->updates, r->partitions);
   for (uint32_t p = 0; p < r->partitions; p++) s->updates[p] = NULL; /* the seal took them over */
   if (st) return st;
-  if (atomic_load(&s->wanted)) pin(s);
-  atomic_store_explicit(&s->done, true, memory_order_release);
+  atomic_store(&s->done, true);
+  if (atomic_load(&s->wanted)) pin(s); /* in this order: a snapshot that is made now sees to it otherwise */
   return RL_OK;
 }
 
@@ -64,6 +65,16 @@ void rl_stated_clear(rl_rdd *r)
     rl_spool_unref(r->stated->out[p]);
     r->stated->out[p] = NULL;
   }
+}
+
+void rl_stated_undo(rl_rdd *r)
+{
+  const rl_stated *s = r->stated;
+  if (!atomic_load(&s->done) || rl_state_unseal(s->op, s->time) == RL_OK) return;
+  rl_error e;
+  rl_error_take(&e);
+  rl_err("%s: %s", r->label, e.message);
+  rl_error_clear(&e);
 }
 
 void rl_stated_delete(rl_rdd *r)

@@ -40,6 +40,8 @@ typedef struct rl_stated {
 /* All partitions are there: makes the version. No lock held; once, by one thread. */
 rl_status rl_stated_seal(rl_rdd *r);
 void rl_stated_clear(rl_rdd *r); /* after a failure: drops what its tasks left */
+/* Its batch, which has not ended, is discarded: takes the version back if it was made. No stage of it is under way. */
+void rl_stated_undo(rl_rdd *r);
 void rl_stated_delete(rl_rdd *r);
 /* The snapshot's partition. */
 rl_status rl_snapshot_open(rl_rdd *r, uint32_t partition, rl_pull **out);

@@ -173,7 +173,7 @@ static void leave_parents(rl_context *c, rl_stage *s) /* NOLINT(misc-no-recursio
     for (size_t d = 0; d < parent->ndependents; d++)
       if (parent->dependents[d] != s) parent->dependents[k++] = parent->dependents[d];
     parent->ndependents = k;
-    if (!parent->ended && k == 0) { /* nobody wants it any more */
+    if (!parent->ended && !parent->sealing && k == 0) { /* nobody wants it any more */
       rl_error error;
       rl_fail(RL_ECANCELLED, "cancelled");
       rl_error_take(&error);
@@ -204,7 +204,7 @@ static void end_state(rl_stage *s, bool ok)
 {
   s->state->stated->stage = NULL;
   rl_memory_hold_files(true);
-  if (!ok && !s->sealing) rl_stated_clear(s->state); /* else the seal has what its tasks left */
+  if (!ok) rl_stated_clear(s->state);
   rl_memory_hold_files(false);
 }
 
@@ -300,7 +300,8 @@ static bool try_again(rl_context *c, rl_attempt *a, const rl_error *error)
 }
 
 /* All tasks of a state stage have succeeded: their updates become a version, which may take a while, without the lock.
- * A stage that was cancelled meanwhile has made its version all the same. */
+ * The stage is not ended by others meanwhile, so nobody begins another for the same version; when all that wait for it are
+ * cancelled, it makes its version all the same. */
 static void seal_stage(rl_context *c, rl_stage *s)
 {
   rl_rdd *r = s->state;
@@ -313,7 +314,7 @@ static void seal_stage(rl_context *c, rl_stage *s)
   }
   pthread_mutex_lock(&c->lock);
   s->sealing = false;
-  if (!s->ended) finish_stage(c, s, error.code ? &error : NULL);
+  finish_stage(c, s, error.code ? &error : NULL);
   rl_error_clear(&error);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "plan/stated.h"
 #include "run/stream.h"
 
 rl_status rl_graph_check_open(const rl_streaming *s, const char *what)
@@ -272,7 +273,11 @@ void rl_graph_discard(rl_streaming *s, int64_t time)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     rl_generated *g = find(d, time);
-    if (!g) continue;
+    if (!g) { /* it is not to be made later, for a window */
+      if (d->reached && (time - s->zero) % d->slide == 0) remember(d, time, NULL);
+      continue;
+    }
+    if (g->rdd && d->kind == RL_NODE_STATEFUL) rl_stated_undo(g->rdd);
     rl_rdd_unref(g->rdd);
     g->rdd = NULL;
   }

@@ -85,7 +85,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
   pthread_mutex_lock(&c->lock);
-  return mine;
+  return !t->abandoned; /* which a stop may have done since, too */
 }
 
 static void *thread_main(void *arg)

@@ -150,7 +150,7 @@ rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstre
 rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
 rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
 void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
-void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time any more */
+void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time, no state a version */
 void rl_graph_release(rl_streaming *s);                 /* at the end: nothing is remembered any more */
 void rl_graph_stop_inputs(rl_streaming *s);
 void rl_graph_delete(rl_streaming *s);
@@ -166,7 +166,7 @@ void rl_stateful_stop(rl_streaming *s);       /* gives the store back; RDDs that
 rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_stateful_delete(struct rl_stateful_node *n);
-/* What is asked for in a later batch: the newest version of every operator, if that is older than `time`. */
+/* What is asked for in a later batch: the newest version of every window, if that is older than `time`. */
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time);
 
 /* roots.c */

@@ -268,10 +268,13 @@ static void release_signals(caught *c)
 
 typedef bool condition(void *arg);
 
+/* No batch is worked off any more. */
+static bool given_up(const rl_streaming *s) { return signals_seen > 1 || s->failed; }
+
 static bool nothing_unallocated(void *arg)
 {
   rl_streaming *s = arg;
-  return signals_seen > 1 || !rl_tracker_has_unallocated(s->tracker);
+  return given_up(s) || !rl_tracker_has_unallocated(s->tracker);
 }
 
 static bool idle(void *arg)
@@ -282,13 +285,15 @@ static bool idle(void *arg)
 
 static bool idle_or_hurried(void *arg) { return signals_seen > 1 || idle(arg); }
 
+static bool worked_off(void *arg) { return given_up(arg) || idle(arg); }
+
 static bool ticks_over(void *arg)
 {
   rl_streaming *s = arg;
   pthread_mutex_lock(&s->lock);
   bool over = s->next_tick == RL_NO_TIME;
   pthread_mutex_unlock(&s->lock);
-  return over || signals_seen > 1;
+  return over || given_up(s);
 }
 
 static int64_t left(int64_t deadline_ns)
@@ -334,7 +339,7 @@ static void work_off(rl_streaming *s)
   if (done) end_ticks(s, deadline);
   set_next_tick(s, RL_NO_TIME);
   rl_timer_cancel(s->c, &s->timer);
-  if (done) done = rl_driver_serve(d, idle_or_hurried, s, left(deadline));
+  if (done) done = rl_driver_serve(d, worked_off, s, left(deadline));
   if (!done)
     rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
             "not worked off is lost",

@@ -182,6 +182,16 @@ static bool take_out(rl_reducer r, rl_value *all, rl_value pane)
   return all->type == RL_T_BYTES && pane.type == RL_T_BYTES && rl_value_compare(*all, pane) != 0;
 }
 
+/* Behind a NaN a pick begins anew, so what came before it counts. */
+static bool has_nan(rl_reader r)
+{
+  rl_value v;
+  if (!memchr(r.p, RL_TAG_FLOAT, (size_t)(r.end - r.p))) return false;
+  while (r.p < r.end && rl_get_value(&r, &v) == RL_OK)
+    if (v.type == RL_T_FLOAT && isnan(v.f)) return true;
+  return false;
+}
+
 /* The panes of the state that stay; the value is theirs where that can be told. */
 static rl_status old_panes(const panes_pull *p, window *w, rl_value old, uint32_t left)
 {
@@ -200,6 +210,7 @@ static rl_status old_panes(const panes_pull *p, window *w, rl_value old, uint32_
   if (st) return st;
   w->n = count - 1 - left;
   rl_buf_add(w->panes, r.p, (size_t)(r.end - r.p));
+  if (known && p->fn->reducer.kind == RL_REDUCE_PICK) known = !has_nan(r);
   if (known && w->n > 0) {
     w->value = all;
     w->folded = w->n;

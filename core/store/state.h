@@ -85,10 +85,14 @@ void rl_state_update_rest(rl_state_update *u);
 
 /* updates[0..n): one for each partition, in any order; they become version `time` together, and are deleted, also on
  * failure. time > the newest sealed version, which is the one they were made over: else RL_ESTATE. Waits while the
- * overlay is too large and versions of ended batches can be moved, or are held back by open scans only (so a thread
- * that seals holds no scan); RL_EIO (with what is wrong) when the image cannot be written and the overlay therefore
- * stays too large, RL_ELIMIT when pins keep it from being written. */
+ * overlay is too large and versions of ended batches can be moved, and some seconds where scans or pins hold them back
+ * (so a thread that seals holds none); RL_EIO (with what is wrong) when the image cannot be written and the overlay
+ * therefore stays too large, RL_ELIMIT when scans or pins keep it from being written. */
 rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
+/* Takes the newest sealed version back: its batch is discarded, and the one before is the newest again, also for who
+ * reads the version that is taken back and has it pinned. RL_ESTATE when it is not the newest, or its batch has ended.
+ * No update over it is left, and nobody is in rl_state_get. */
+rl_status rl_state_unseal(rl_state_op *op, int64_t version);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);
 
@@ -112,8 +116,8 @@ rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, ui
 rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found);
 void rl_state_scan_close(rl_state_scan *s); /* NULL is allowed */
 
-/* Keys of the update's partition whose stamp in the version under it is < `before`, one after another, each once; those
- * that have a slot already are left out. Costs what was touched at such times, not what there is. *key is a view, valid
+/* Keys of the update's partition whose stamp in the version under it is < `before`, each once, by key group, in an order
+ * that depends on nothing but the keys; those that have a slot already are left out. Costs what was touched at such times, not what there is. *key is a view, valid
  * until the walk is closed. Only of operators that are `timed`. Slots and values may be looked up and set meanwhile.
  * Keys that are not set anew in the update, or removed, are met again by the next walk. */
 typedef struct rl_state_due rl_state_due;

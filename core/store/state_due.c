@@ -1,5 +1,6 @@
 /* What is due: what was touched long ago, by the lists in the image and the layers of the overlay, and whose stamp is
  * still of then. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -9,11 +10,21 @@
 
 #define CHECK_SIZE 4
 
+/* A key that is due. */
+typedef struct due_key {
+  rl_octets form;
+  uint32_t hash;
+  uint32_t number; /* in `met` */
+} due_key;
+
 struct rl_state_due {
   rl_state_update *u;
   int64_t before;
   uint32_t from, to; /* key groups */
   rl_keys *met;      /* due, reported or not */
+  due_key *keys;     /* likewise, in the order of the image, whatever of them is there by now */
+  size_t nkeys, keys_cap, at;
+  bool gathered;
 
   MDB_cursor *cursor;
   uint32_t group; /* `to`: the image is done */
@@ -117,24 +128,46 @@ static bool next_of_overlay(rl_state_due *d, rl_octets *form)
 
 /* Walking ---------------------------------------------------------------------------------------------------------- */
 
-/* *key: in d->met. */
-static rl_status check(rl_state_due *d, rl_octets form, rl_value *key, bool *due)
+static rl_status check(rl_state_due *d, rl_octets form)
 {
-  rl_state_update *u = d->u;
+  const rl_state_update *u = d->u;
   rl_octets stored = {0};
+  rl_value key;
   int64_t stamp = 0;
-  *due = false;
-  rl_status st = rl_form_read(form, key);
+  rl_status st = rl_form_read(form, &key);
   if (st != RL_OK) return st;
-  uint32_t hash = (uint32_t)rl_key_hash(*key), number = 0, count = rl_keys_count(d->met);
-  st = rl_state_reader_find(u->reader, u->base, hash, form, &stored);
+  due_key due = {.form = form, .hash = (uint32_t)rl_key_hash(key)};
+  st = rl_state_reader_find(u->reader, u->base, due.hash, form, &stored);
   if (st != RL_OK || stored.n == 0) return st;
   st = rl_stored_stamp(stored, &stamp);
   if (st != RL_OK || stamp >= d->before) return st;
-  st = rl_keys_put(d->met, *key, &number);
-  if (st != RL_OK || number < count) return st;
-  *key = rl_keys_get(d->met, number);
-  *due = !rl_update_has(u, hash, form);
+  st = rl_keys_put(d->met, key, &due.number);
+  if (st != RL_OK || due.number < d->nkeys) return st;
+  d->keys = rl_grow(d->keys, &d->keys_cap, d->nkeys + 1, sizeof *d->keys);
+  d->keys[d->nkeys++] = due;
+  return RL_OK;
+}
+
+static int compare_due(const void *a, const void *b)
+{
+  const due_key *x = a, *y = b;
+  uint32_t gx = rl_key_group(x->hash), gy = rl_key_group(y->hash);
+  return gx != gy ? (gx < gy ? -1 : 1) : rl_form_compare(x->form, y->form);
+}
+
+/* All of them first: a batch gives the same records in the same order, however much the apply thread has moved by then.
+ * The forms are views that live as long as the update reads. */
+static rl_status gather(rl_state_due *d)
+{
+  for (bool any = true; any;) {
+    rl_octets form = {0};
+    rl_status st = next_of_image(d, &form, &any);
+    if (st == RL_OK && !any) any = next_of_overlay(d, &form);
+    if (st == RL_OK && any) st = check(d, form);
+    if (st != RL_OK) return st;
+  }
+  if (d->nkeys > 0) qsort(d->keys, d->nkeys, sizeof *d->keys, compare_due);
+  d->gathered = true;
   return RL_OK;
 }
 
@@ -149,17 +182,15 @@ rl_status rl_state_due_next(rl_state_due *d, rl_value *key, bool *found)
 {
   if (!d->u->reader) return rl_fail(RL_ESTATE, "what is due of '%s' is read after its reading ended", d->u->op->uid);
   *found = false;
-  for (;;) {
-    rl_octets form = {0};
-    bool any = false;
-    rl_status st = next_of_image(d, &form, &any);
-    if (st == RL_OK && !any) any = next_of_overlay(d, &form);
-    if (st == RL_OK && any) st = check(d, form, key, found);
-    if (st != RL_OK || *found) return st;
-    if (any) continue;
-    ended(d);
-    return RL_OK;
+  rl_status st = d->gathered ? RL_OK : gather(d);
+  if (st != RL_OK) return st;
+  while (d->at < d->nkeys && !*found) {
+    const due_key *due = &d->keys[d->at++];
+    *found = !rl_update_has(d->u, due->hash, due->form);
+    *key = rl_keys_get(d->met, due->number);
   }
+  if (!*found) ended(d);
+  return RL_OK;
 }
 
 /* With the store's lock held. */
@@ -203,6 +234,7 @@ void rl_state_due_close(rl_state_due *d)
   if (!d) return;
   if (d->cursor) mdb_cursor_close(d->cursor);
   rl_keys_delete(d->met);
+  rl_free(d->keys);
   rl_free(d->layers);
   rl_free(d);
 }

@@ -109,6 +109,7 @@ void rl_table_init(rl_table_group *table);
 void rl_table_free(rl_table_group *table);
 void rl_table_link(rl_table_group *table, rl_entry *e);
 void rl_table_unlink(rl_table_group *table, const rl_entry *e); /* the oldest of its key */
+void rl_table_unlink_newest(rl_table_group *table, const rl_entry *e);
 /* The newest entry of the key with floor < version <= at; NULL: none. */
 const rl_entry *rl_table_find(rl_table_group *table, uint32_t hash, rl_octets form, int64_t floor, int64_t at);
 
@@ -269,6 +270,8 @@ static inline uint32_t rl_partition_from(uint32_t partition, uint32_t n)
 {
   return (uint32_t)(((uint64_t)partition * RL_KEY_GROUPS + n - 1) / n);
 }
+
+extern int64_t rl_state_patience_ns; /* how long a seal waits for readers; tests only */
 
 /* Folders. The lock is held while the store is open: one process, one store. */
 rl_status rl_state_dir_open(rl_state *s, const rl_state_spec *spec, char **dir);

@@ -1,6 +1,9 @@
-#include "store/state_impl.h"
+#include <time.h>
 
 #include "base/mem.h"
+#include "store/state_impl.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* What a bucket of the table costs an entry. */
 #define TABLE_BYTES sizeof(void *)
@@ -36,21 +39,34 @@ static rl_status check_versions(const rl_state_op *op, int64_t time, rl_state_up
 
 /* Room ------------------------------------------------------------------------------------------------------------- */
 
+int64_t rl_state_patience_ns = 10 * NS_PER_S;
+
+/* Who has a version may be an output or a loop that ends, or may never let go of it. */
+static rl_status wait_for_readers(rl_state *s, const rl_layer *l, bool pinned, int64_t until_ns)
+{
+  if (rl_mono_ns() >= until_ns) {
+    return rl_fail(RL_ELIMIT, "state changes of %zu bytes wait in memory, and the limit is %zu: %s of '%s' keeps them from "
+                   "the disk; %s, or allow more",
+                   s->overlay_bytes, s->overlay_limit, pinned ? "a remembered version" : "a loop over the state",
+                   l->op->uid, pinned ? "remember less" : "read it to its end");
+  }
+  const struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+  pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until);
+  return RL_OK;
+}
+
 /* What waits for the end of its batch cannot be waited for: this seal may be of the same batch. */
 static rl_status wait_for_room(rl_state *s)
 {
+  int64_t until = rl_mono_ns() + rl_state_patience_ns;
   rl_status st = RL_OK;
   while (st == RL_OK && s->overlay_bytes > s->overlay_limit) {
     const rl_layer *l = rl_state_unapplied(s);
-    switch (rl_layer_held(s, l)) {
+    rl_held held = rl_layer_held(s, l);
+    switch (held) {
     case RL_HELD_NOT: st = rl_state_await(s); break;
-    case RL_HELD_SCAN: pthread_cond_wait(&s->moved, &s->lock); break;
-    case RL_HELD_PIN:
-      st = rl_fail(RL_ELIMIT,
-                   "state changes of %zu bytes wait in memory, and the limit is %zu: a remembered version of '%s' "
-                   "keeps them from the disk; remember less, or allow more",
-                   s->overlay_bytes, s->overlay_limit, l->op->uid);
-      break;
+    case RL_HELD_SCAN:
+    case RL_HELD_PIN: st = wait_for_readers(s, l, held == RL_HELD_PIN, until); break;
     case RL_HELD_NOT_ENDED:
     case RL_HELD_NOTHING_LEFT: return RL_OK;
     }
@@ -147,4 +163,55 @@ rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates
   }
   for (uint32_t i = 0; i < n; i++) rl_state_update_delete(updates[i]);
   return st;
+}
+
+/* Taking back ------------------------------------------------------------------------------------------------------ */
+
+/* Out of the list, with the lock held; *before: the operator's version before it. NULL when it is not there. */
+static rl_layer *take_layer(rl_state_op *op, int64_t version, int64_t *before)
+{
+  rl_state *s = op->s;
+  rl_layer *previous = NULL, *l = s->oldest;
+  *before = op->retired;
+  for (; l && (l->op != op || l->version != version); l = l->next) {
+    if (l->op == op) *before = l->version;
+    previous = l;
+  }
+  if (!l) return NULL;
+  if (previous) {
+    previous->next = l->next;
+  } else {
+    s->oldest = l->next;
+  }
+  if (s->newest == l) s->newest = previous;
+  return l;
+}
+
+/* A scan that has begun keeps the layer; one that begins later finds none of its entries. */
+static void unlink_layer(rl_state_op *op, const rl_layer *l)
+{
+  rl_entry_walk w = rl_layer_walk(l);
+  for (const rl_entry *e; (e = rl_entry_next(&w)) != NULL;) {
+    op->count -= (uint64_t)(e->new_n > 0) - (uint64_t)(e->old_n > 0);
+    rl_table_unlink_newest(op->table, e);
+  }
+}
+
+rl_status rl_state_unseal(rl_state_op *op, int64_t version)
+{
+  rl_state *s = op->s;
+  int64_t before = RL_NO_TIME;
+  pthread_mutex_lock(&s->lock);
+  bool ok = !op->sealing && op->sealed == version && version > s->ended;
+  rl_layer *l = ok ? take_layer(op, version, &before) : NULL;
+  if (l) {
+    op->sealed = before;
+    unlink_layer(op, l);
+    s->overlay_bytes -= l->bytes;
+    rl_layer_unref(l);
+    pthread_cond_broadcast(&s->moved);
+  }
+  pthread_mutex_unlock(&s->lock);
+  if (l) return RL_OK;
+  return rl_fail(RL_ESTATE, "version %lld of the state of '%s' cannot be taken back", (long long)version, op->uid);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -21,6 +22,7 @@
 #include "store/state_impl.h"
 
 #define MIB ((size_t)1024 * 1024)
+#define PATIENCE_NS INT64_C(10000000000)
 
 static void ok(rl_status st)
 {
@@ -415,8 +417,9 @@ static void pins_hold_back_until_the_limit(void **state)
   seal(op, 3, large_update(op, 0, 1, 3)); /* waits for nothing: no batch has ended */
   rl_state_end(s, 3);
   rl_state_update *u = large_update(op, 0, 1, 4);
+  rl_state_patience_ns = 0;
   assert_int_equal(rl_state_seal(op, 4, &u, 1), RL_ELIMIT);
-  assert_non_null(strstr(rl_error_message(), "'pinned'"));
+  assert_non_null(strstr(rl_error_message(), "a remembered version of 'pinned'"));
   rl_state_scan *scan = NULL;
   rl_value k, v;
   int64_t stamp;
@@ -430,6 +433,119 @@ static void pins_hold_back_until_the_limit(void **state)
   rl_state_unpin(op, 1);
   assert_int_equal(rl_state_scan_open(op, 1, 0, RL_KEY_GROUPS, NULL, 0, &scan), RL_ESTATE);
   seal(op, 4, large_update(op, 0, 1, 4));
+  rl_state_patience_ns = PATIENCE_NS;
+  rl_state_close(s);
+}
+
+static void *let_go(void *pinned)
+{
+  nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+  rl_state_unpin(pinned, 1);
+  return NULL;
+}
+
+static void a_seal_waits_for_who_lets_go(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * 1024);
+  rl_state_op *op = op_of(s, "pinned", false);
+  put_one(op, 1, rl_int(1), rl_int(1));
+  rl_state_pin(op, 1);
+  seal(op, 2, large_update(op, 0, 2000, 2));
+  rl_state_end(s, 2);
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, let_go, op), 0);
+  seal(op, 3, large_update(op, 0, 1, 3));
+  pthread_join(thread, NULL);
+  rl_state_close(s);
+}
+
+/* As a loop over the state does that never goes on. */
+static void a_scan_does_not_hold_a_seal_for_ever(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * 1024);
+  rl_state_op *op = op_of(s, "looped", false);
+  put_one(op, 1, rl_int(1), rl_int(1));
+  rl_state_scan *scan = NULL;
+  ok(rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, NULL, 0, &scan));
+  seal(op, 2, large_update(op, 0, 2000, 2));
+  rl_state_end(s, 2);
+  rl_state_update *u = large_update(op, 0, 1, 3);
+  rl_state_patience_ns = 1000000;
+  assert_int_equal(rl_state_seal(op, 3, &u, 1), RL_ELIMIT);
+  assert_non_null(strstr(rl_error_message(), "a loop over the state of 'looped'"));
+  rl_state_patience_ns = PATIENCE_NS;
+  rl_state_scan_close(scan);
+  seal(op, 3, large_update(op, 0, 1, 3));
+  rl_state_close(s);
+}
+
+/* Taking back ------------------------------------------------------------------------------------------------------ */
+
+static void seal_key(rl_state_op *op, int64_t time, int64_t key, rl_value value)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  put(u, rl_int(key), value, time);
+  seal(op, time, u);
+}
+
+/* -1: no state. */
+static int64_t state_of_key(rl_state_op *op, int64_t key)
+{
+  rl_buf bytes = {0};
+  bool found = false;
+  rl_value v = rl_int(-1);
+  ok(rl_state_get(op, rl_int(key), &bytes, &found));
+  rl_reader r = {bytes.p, bytes.p + bytes.n};
+  if (found) ok(rl_get_value(&r, &v));
+  rl_buf_free(&bytes);
+  return v.i;
+}
+
+static void a_version_is_taken_back(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * 1024 * 1024);
+  rl_state_op *op = op_of(s, "taken", true), *other = op_of(s, "other", false);
+  seal_key(op, 1, 1, rl_int(10));
+  assert_int_equal(rl_state_sealed(op), 1);
+  ok(rl_state_unseal(op, 1)); /* the first */
+  assert_int_equal(rl_state_sealed(op), RL_NO_TIME);
+  assert_int_equal(rl_state_count(op), 0);
+  assert_int_equal(state_of_key(op, 1), -1);
+
+  seal_key(op, 1, 1, rl_int(11));
+  rl_state_end(s, 1);
+  assert_int_equal(rl_state_unseal(op, 1), RL_ESTATE);
+  ok(rl_state_flush(s)); /* into the image */
+  seal_key(op, 2, 1, rl_int(12));
+  rl_state_end(s, 2);
+  rl_state_pin(op, 2);
+  for (int64_t time = 3; time < 6; time++) { /* between others' layers, over the image and the overlay */
+    seal_key(other, time * 2, 1, rl_int(time));
+    seal_key(op, 3, 1, time == 4 ? rl_nil() : rl_int(13));
+    seal_key(other, time * 2 + 1, 2, rl_int(time));
+    assert_int_equal(state_of_key(op, 1), time == 4 ? -1 : 13);
+    rl_state_scan *scan = NULL;
+    ok(rl_state_scan_open(op, 3, 0, RL_KEY_GROUPS, NULL, 0, &scan));
+    assert_int_equal(rl_state_unseal(op, 2), RL_ESTATE);
+    ok(rl_state_unseal(op, 3));
+    assert_int_equal(rl_state_unseal(op, 3), RL_ESTATE);
+    rl_value key, value;
+    int64_t stamp;
+    bool found = false;
+    ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)); /* what has begun goes on */
+    assert_true(found == (time != 4) && (!found || value.i == 13));
+    rl_state_scan_close(scan);
+    assert_int_equal(state_of_key(op, 1), 12);
+    assert_int_equal(rl_state_count(op), 1);
+  }
+  rl_state_unpin(op, 2);
+  seal_key(op, 3, 2, rl_int(20));
+  rl_state_end(s, 100);
+  ok(rl_state_flush(s));
+  assert_int_equal(state_of_key(op, 1), 12);
+  assert_int_equal(state_of_key(op, 2), 20);
+  assert_int_equal(state_of_key(other, 2), 5);
+  assert_int_equal(rl_state_count(op), 2);
   rl_state_close(s);
 }
 
@@ -461,6 +577,45 @@ static int64_t touch_due(rl_state_op *op, int64_t before, int64_t time, int64_t 
   seal(op, time, u);
   rl_state_end(op->s, time);
   return n;
+}
+
+/* Keys in the order in which they are due, as text. */
+static char *due_order(rl_state_op *op, int64_t before)
+{
+  rl_state_update *u = NULL;
+  rl_state_due *d = NULL;
+  rl_value key;
+  bool found = false;
+  rl_buf out = {0};
+  ok(rl_state_update_new(op, 0, 1, &u));
+  ok(rl_state_due_open(u, before, &d));
+  while (ok(rl_state_due_next(d, &key, &found)), found) rl_buf_printf(&out, "%lld ", (long long)key.i);
+  rl_state_due_close(d);
+  rl_state_update_delete(u);
+  char *text = rl_strdup(rl_buf_cstr(&out));
+  rl_buf_free(&out);
+  return text;
+}
+
+/* However much of it is in the image by then. */
+static void what_is_due_comes_in_one_order(void **state)
+{
+  rl_state *s = open_at(*state, true, 64 * 1024 * 1024);
+  rl_state_op *op = op_of(s, "timed", true);
+  for (int64_t time = 1; time <= 4; time++) seal(op, time, large_update(op, 50 * (5 - time), 50, time));
+  char *of_memory = due_order(op, 5);
+  rl_state_end(s, 2);
+  ok(rl_state_flush(s));
+  char *of_both = due_order(op, 5);
+  rl_state_end(s, 4);
+  ok(rl_state_flush(s));
+  char *of_image = due_order(op, 5);
+  assert_string_equal(of_memory, of_both);
+  assert_string_equal(of_memory, of_image);
+  rl_free(of_memory);
+  rl_free(of_both);
+  rl_free(of_image);
+  rl_state_close(s);
 }
 
 static void what_was_due_leaves_the_index(void **state)
@@ -971,6 +1126,10 @@ int main(void)
       in_a_folder(a_small_map_grows),
       in_a_folder(a_flipped_byte_is_found_out),
       in_a_folder(pins_hold_back_until_the_limit),
+      in_a_folder(a_seal_waits_for_who_lets_go),
+      in_a_folder(a_scan_does_not_hold_a_seal_for_ever),
+      in_a_folder(a_version_is_taken_back),
+      in_a_folder(what_is_due_comes_in_one_order),
       in_a_folder(what_was_due_leaves_the_index),
       in_a_folder(any_sequence_of_calls_agrees_with_a_model),
       in_a_folder(a_scan_goes_on_while_the_image_moves),

@@ -827,6 +827,8 @@ function State:get(key) end
 function State:count() end
 
 --- All keys and their states, as of one batch, in no order of interest: `for key, state in ssc:state("x"):iterate() do`.
+--- While the loop runs, changes of that state stay in memory; a job that has too many of them waits for its end, and fails
+--- after a while. Used in another way than by `for`, an iterator is to be read to its end.
 ---@param prefix string? then only keys that are strings and begin with it
 ---@return fun(): any, any
 function State:iterate(prefix) end

@@ -18,8 +18,8 @@ end)
 method("count", {}, function(self) return self.handle:count() end)
 
 method("iterate", { "string?" }, function(self, prefix)
-  local iterator = site.call(self.handle.iterate, self.handle, prefix)
-  return iterator
+  local iterator, state, first, closing = site.call(self.handle.iterate, self.handle, prefix)
+  return iterator, state, first, closing -- no tail call: see site.here
 end)
 
 --- The state of the operator with this uid.

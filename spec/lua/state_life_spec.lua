@@ -1,0 +1,179 @@
+--- Keyed state at its edges: handles that outlive the job, batches that fail half-way, what is read while it moves.
+local rille = require "rille"
+local support = require "spec.lua.support"
+
+local map_of, pairs_of = support.map_of, support.pairs_of
+
+local function total(values, state)
+  state = state or 0
+  for _, v in ipairs(values) do state = state + v end
+  return state
+end
+
+local active
+
+local function context(settings)
+  settings = settings or {}
+  settings.master, settings.clock = "local[2]", settings.clock or "manual"
+  active = rille.StreamingContext(settings, 1)
+  return active
+end
+
+after_each(function()
+  if active and active:getState() == "ACTIVE" then active:stop() end
+  active = nil
+end)
+
+local function queue(ssc, batches)
+  local list = {}
+  for i, batch in ipairs(batches) do list[i] = ssc:context():parallelize(batch, 2) end
+  return ssc:queueStream(list)
+end
+
+-- What a stream gives, by time.
+local function note(stream)
+  local seen = {}
+  stream:foreachRDD(function(rdd, time) seen[time] = map_of(rdd:collect()) end)
+  return seen
+end
+
+describe("what was taken from a job's state", function()
+  it("can be used after the stop: a state that is read, and an iteration under way", function()
+    local ssc = context()
+    queue(ssc, { pairs_of("a", 1, "b", 2) }):updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(1)
+    local state = ssc:state "sums"
+    local iterator = state:iterate()
+    local first = iterator()
+    ssc:stop()
+    collectgarbage() -- with the RDDs
+    collectgarbage()
+    assert.equal(2, state:count())
+    assert.equal(1, state:get "a")
+    assert.equal(first == "a" and "b" or "a", (iterator()))
+    assert.is_nil(iterator())
+    assert.matches("no operator with state", support.failure(function() ssc:state "sums" end))
+  end)
+
+  it("keeps no version when a loop over it is left early", function()
+    local ssc = context()
+    queue(ssc, { pairs_of("a", 1, "b", 2) }):updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(1)
+    local iterator, nothing, start, closing = ssc:state("sums"):iterate()
+    local ok = pcall(function()
+      for _ in iterator, nothing, start, closing do error "enough" end
+    end)
+    assert.is_false(ok)
+    assert.is_nil(iterator())
+    ssc:stop()
+  end)
+
+  it("goes with its last RDD, also long after the context is gone", function()
+    local kept = {}
+    do
+      local ssc = context()
+      local state = queue(ssc, { pairs_of("a", 1), pairs_of("b", 2) })
+        :mapWithState(rille.StateSpec(function(_, key, value, s)
+          s:update(value)
+          return key, value
+        end))
+      state:foreachRDD(function(rdd) kept[#kept + 1] = rdd end)
+      state:stateSnapshots():foreachRDD(function(rdd) kept[#kept + 1] = rdd end)
+      ssc:start()
+      ssc:clock():advance(2)
+      ssc:stop()
+    end
+    assert.equal(4, #kept)
+    assert.matches("stopped", support.failure(function() kept[1]:collect() end))
+    collectgarbage()
+    kept = nil
+    collectgarbage()
+  end)
+end)
+
+describe("a batch that fails half-way", function()
+  local function fails_at(time)
+    return function(at, _, values, state)
+      if at == time then error "no" end
+      return (state or 0) + #values
+    end
+  end
+
+  local SKIP <const> = { ["rille.streaming.onBatchFailure"] = "skip", ["rille.task.maxFailures"] = 1 }
+
+  local function skipping()
+    local settings = {}
+    for k, v in pairs(SKIP) do settings[k] = v end
+    return context(settings)
+  end
+
+  it("is in no state when it is skipped, also of operators that had made theirs", function()
+    local ssc = skipping()
+    local input = queue(ssc, { pairs_of("a", 1), pairs_of("a", 10, "new", 1), pairs_of("a", 100), {}, {} })
+    local sums = note(input:updateStateByKey(total):uid "sums")
+    local windows = note(input:reduceByKeyAndWindow("sum", 3))
+    local inverse = note(input:reduceByKeyAndWindow(function(a, b) return a + b end,
+      function(a, b) return a - b end, 3))
+    -- it reads another's state, so it fails when that was made
+    input:updateStateByKey(total):updateStateByKey(fails_at(2000), { withTime = true }):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(2)
+    local state = ssc:state "sums"
+    assert.equal(1, state:get "a")
+    assert.is_nil(state:get "new")
+    assert.equal(1, state:count())
+    ssc:clock():advance(3)
+    ssc:stop()
+    assert.same({ [1000] = { a = 1 }, [3000] = { a = 101 }, [4000] = { a = 101 }, [5000] = { a = 101 } }, sums)
+    local wanted = { [1000] = { a = 1 }, [3000] = { a = 101 }, [4000] = { a = 100 }, [5000] = { a = 100 } }
+    assert.same(wanted, windows)
+    assert.same(wanted, inverse)
+  end)
+
+  it("stops a context with state when its generation fails, as the state would lack it", function()
+    local ssc = context()
+    local input = queue(ssc, { pairs_of("a", 1), pairs_of("a", 1), pairs_of("a", 1) })
+    local sums = note(input:updateStateByKey(total))
+    input:transform(function(rdd, time)
+      if time == 2000 then error "no" end
+      return rdd
+    end):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(3)
+    assert.matches("no", support.failure(function() ssc:awaitTermination() end))
+    assert.equal("STOPPED", ssc:getState())
+    assert.same({ [1000] = { a = 1 } }, sums)
+  end)
+
+  it("is left out of windows and state when its generation fails and it is skipped", function()
+    local ssc = skipping()
+    local input = queue(ssc, { pairs_of("a", 1), pairs_of("a", 10), pairs_of("a", 100), {}, {} })
+    local snapshots = input:updateStateByKey(total)
+    local sums, windows = note(snapshots), note(input:reduceByKeyAndWindow("sum", 2))
+    local over_snapshots = note(snapshots:reduceByKeyAndWindow(function(a, b) return a > b and a or b end, 2))
+    snapshots:transform(function(rdd, time) -- whose action makes the state
+      if time == 2000 then error(("no: %d"):format(rdd:count())) end
+      return rdd
+    end):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(4)
+    assert.matches("no: 1", support.failure(function() ssc:awaitTerminationOrTimeout(0) end))
+    ssc:stop()
+    assert.same({ [1000] = { a = 1 }, [3000] = { a = 101 }, [4000] = { a = 101 } }, sums)
+    assert.same({ [1000] = { a = 1 }, [3000] = { a = 100 }, [4000] = { a = 100 } }, windows)
+    assert.same({ [1000] = { a = 1 }, [3000] = { a = 101 }, [4000] = { a = 101 } }, over_snapshots)
+  end)
+
+  it("ends a graceful stop, which does not wait for batches that will not come", function()
+    local ssc = context { clock = "system", ["rille.streaming.gracefulStopTimeout"] = "60s",
+      ["rille.task.maxFailures"] = 1 }
+    queue(ssc, { pairs_of("a", {}) }):updateStateByKey(total):foreachRDD(function() end)
+    ssc:start()
+    local before = os.time()
+    ssc:stop(true, true)
+    assert.is_true(os.time() - before < 30)
+    assert.equal("STOPPED", ssc:getState())
+  end)
+end)
