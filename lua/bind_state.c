@@ -14,7 +14,7 @@
 /* The streaming context of the stream at `index`, pushed. */
 static void push_streaming(lua_State *L, int index) { lua_getiuservalue(L, index, 1); }
 
-/* core.dstateful({ name =, site =, uid =, timed =, always =, window =, slide = }, update, initial or nil, parent) */
+/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil, parent) */
 static int new_stateful(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -30,6 +30,7 @@ static int new_stateful(lua_State *L)
     .initial = lua_isnoneornil(L, 3) ? NULL : rl_check_rdd(L, 3),
     .timed = rl_bind_flag(L, 1, "timed"),
     .always = rl_bind_flag(L, 1, "always"),
+    .passing = rl_bind_flag(L, 1, "passing"),
     .window_ms = rl_bind_int(L, 1, "window", 0),
     .slide_ms = rl_bind_int(L, 1, "slide", 0),
   };

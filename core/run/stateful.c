@@ -11,7 +11,7 @@
 typedef struct rl_stateful_node {
   rl_op *update, *both; /* `both`: the RDDs of several batches as one */
   rl_rdd *initial;
-  bool timed, always;
+  bool timed, always, passing;
   rl_state_op *state; /* from start on */
 } rl_stateful_node;
 
@@ -26,6 +26,7 @@ static rl_stateful_node *new_stateful(const rl_stateful *spec)
   n->initial = spec->initial ? rl_rdd_ref(spec->initial) : NULL;
   n->timed = spec->timed;
   n->always = spec->always;
+  n->passing = spec->passing;
   return n;
 }
 
@@ -64,16 +65,22 @@ rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out
 
 /* Start ------------------------------------------------------------------------------------------------------------ */
 
-static const rl_dstream *first_stateful(const rl_streaming *s, uint32_t *count)
+static bool has_state(const rl_dstream *d) { return d->kind == RL_NODE_STATEFUL && d->reached; }
+
+/* One line for all. */
+static void warn_of_end(const rl_streaming *s)
 {
   const rl_dstream *first = NULL;
-  *count = 0;
+  uint32_t count = 0;
   for (const rl_dstream *d = s->nodes; d; d = d->next) { /* newest first */
-    if (d->kind != RL_NODE_STATEFUL || !d->reached) continue;
+    if (!has_state(d) || d->stateful->passing) continue;
     first = d;
-    ++*count;
+    count++;
   }
-  return first;
+  if (!first) return;
+  char *others = count > 1 ? rl_format(" and of %" PRIu32 " more", count - 1) : rl_strdup("");
+  rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
+  rl_free(others);
 }
 
 /* A quarter of what there is for chunks and the like may be versions on their way into the image. */
@@ -92,18 +99,14 @@ static rl_status open_store(rl_streaming *s)
 
 rl_status rl_stateful_start(rl_streaming *s)
 {
-  uint32_t count;
-  const rl_dstream *first = first_stateful(s, &count);
-  if (!first) return RL_OK;
-  rl_status st = open_store(s);
-  for (rl_dstream *d = s->nodes; !st && d; d = d->next)
-    if (d->kind == RL_NODE_STATEFUL && d->reached)
-      st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);
-  if (st) return st;
-  char *others = count > 1 ? rl_format(" and of %" PRIu32 " more", count - 1) : rl_strdup("");
-  rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
-  rl_free(others);
-  return RL_OK;
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; !st && d; d = d->next) {
+    if (!has_state(d)) continue;
+    if (!s->store) st = open_store(s);
+    if (!st) st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);
+  }
+  if (!st) warn_of_end(s);
+  return st;
 }
 
 void rl_stateful_stop(rl_streaming *s)

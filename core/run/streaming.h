@@ -87,6 +87,7 @@ typedef struct rl_stateful {
                       RDD and, in the first batch, `initial`; of a window, what leaves it and what enters it */
   rl_rdd *initial; /* (key, state) records, or NULL */
   bool timed;      /* keys can time out */
+  bool passing;    /* it holds nothing that its window does not: there is no warning that it ends with the process */
   bool always;     /* there is a version of every batch; otherwise not before the stream's first RDD */
   int64_t window_ms, slide_ms; /* 0, 0: no window */
 } rl_stateful;

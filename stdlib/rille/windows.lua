@@ -58,6 +58,7 @@ local function reduced(given, length, slide, n)
     local step = steps.step("inverseWindow", given.f, given.inverse, given.filter)
     return steps.stateful(step, n, settings), steps.snapshots()
   elseif given.reducer then
+    settings.passing = true -- its panes are the window's batches
     return steps.stateful(given.reducer, n, settings), steps.snapshots(true)
   end
   return steps.window(length, slide), steps.reduce_by_key(given.f, n)
