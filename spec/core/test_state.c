@@ -875,12 +875,31 @@ static void check_pinned(model *m)
   }
 }
 
+static void end_some(model *m)
+{
+  int64_t time = m->latest - (int64_t)dice(m, 3);
+  rl_state_end(m->s, time);
+  if (time > m->ended) m->ended = time;
+}
+
+static void take_back(model *m)
+{
+  if (m->latest <= m->ended) {
+    assert_int_equal(rl_state_unseal(m->op, m->latest), RL_ESTATE);
+  } else if (m->pins[m->latest] == 0) {
+    ok(rl_state_unseal(m->op, m->latest--));
+    assert_int_equal(rl_state_sealed(m->op), m->latest ? m->latest : RL_NO_TIME);
+    if (m->latest) check_version(m, m->latest);
+  }
+}
+
 static void reopen(model *m)
 {
   for (int v = 0; v <= VERSIONS; v++) {
     for (; m->pins[v] > 0; m->pins[v]--) rl_state_unpin(m->op, v);
   }
   rl_state_end(m->s, m->latest);
+  m->ended = m->latest;
   ok(rl_state_flush(m->s));
   rl_state_close(m->s);
   m->s = open_at(m->dir, false, 256 * MIB);
@@ -896,7 +915,7 @@ static void run_model(const char *dir, uint64_t seed)
   m->s = open_at(dir, false, 256 * MIB);
   m->op = op_of(m->s, "model", true);
   while (m->latest < VERSIONS) {
-    switch (dice(m, 12)) {
+    switch (dice(m, 13)) {
     case 0: pin_something(m); break;
     case 1: unpin_something(m); break;
     case 2: check_pinned(m); break;
@@ -905,8 +924,9 @@ static void run_model(const char *dir, uint64_t seed)
       if (dice(m, 5) == 0) reopen(m);
       break;
     case 5:
-    case 6: rl_state_end(m->s, m->latest - (int64_t)dice(m, 3)); break;
+    case 6: end_some(m); break;
     case 7: check_count(m); break;
+    case 8: take_back(m); break;
     default: next_version(m); break;
     }
   }
