@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "plan/stated.h"
 #include "run/engine.h"
 #include "store/kept_block.h"
 #include "store/state.h"
@@ -58,6 +59,8 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   t->interrupted_ns = 0;
   bool run = !atomic_load(&a->stage->cancelled);
   uint32_t n = rl_task_spools(a->stage);
+  const rl_rdd *of = a->stage->state; /* its store may end with the stage, which takes a while: not under the lock */
+  struct rl_state *store = of ? rl_state_ref(rl_state_of(of->stated->op)) : NULL;
   arm_watchdog(c);
   pthread_mutex_unlock(&c->lock);
 
@@ -82,6 +85,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   rl_runs_delete(o.runs);
   rl_chunks_clear(&o.out);
   rl_state_update_delete(o.state);
+  rl_state_close(store);
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
   pthread_mutex_lock(&c->lock);
