@@ -363,7 +363,8 @@ static int lib_groups(lua_State *L)
 static void emit_arranged(lua_State *L, rl_luaop *op, rl_keyed *k, uint32_t number)
 {
   rl_value fields[RL_MAX_FIELDS] = {k->key};
-  if (encode_arrays(k, number, fields + 1) && rl_builder_add(op->builder, fields, (uint32_t)k->nsides + 1) == RL_OK) return;
+  uint32_t n = (uint32_t)k->nsides + 1;
+  if (encode_arrays(k, number, fields + 1) && rl_builder_add(op->builder, fields, n) == RL_OK) return;
   int first = lua_gettop(L) + 1;
   push_group(L, op, k, number);
   rl_luaop_add(L, op, first); /* raises, in the words of what Lua gives */

@@ -1,8 +1,8 @@
 /* Aggregation by key: shared by keyed.c (keys and their numbers, one Lua value a key) and grouped.c (arrays of values);
  * private to them.
  *
- * What takes too much goes to a grouper (store/grouper.h), and comes back key by key, keys in the order of first sight. The
- * records that come out are the same, and in the same order, as if everything had fitted. */
+ * What takes too much goes to a grouper (store/grouper.h), and comes back key by key, keys in the order of first sight.
+ * The records that come out are the same, and in the same order, as if everything had fitted. */
 #ifndef RL_LUA_KEYED_H
 #define RL_LUA_KEYED_H
 

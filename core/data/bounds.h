@@ -1,7 +1,7 @@
 /* Bounds: where a sort is cut into ranges, read off samples of the keys.
  *
- * A sample keeps keys by the hash of their record's number, fewer in proportion as there are more of them. So it does not
- * depend on how much fits into memory, and is the same whenever the same records come in the same order. */
+ * A sample keeps keys by the hash of their record's number, fewer in proportion as there are more of them. So it does
+ * not depend on how much fits into memory, and is the same whenever the same records come in the same order. */
 #ifndef RL_DATA_BOUNDS_H
 #define RL_DATA_BOUNDS_H
 

@@ -1,8 +1,8 @@
 /* The order that sorting goes by: that of the first fields (rl_value_compare's, or its reverse).
  *
- * Keys are first compared by their image: 64 bits in the order of the keys. Where all keys are integers, or all are floats,
- * it says all; of byte strings it is their first eight, and equal images are followed by a look at the whole keys; for all
- * else it is 0. */
+ * Keys are first compared by their image: 64 bits in the order of the keys. Where all keys are integers, or all are
+ * floats, it says all; of byte strings it is their first eight, and equal images are followed by a look at the whole
+ * keys; for all else it is 0. */
 #ifndef RL_DATA_ORDER_H
 #define RL_DATA_ORDER_H
 

@@ -12,8 +12,8 @@
 #define DEPTH_MOST 10    /* levels; keys of the last one are kept, however many there are */
 #define KEYS_LEAST ((size_t)16 << 10) /* bytes of keys that a level takes in at least */
 
-/* What is spread: (number, side, key, value). What is sorted: (first, side, value, key), the key only with the record at
- * which it was first seen. */
+/* What is spread: (number, side, key, value). What is sorted: (first, side, value, key), the key only with the record
+ * at which it was first seen. */
 
 typedef struct level {
   rl_keys *keys;

@@ -3,9 +3,9 @@
  *
  * The number of a record at which its key was first seen orders the groups. While the keys fit they are looked up as
  * records come, and (first, record) is sorted externally (store/runs.h). When they fit no more, records of further keys
- * are spread by bits of the key's hash over spools, which are worked off one after another in the same way, down to where
- * their keys fit. So it is keys that memory must hold, a part of them at a time; of the values of a key there may be any
- * number.
+ * are spread by bits of the key's hash over spools, which are worked off one after another in the same way, down to
+ * where their keys fit. So it is keys that memory must hold, a part of them at a time; of the values of a key there may
+ * be any number.
  *
  * One owner. */
 #ifndef RL_STORE_GROUPER_H

@@ -26,7 +26,8 @@ rl_sorter *rl_sorter_new(rl_memory *m, size_t quota, bool descending, uint32_t r
   rl_sorter *s = RL_NEW(rl_sorter);
   size_t chunk_bytes = quota / CHUNKS_A_QUOTA;
   *s = (rl_sorter){.m = m, .quota = quota, .descending = descending, .runs = RL_NEW(rl_runs)};
-  s->chunk_bytes = chunk_bytes < CHUNK_LEAST ? CHUNK_LEAST : chunk_bytes > RL_CHUNK_BYTES ? RL_CHUNK_BYTES : chunk_bytes;
+  if (chunk_bytes < CHUNK_LEAST) chunk_bytes = CHUNK_LEAST;
+  s->chunk_bytes = chunk_bytes > RL_CHUNK_BYTES ? RL_CHUNK_BYTES : chunk_bytes;
   s->runs->sample = ranges > 0 ? rl_sample_new(ranges) : NULL;
   return s;
 }

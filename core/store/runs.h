@@ -1,9 +1,9 @@
 /* Runs: sorting more than fits into memory, by the first field (data/order.h), stable.
  *
  * A sorter gathers records up to a quota, sorts them and writes them to a spool: a run. What comes out of it are its
- * runs, in the order of arrival, with the last key of each chunk, by which reading can begin in the middle. Merging reads
- * the runs of several sorters a chunk at a time, earlier runs first among equal keys; where even a chunk of each would be
- * too much, neighbouring runs are merged into longer ones first.
+ * runs, in the order of arrival, with the last key of each chunk, by which reading can begin in the middle. Merging
+ * reads the runs of several sorters a chunk at a time, earlier runs first among equal keys; where even a chunk of each
+ * would be too much, neighbouring runs are merged into longer ones first.
  *
  * A sorted shuffle works without a sampling job (docs/decisions/005): each map task has a sorter; when all have ended,
  * bounds are picked from their samples; reduce task p merges what of all runs lies between bounds p - 1 and p.

@@ -138,7 +138,9 @@ describe("what does not fit into memory", function()
   local function fail_with_a_hot_key(operation)
     local sc = rille.Context { master = "local[2]", ["rille.memory.limit"] = "64m", ["rille.local.dir"] = dir,
       ["rille.task.maxFailures"] = 1 }
-    local rdd = sc:range(300000, nil, nil, 4):map(function(x) return x % 10 > 0 and "hot" or x, ("x%d"):format(x):rep(10) end)
+    local rdd = sc:range(300000, nil, nil, 4):map(function(x)
+      return x % 10 > 0 and "hot" or x, ("x%d"):format(x):rep(10)
+    end)
     local ok, message = pcall(function() return operation(rdd:groupByKey()):count() end)
     local after = sc:range(10):sum()
     sc:stop()
@@ -159,8 +161,8 @@ describe("what does not fit into memory", function()
 
   it("cannot be written: said", function()
     assert(io.open(dir .. "/none", "w")):close()
-    local sc = rille.Context { master = "local[1]", ["rille.local.dir"] = dir .. "/none", ["rille.memory.fraction"] = 1e-9,
-      ["rille.task.maxFailures"] = 1 }
+    local sc = rille.Context { master = "local[1]", ["rille.local.dir"] = dir .. "/none",
+      ["rille.memory.fraction"] = 1e-9, ["rille.task.maxFailures"] = 1 }
     local rdd = sc:range(1000):map(function(x) return x % 7, x end)
     for _, operation in ipairs { "groupByKey", "sortByKey" } do
       local ok, message = pcall(function() return rdd[operation](rdd):count() end)
