@@ -163,7 +163,7 @@ static int next_entry(lua_State *L)
   return 2;
 }
 
-/* state:iterate(prefix or nil) -> iterator of (key, value), nil, nil, what closes it: a scan that is left open holds back
+/* state:iterate(prefix or nil) -> iterator of (key, value), nil, nil, what closes it: an open scan holds back
  * what the job changes */
 static int state_iterate(lua_State *L)
 {

@@ -1,8 +1,8 @@
 #include "base/file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,15 +22,21 @@ const rl_fs rl_fs_system = {
     .pread = pread,
     .write = write,
     .pwrite = pwrite,
+    .pwritev = pwritev,
+    .ftruncate = ftruncate,
     .fallocate = fallocate,
     .flock = flock,
     .fsync = fsync,
+    .fdatasync = fdatasync,
     .close = close,
     .rename = rename,
     .unlink = unlink,
     .mkdir = mkdir,
     .rmdir = rmdir,
     .stat = stat,
+    .opendir = opendir,
+    .readdir = readdir,
+    .closedir = closedir,
 };
 
 static const rl_fs *fs = &rl_fs_system;
@@ -48,8 +54,11 @@ void rl_fs_set(const rl_fs *table)
 /* The current errno as an error about `path`: "cannot open data/x: No such file or directory". */
 static rl_status fail_path(const char *verb, const char *path)
 {
-  if (errno == ENOENT) return rl_fail(RL_ENOTFOUND, "cannot %s %s: %s", verb, path, strerror(ENOENT));
-  return rl_fail_errno("cannot %s %s", verb, path);
+  int reason = errno;
+  rl_status st = reason == ENOENT ? rl_fail(RL_ENOTFOUND, "cannot %s %s: %s", verb, path, strerror(ENOENT))
+                                  : rl_fail_errno("cannot %s %s", verb, path);
+  errno = reason;
+  return st;
 }
 
 rl_status rl_file_open(const char *path, int flags, int *fd)
@@ -66,13 +75,40 @@ rl_status rl_file_close(int fd, const char *path)
   return fs->close(fd) != 0 && errno != EINTR ? fail_path("close", path) : RL_OK;
 }
 
-static rl_status sync_file(int fd, const char *path)
+static rl_status sync_by(int (*call)(int fd), int fd, const char *path)
 {
   int rc;
   do {
-    rc = fs->fsync(fd);
+    rc = call(fd);
   } while (rc != 0 && errno == EINTR);
   return rc != 0 ? fail_path("sync", path) : RL_OK;
+}
+
+rl_status rl_file_sync(int fd, const char *path)
+{
+  return sync_by(fs->fsync, fd, path);
+}
+
+rl_status rl_file_sync_data(int fd, const char *path)
+{
+  return sync_by(fs->fdatasync, fd, path);
+}
+
+rl_status rl_file_truncate(int fd, const char *path, int64_t size)
+{
+  int rc;
+  do {
+    rc = fs->ftruncate(fd, (off_t)size);
+  } while (rc != 0 && errno == EINTR);
+  return rc != 0 ? fail_path("truncate", path) : RL_OK;
+}
+
+rl_status rl_file_size(const char *path, uint64_t *size)
+{
+  struct stat st;
+  if (fs->stat(path, &st) != 0) return fail_path("look at", path);
+  *size = (uint64_t)st.st_size;
+  return RL_OK;
 }
 
 rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got)
@@ -111,6 +147,32 @@ rl_status rl_file_pwrite(int fd, const char *path, const void *p, size_t n, int6
     from += k;
     at += k;
     n -= (size_t)k;
+  }
+  return RL_OK;
+}
+
+/* Takes k bytes off the front. */
+static void pass(struct iovec **v, size_t *n, size_t k)
+{
+  while (*n > 0 && k >= (*v)->iov_len) {
+    k -= (*v)->iov_len;
+    ++*v;
+    --*n;
+  }
+  if (k == 0) return;
+  (*v)->iov_base = (char *)(*v)->iov_base + k;
+  (*v)->iov_len -= k;
+}
+
+rl_status rl_file_pwritev(int fd, const char *path, struct iovec *v, size_t n, int64_t at)
+{
+  pass(&v, &n, 0); /* empty ones in front */
+  while (n > 0) {
+    ssize_t k = fs->pwritev(fd, v, n < IOV_MAX ? (int)n : IOV_MAX, (off_t)at);
+    if (k < 0 && errno == EINTR) continue;
+    if (k < 0) return fail_path("write", path);
+    at += k;
+    pass(&v, &n, (size_t)k);
   }
   return RL_OK;
 }
@@ -170,23 +232,32 @@ static rl_status write_new(const char *path, const void *p, size_t n, bool durab
   rl_status st = rl_file_open(path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
   if (st != RL_OK) return st;
   st = rl_file_write(fd, path, p, n);
-  if (st == RL_OK && durable) st = sync_file(fd, path);
+  if (st == RL_OK && durable) st = rl_file_sync(fd, path);
   if (st == RL_OK) return rl_file_close(fd, path);
   fs->close(fd); /* the first error is the one to tell */
   return st;
 }
 
-static rl_status sync_parent(const char *path)
+static char *parent_of(const char *path)
 {
   const char *slash = strrchr(path, '/');
-  char *dir = !slash ? rl_strdup(".") : rl_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+  return !slash ? rl_strdup(".") : rl_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+rl_status rl_dir_sync(const char *path)
+{
   int fd;
-  rl_status st = rl_file_open(dir, O_RDONLY | O_DIRECTORY, &fd);
-  if (st == RL_OK) {
-    st = sync_file(fd, dir);
-    rl_status closed = rl_file_close(fd, dir);
-    if (st == RL_OK) st = closed;
-  }
+  rl_status st = rl_file_open(path, O_RDONLY | O_DIRECTORY, &fd);
+  if (st != RL_OK) return st;
+  st = rl_file_sync(fd, path);
+  rl_status closed = rl_file_close(fd, path);
+  return st != RL_OK ? st : closed;
+}
+
+static rl_status sync_parent(const char *path)
+{
+  char *dir = parent_of(path);
+  rl_status st = rl_dir_sync(dir);
   rl_free(dir);
   return st;
 }
@@ -202,9 +273,9 @@ rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durabl
   return st == RL_OK && durable ? sync_parent(path) : st;
 }
 
-static rl_status make_one(const char *path)
+static rl_status make_one(const char *path, mode_t mode)
 {
-  if (fs->mkdir(path, 0777) == 0) return RL_OK;
+  if (fs->mkdir(path, mode) == 0) return RL_OK;
   int reason = errno;
   if (rl_path_is_dir(path)) return RL_OK; /* whatever the reason: it is there (EEXIST, EROFS, EISDIR) */
   errno = reason;
@@ -218,10 +289,10 @@ rl_status rl_dir_make(const char *path)
   for (char *p = part; *p && st == RL_OK; p++) {
     if (*p != '/' || p == part || p[-1] == '/') continue;
     *p = '\0';
-    st = make_one(part);
+    st = make_one(part, 0777);
     *p = '/';
   }
-  if (st == RL_OK) st = make_one(part);
+  if (st == RL_OK) st = make_one(part, 0777);
   rl_free(part);
   return st;
 }
@@ -231,21 +302,31 @@ rl_status rl_dir_make_private(const char *path)
   return fs->mkdir(path, 0700) != 0 ? fail_path("make directory", path) : RL_OK;
 }
 
+rl_status rl_dir_make_durable(const char *path)
+{
+  if (rl_path_is_dir(path)) return RL_OK;
+  char *parent = parent_of(path);
+  rl_status st = rl_dir_make_durable(parent);
+  rl_free(parent);
+  if (st == RL_OK) st = make_one(path, 0700);
+  return st == RL_OK ? sync_parent(path) : st;
+}
+
 rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user)
 {
-  DIR *d = opendir(path);
+  DIR *d = fs->opendir(path);
   if (!d) return errno == ENOENT ? RL_OK : fail_path("read directory", path);
   rl_status st = RL_OK;
   while (st == RL_OK) {
     errno = 0;
-    const struct dirent *e = readdir(d);
+    const struct dirent *e = fs->readdir(d);
     if (!e) {
       if (errno != 0) st = fail_path("read directory", path);
       break;
     }
     if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) st = f(user, e->d_name);
   }
-  closedir(d);
+  fs->closedir(d);
   return st;
 }
 

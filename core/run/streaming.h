@@ -79,7 +79,8 @@ rl_status rl_window_check(const char *name, int64_t parent_slide_ms, int64_t win
 
 /* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest version
  * to that of the batch, by one job over what `inputs` says; batches do so one after another, in order. A failure (after
- * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip. */
+ * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip; so does
+ * one of generating the batch's RDDs, of whatever stream. */
 typedef struct rl_stateful {
   rl_op *op;       /* RL_OP_STATE: name, site, and the uid its state is kept under */
   rl_op *update;   /* RL_OP_SHUFFLE by key, whose function reads and sets rl_task.state. Its parents are the stream's

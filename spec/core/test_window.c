@@ -9,6 +9,7 @@
 typedef struct ticker {
   rl_input base;
   int64_t hole;
+  bool none;    /* it never has one */
   bool quiet;   /* writes nothing down */
   rl_buf asked; /* the times it was asked for, each with a space behind it */
 } ticker;
@@ -17,7 +18,7 @@ static rl_status ticker_compute(rl_input *self, int64_t time, rl_rdd **out, rl_i
 {
   ticker *t = (ticker *)self;
   if (!t->quiet) rl_buf_printf(&t->asked, "%lld ", (long long)time / 1000);
-  if (time == t->hole) return RL_OK;
+  if (time == t->hole || t->none) return RL_OK;
   info->records = 1;
   *out = integers(time / 1000, time / 1000, 1);
   return RL_OK;
@@ -181,6 +182,29 @@ static void test_keeps_what_is_needed_and_no_more(void **state)
   for (int64_t time = 15000; time <= 20000; time += 1000) assert_true(has_rdd(input, time));
   /* Read in its own batch, once. */
   assert_string_equal(rl_buf_cstr(&t->asked), "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 ");
+  streams_end(&f);
+}
+
+/* State that has not begun, as its stream had no RDD yet, keeps nothing of other streams. */
+static void test_state_that_has_not_begun_keeps_nothing(void **state)
+{
+  (void)state;
+  streams f;
+  rl_dstream *input, *never, *remembering;
+  begin(&f, 0, &input);
+  add_ticker(&f, 0, &never)->none = true;
+  rl_stateful spec = {
+    .op = rl_op_new(&(rl_op){.kind = RL_OP_STATE, .name = "state", .uid = "state"}),
+    .update = rl_op_new(&(rl_op){.kind = RL_OP_SHUFFLE, .name = "update", .part = RL_PART_HASH, .partitions = 1})};
+  assert_int_equal(rl_dstream_stateful(&spec, never, &remembering), RL_OK);
+  rl_op_unref(spec.op);
+  rl_op_unref(spec.update);
+  streams_output(&f, input);
+  streams_output(&f, remembering);
+  assert_int_equal(rl_streaming_start(f.s), RL_OK);
+  assert_int_equal(rl_streaming_advance(f.s, 5000), RL_OK);
+  for (int64_t time = 1000; time <= 4000; time += 1000) assert_false(has_rdd(input, time));
+  assert_true(has_rdd(input, 5000));
   streams_end(&f);
 }
 
@@ -361,6 +385,7 @@ int main(void)
     cmocka_unit_test(test_one_partitioner_is_kept),
     cmocka_unit_test(test_remember_durations),
     cmocka_unit_test(test_keeps_what_is_needed_and_no_more),
+    cmocka_unit_test(test_state_that_has_not_begun_keeps_nothing),
     cmocka_unit_test(test_inputs_are_told_in_their_own_batch),
     cmocka_unit_test(test_persists_the_parent),
     cmocka_unit_test(test_a_pending_batch_keeps_its_data),

@@ -137,7 +137,9 @@ wait "$begun" || status=$?
 ((status != 0)) || fail "a job that was cut off ended with status 0"
 expect_clean second.err
 
+# The thread sanitizer holds a signal back while no system call is made.
 for where in output transform; do
+  [[ $RILLE_SANITIZE != thread ]] || continue
   begin caught rille run "$jobs/stop.lua" "$where"
   until_true 10 shown caught '^ready$'
   kill -INT "$begun"

@@ -1,6 +1,7 @@
 --- Keyed state at its edges: handles that outlive the job, batches that fail half-way, what is read while it moves.
 local rille = require "rille"
 local support = require "spec.lua.support"
+local testing = require "rille.testing"
 
 local map_of, pairs_of = support.map_of, support.pairs_of
 
@@ -175,5 +176,104 @@ describe("a batch that fails half-way", function()
     ssc:stop(true, true)
     assert.is_true(os.time() - before < 30)
     assert.equal("STOPPED", ssc:getState())
+  end)
+end)
+
+describe("a stop", function()
+  it("does not wait for state that is being made, nor leaves a part of it", function()
+    local ssc = context { clock = "system" }
+    local folder = support.directory()
+    local flag = folder .. "/begun"
+    queue(ssc, { pairs_of("a", 1), pairs_of("a", "endless"), pairs_of("a", 1) })
+      :updateStateByKey(function(values, state)
+        if values[1] == "endless" then
+          io.open(flag, "w"):close()
+          for _ = 1, math.huge do string.rep("x", 100) end
+        end
+        return (state or 0) + #values
+      end):uid("sums"):foreachRDD(function() end)
+    ssc:start()
+    local state = ssc:state "sums"
+    local file
+    repeat
+      rille.sleep(0.05)
+      file = io.open(flag)
+    until file
+    file:close()
+    ssc:stop()
+    assert.equal("STOPPED", ssc:getState())
+    assert.equal(1, state:get "a")
+    support.remove(folder)
+  end)
+
+  it("in an output comes before the state of the batches behind it", function()
+    local ssc = context { ["rille.streaming.concurrentJobs"] = 3 }
+    local seen = {}
+    local sums = queue(ssc, { pairs_of("a", 1), pairs_of("a", 1), pairs_of("a", 1) }):updateStateByKey(total):uid "sums"
+    sums:foreachRDD(function(rdd, time)
+      seen[#seen + 1] = rdd:collect()[1][2]
+      if time == 2000 then ssc:stop() end
+    end)
+    ssc:start()
+    local state = ssc:state "sums"
+    ssc:clock():advance(3)
+    assert.equal("STOPPED", ssc:getState())
+    assert.same({ 1, 2 }, seen)
+    assert.equal(2, state:get "a")
+  end)
+end)
+
+describe("keys of state", function()
+  -- The same keys, written in two ways.
+  local function first() return pairs_of(1, "x", -0.0, "x", { 1, { x = 2 } }, "x", "1", "x") end
+  local function second() return pairs_of(1.0, "y", 0, "y", { 1.0, { x = 2 } }, "y", "1", "y") end
+
+  local function joined(values, state) return (state or "") .. table.concat(values) end
+
+  local function listed(results)
+    local lists = {}
+    for i, records in ipairs(results) do lists[i] = support.sorted(records) end
+    return lists
+  end
+
+  local function run(operation, batches, count)
+    return listed(testing.run { inputs = { batches }, batches = count or #batches,
+      operation = function(ssc, s) return operation(s, ssc) end })
+  end
+
+  it("are the same as integers and floats, wherever they come from", function()
+    local wanted = run(function(s) return s:updateStateByKey(joined) end, { first(), second() })
+    assert.equal(4, #wanted[2])
+    for _, text in ipairs(wanted[2]) do assert.matches(",xy%)$", text) end
+    local given = run(function(s, ssc)
+      return s:updateStateByKey(joined, { initial = ssc:context():parallelize(first(), 3), partitions = 5 })
+    end, { second(), {} })
+    assert.same(wanted[2], given[1])
+    assert.same(wanted[2], given[2])
+    local mapped = run(function(s, ssc)
+      return s:mapWithState(rille.StateSpec(function(_, key, value, state)
+        if state:isTimingOut() then return key, state:get() end
+        state:update((state:get() or "") .. value)
+      end):timeout(1):numPartitions(7):initialState(ssc:context():parallelize(first(), 2)))
+    end, { second(), {}, {}, {} })
+    assert.same({ {}, {}, wanted[2], {} }, mapped)
+  end)
+
+  it("are the same in windows", function()
+    local function ones(records)
+      local list = {}
+      for i, record in ipairs(records) do list[i] = rille.tuple(record[1], 1) end
+      return list
+    end
+    local batches = { ones(first()), ones(second()), ones(first()), {}, {} }
+    local function add(a, b) return a + b end
+    local plain = run(function(s)
+      return s:groupByKeyAndWindow(2):mapValues(function(list) return #list end)
+    end, batches)
+    assert.equal(4, #plain[2])
+    assert.same(plain, run(function(s) return s:reduceByKeyAndWindow("sum", 2) end, batches))
+    assert.same(plain, run(function(s)
+      return s:reduceByKeyAndWindow(add, function(a, b) return a - b end, 2, 1, 3, function(_, n) return n > 0 end)
+    end, batches))
   end)
 end)
