@@ -5,7 +5,7 @@
 # The limit, how much data in MiB, and what may be resident: as 400 MB are to a limit of 256m.
 limit=48m megabytes=60 most=75
 if [[ $RILLE_SANITIZE ]]; then
-  megabytes=8 # results only: a sanitizer keeps memory for itself
+  megabytes=30 # results only: a sanitizer keeps memory for itself
 elif [[ ${RILLE_LONG-0} == 1 ]]; then
   limit=256m megabytes=1500 most=400
 fi
