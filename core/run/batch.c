@@ -231,6 +231,22 @@ static void drop_runs(rl_batch *b)
   b->nruns = b->ndone = 0;
 }
 
+/* What stands on a version that was not made is discarded with the batch, and so are the versions that were; by default
+ * the context stops, as the versions to come would lack it. */
+static void fail_batch(rl_streaming *s, rl_batch *b)
+{
+  drop_runs(b);
+  rl_state_undo(s->store, b->time);
+  if (rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
+    rl_graph_discard(s, b->time);
+    rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
+    return;
+  }
+  s->failed = s->stop_asked = true;
+  s->stop_graceful = false;
+  rl_driver_wake(rl_context_driver(s->c));
+}
+
 static void submit(rl_streaming *s, rl_batch *b)
 {
   s->latest = b->time;
@@ -245,28 +261,14 @@ static void submit(rl_streaming *s, rl_batch *b)
   if (st) {
     rl_error_prefix("batch %" PRId64 " ms: ", b->time);
     rl_streaming_report(s, st);
-    drop_runs(b);
+    if (s->store) fail_batch(s, b);
+    else drop_runs(b);
   } else if (b->nroots > 0) {
     s->rooted = b;
     return;
   }
   b->ready = true;
   if (b->nruns == 0) complete(s, b);
-}
-
-/* What stands on a version that was not made is discarded with the batch; by default the context stops, as the versions
- * to come would lack it. */
-static void fail_batch(rl_streaming *s, rl_batch *b)
-{
-  drop_runs(b);
-  if (rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
-    rl_graph_discard(s, b->time);
-    rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
-    return;
-  }
-  s->failed = s->stop_asked = true;
-  s->stop_graceful = false;
-  rl_driver_wake(rl_context_driver(s->c));
 }
 
 static void generate_ticked(rl_streaming *s)

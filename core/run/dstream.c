@@ -272,9 +272,12 @@ void rl_graph_discard(rl_streaming *s, int64_t time)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     rl_generated *g = find(d, time);
-    if (!g) continue;
-    rl_rdd_unref(g->rdd);
-    g->rdd = NULL;
+    if (g) {
+      rl_rdd_unref(g->rdd);
+      g->rdd = NULL;
+    } else if (d->reached && (time - s->zero) % d->slide == 0) {
+      remember(d, time, NULL);
+    }
   }
 }
 

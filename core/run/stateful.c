@@ -76,7 +76,8 @@ static const rl_dstream *first_stateful(const rl_streaming *s, uint32_t *count)
   return first;
 }
 
-/* A quarter of what there is for chunks and the like may be versions on their way into the image. */
+/* A quarter of what there is for chunks and the like may be versions on their way into the image; one that is being
+ * made may not be larger than all of it. */
 static rl_status open_store(rl_streaming *s)
 {
   const rl_conf *conf = rl_context_conf(s->c);
@@ -86,7 +87,11 @@ static rl_status open_store(rl_streaming *s)
   rl_status st = rl_budget_read(conf, &budget);
   if (st) return st;
   const rl_state_spec spec = {
-    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)(budget.chunks / 4)};
+    .dir = dir && *dir ? dir : "/tmp",
+    .scratch = true,
+    .overlay_bytes = (size_t)(budget.chunks / 4),
+    .update_bytes = (size_t)budget.chunks,
+  };
   return rl_state_open(&spec, &s->store);
 }
 
@@ -96,6 +101,7 @@ rl_status rl_stateful_start(rl_streaming *s)
   const rl_dstream *first = first_stateful(s, &count);
   if (!first) return RL_OK;
   rl_status st = open_store(s);
+  if (st) rl_error_prefix("the state of %s has no place (rille.local.dir): ", first->label);
   for (rl_dstream *d = s->nodes; !st && d; d = d->next)
     if (d->kind == RL_NODE_STATEFUL && d->reached)
       st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);

@@ -14,6 +14,7 @@ static rl_state *new_state(const rl_state_spec *spec)
 {
   rl_state *s = RL_NEW(rl_state);
   s->overlay_limit = spec->overlay_bytes;
+  s->update_limit = spec->update_bytes;
   s->ended = RL_NO_TIME;
   if (pthread_mutex_init(&s->lock, NULL) != 0 || pthread_cond_init(&s->work, NULL) != 0 ||
       pthread_cond_init(&s->moved, NULL) != 0) {
@@ -30,12 +31,18 @@ static void free_op(rl_state_op *op)
   rl_free(op);
 }
 
-static void delete_state(rl_state *s)
+static void free_layers(rl_layer *l)
 {
-  for (rl_layer *l = s->oldest, *next; l; l = next) {
+  for (rl_layer *next; l; l = next) {
     next = l->next;
     rl_layer_free(l);
   }
+}
+
+static void delete_state(rl_state *s)
+{
+  free_layers(s->oldest);
+  free_layers(s->undone);
   for (rl_state_op *op = s->ops, *next; op; op = next) {
     next = op->next;
     free_op(op);
@@ -182,7 +189,8 @@ static rl_pin *find_pin(const rl_state_op *op, int64_t version)
 
 bool rl_state_readable(const rl_state_op *op, int64_t version)
 {
-  return version == op->sealed || find_pin(op, version);
+  const rl_pin *pin = find_pin(op, version);
+  return version == op->sealed || (pin && !pin->undone);
 }
 
 void rl_pin_add(rl_state_op *op, int64_t version, bool scan)

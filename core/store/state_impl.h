@@ -109,6 +109,7 @@ void rl_table_init(rl_table_group *table);
 void rl_table_free(rl_table_group *table);
 void rl_table_link(rl_table_group *table, rl_entry *e);
 void rl_table_unlink(rl_table_group *table, const rl_entry *e); /* the oldest of its key */
+void rl_table_undo(rl_table_group *table, const rl_entry *e);   /* the newest */
 /* The newest entry of the key with floor < version <= at; NULL: none. */
 const rl_entry *rl_table_find(rl_table_group *table, uint32_t hash, rl_octets form, int64_t floor, int64_t at);
 
@@ -183,6 +184,7 @@ rl_status rl_state_reader_find(rl_state_reader *r, int64_t version, uint32_t has
 typedef struct rl_pin {
   int64_t version;
   uint32_t pins, scans;
+  bool undone; /* not to be read again */
 } rl_pin;
 
 struct rl_state_op {
@@ -195,6 +197,7 @@ struct rl_state_op {
   uint64_t count;
   int64_t retired; /* the newest version that is in the image and not in the overlay */
   bool sealing;
+  _Atomic size_t setting; /* bytes of entries of updates that are not sealed */
   rl_pin *pins;
   size_t npins, pins_cap;
   rl_table_group table[RL_KEY_GROUPS];
@@ -205,7 +208,7 @@ struct rl_state {
   rl_image image;
   char *lock_path;
   int lock_fd;
-  size_t overlay_limit;
+  size_t overlay_limit, update_limit;
 
   pthread_mutex_t lock;
   pthread_cond_t work;  /* for the apply thread */
@@ -213,6 +216,7 @@ struct rl_state {
   rl_state_op *ops;
   uint32_t next_number;
   rl_layer *oldest, *newest; /* layers of the overlay, by seq */
+  rl_layer *undone;          /* some reader may still look at their entries */
   uint64_t last_seq, applied;
   int64_t ended;
   size_t overlay_bytes;

@@ -211,6 +211,14 @@ void rl_table_link(rl_table_group *table, rl_entry *e)
   pthread_mutex_unlock(&g->lock);
 }
 
+static void free_if_empty(rl_table_group *g)
+{
+  if (g->n > 0) return;
+  rl_free(g->buckets);
+  g->buckets = NULL;
+  g->nbuckets = 0;
+}
+
 void rl_table_unlink(rl_table_group *table, const rl_entry *e)
 {
   rl_table_group *g = &table[rl_entry_group(e)];
@@ -224,11 +232,23 @@ void rl_table_unlink(rl_table_group *table, const rl_entry *e)
     while (newer && newer->older != e) newer = newer->older;
     if (newer) newer->older = NULL;
   }
-  if (g->n == 0) {
-    rl_free(g->buckets);
-    g->buckets = NULL;
-    g->nbuckets = 0;
+  free_if_empty(g);
+  pthread_mutex_unlock(&g->lock);
+}
+
+void rl_table_undo(rl_table_group *table, const rl_entry *e)
+{
+  rl_table_group *g = &table[rl_entry_group(e)];
+  pthread_mutex_lock(&g->lock);
+  rl_entry **at = place_of(g, e->hash, rl_entry_key(e));
+  if (e->older) {
+    e->older->next = e->next;
+    *at = e->older;
+  } else {
+    *at = e->next;
+    g->n--;
   }
+  free_if_empty(g);
   pthread_mutex_unlock(&g->lock);
 }
 

@@ -75,6 +75,7 @@ static rl_layer *layer_of(rl_state_op *op, int64_t time, rl_state_update **updat
     part->due = u->due;
     part->min_stamp = INT64_MAX;
     part->arena = u->entries;
+    op->setting -= u->entries.bytes;
     u->entries = (rl_arena){0};
     l->bytes += part->arena.bytes;
   }
@@ -147,4 +148,60 @@ rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates
   }
   for (uint32_t i = 0; i < n; i++) rl_state_update_delete(updates[i]);
   return st;
+}
+
+/* Undoing ---------------------------------------------------------------------------------------------------------- */
+
+/* All below with the lock held. */
+static void free_undone(rl_state *s)
+{
+  while (!s->first && s->undone) {
+    rl_layer *l = s->undone;
+    s->undone = l->next;
+    rl_layer_unref(l);
+  }
+}
+
+/* The operator is as it was before its newest layer. */
+static void step_back(rl_state_op *op, const rl_layer *l)
+{
+  int64_t more = 0;
+  rl_entry_walk w = rl_layer_walk(l);
+  for (const rl_entry *e; (e = rl_entry_next(&w)) != NULL;) {
+    more += (e->new_n > 0) - (e->old_n > 0);
+    rl_table_undo(op->table, e);
+  }
+  op->count -= (uint64_t)more;
+  op->sealed = op->retired;
+  for (const rl_layer *below = op->s->oldest; below && below != l; below = below->next) {
+    if (below->op == op) op->sealed = below->version;
+  }
+  for (size_t i = 0; i < op->npins; i++) {
+    if (op->pins[i].version == l->version) op->pins[i].undone = true;
+  }
+}
+
+static void undo_newest(rl_state *s)
+{
+  rl_layer *l = s->newest, *below = NULL;
+  for (rl_layer *at = s->oldest; at != l; at = at->next) below = at;
+  step_back(l->op, l);
+  if (below) {
+    below->next = NULL;
+  } else {
+    s->oldest = NULL;
+  }
+  s->newest = below;
+  s->overlay_bytes -= l->bytes;
+  l->next = s->undone;
+  s->undone = l;
+}
+
+void rl_state_undo(rl_state *s, int64_t time)
+{
+  pthread_mutex_lock(&s->lock);
+  while (s->newest && s->newest->version == time && time > s->ended) undo_newest(s);
+  free_undone(s);
+  pthread_cond_broadcast(&s->moved);
+  pthread_mutex_unlock(&s->lock);
 }
