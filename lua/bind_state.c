@@ -1,4 +1,5 @@
 /* Keyed state: streams that have it, and reading it from the driver. */
+#include "base/mem.h"
 #include "bind.h"
 #include "data/codec.h"
 #include "data/partition.h"
@@ -84,12 +85,19 @@ static int new_snapshots(lua_State *L)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
+/* The handle at `index` refers to its streaming context, which keeps the store until it is stopped. */
+static void check_kept(lua_State *L, int index)
+{
+  lua_getiuservalue(L, index, 1);
+  if (!rl_streaming_state_store(rl_check_streaming(L, -1)))
+    luaL_error(L, "illegal state: the state is gone, the context was stopped");
+  lua_pop(L, 1);
+}
+
 static rl_state_op *check_state(lua_State *L, int index)
 {
   void **h = luaL_checkudata(L, index, RL_META_STATE);
-  lua_getiuservalue(L, index, 1);
-  rl_check_streaming(L, -1); /* which keeps the store */
-  lua_pop(L, 1);
+  check_kept(L, index);
   return *h;
 }
 
@@ -130,25 +138,41 @@ static int state_get(lua_State *L)
   return 1;
 }
 
+/* A scan references the store: one that was left half-way may outlive the context's. */
+typedef struct scan {
+  rl_state_scan *scan; /* NULL: at its end, or there was nothing yet */
+  rl_state *store;
+} scan;
+
+static void end_scan(scan *s)
+{
+  rl_state_scan_close(s->scan);
+  rl_state_close(s->store);
+  s->scan = NULL;
+  s->store = NULL;
+}
+
 static int scan_gc(lua_State *L)
 {
-  void **h = luaL_checkudata(L, 1, RL_META_SCAN);
-  rl_state_scan_close(*h);
+  scan **h = luaL_checkudata(L, 1, RL_META_SCAN);
+  if (*h) end_scan(*h);
+  rl_free(*h);
   *h = NULL;
   return 0;
 }
 
 static int next_entry(lua_State *L)
 {
-  void **h = lua_touserdata(L, lua_upvalueindex(1));
+  scan *s = *(scan **)lua_touserdata(L, lua_upvalueindex(1));
   rl_value key, value;
   int64_t stamp;
   bool found;
-  if (!*h) return 0;
-  rl_bind_check(L, rl_state_scan_next(*h, &key, &value, &stamp, &found));
+  if (!s->scan) return 0;
+  lua_getiuservalue(L, lua_upvalueindex(1), 1);
+  check_kept(L, -1);
+  rl_bind_check(L, rl_state_scan_next(s->scan, &key, &value, &stamp, &found));
   if (!found) {
-    rl_state_scan_close(*h);
-    *h = NULL;
+    end_scan(s);
     return 0;
   }
   rl_lua_push_value(L, key);
@@ -162,13 +186,14 @@ static int state_iterate(lua_State *L)
   rl_state_op *op = check_state(L, 1);
   size_t n = 0;
   const char *prefix = luaL_optlstring(L, 2, NULL, &n);
-  void **h = rl_handle_new(L, RL_META_SCAN, 1);
+  scan **h = (scan **)rl_handle_new(L, RL_META_SCAN, 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
-  rl_state_scan *scan = NULL;
-  if (rl_state_sealed(op) != RL_NO_TIME)
-    rl_bind_check(L, rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, prefix, n, &scan));
-  *h = scan;
+  *h = RL_NEW(scan);
+  if (rl_state_sealed(op) != RL_NO_TIME) {
+    rl_bind_check(L, rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, prefix, n, &(*h)->scan));
+    (*h)->store = rl_state_ref(rl_state_of(op));
+  }
   lua_pushcclosure(L, next_entry, 1);
   return 1;
 }
