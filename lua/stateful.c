@@ -10,7 +10,8 @@
  *   stateSides, op             for n, k, s, has: all keys of the input, by number from 1
  *   stateKeep(op, v)           what the key's state becomes; nil: it is removed
  *
- * A value is decoded when it is first asked for, kept in a Lua table for the task, and encoded once, at its end. */
+ * Record by record a value is decoded when it is first asked for, kept in a Lua table for the task, and encoded once, at
+ * its end. Key by key it is decoded, and encoded right after the function's call. */
 #include <lauxlib.h>
 #include <string.h>
 
@@ -136,6 +137,17 @@ static void push_value(lua_State *L, rl_luaop *op, rl_luastate *s, uint32_t slot
     *f |= LOADED;
   }
   lua_remove(L, -2);
+}
+
+/* As push_value, where the value is asked for once: the task does not keep it. */
+static void push_passing(lua_State *L, rl_luaop *op, rl_luastate *s, uint32_t slot)
+{
+  int64_t stamp;
+  if ((s->flags[slot] & (EXISTS | LOADED)) == EXISTS) {
+    rl_lua_push_value(L, rl_state_slot_old(op->task->state, slot, &stamp));
+  } else {
+    push_value(L, op, s, slot);
+  }
 }
 
 /* The slot's value becomes the one at the top (popped); nil: none. */
@@ -416,7 +428,7 @@ static int lib_each(lua_State *L)
       s->at = s->given++;
       rl_lua_push_value(L, rl_state_slot_key(op->task->state, s->at));
       rl_keyed_push_values(L, op, 0, s->at);
-      push_value(L, op, s, s->at);
+      push_passing(L, op, s, s->at);
       return 3;
     }
     s->at = NO_SLOT;
@@ -440,7 +452,7 @@ static int lib_sides(lua_State *L)
   s->at = s->given++;
   lua_pushinteger(L, s->given);
   rl_lua_push_value(L, rl_state_slot_key(op->task->state, s->at));
-  push_value(L, op, s, s->at);
+  push_passing(L, op, s, s->at);
   lua_pushboolean(L, s->flags[s->at] & EXISTS);
   return 4;
 }

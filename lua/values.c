@@ -14,6 +14,8 @@
 
 /* A value on its way into codec form. A fault is noted where it is found; the levels above add the way to it as they
  * return. */
+#define PATH_SHOWN 80 /* bytes of the way to a fault */
+
 typedef struct encoder {
   lua_State *L;
   rl_buf *out;
@@ -304,7 +306,9 @@ static rl_status to_value(lua_State *L, int index, int field, rl_value *v, rl_bu
   scratch->n = e.start;
   rl_buf where = {0};
   if (field > 0) rl_buf_printf(&where, "field %d", field);
-  if (e.path.n > 0) rl_buf_printf(&where, "%s%.*s", where.n ? ", " : "", (int)e.path.n, e.path.p);
+  bool cut = e.path.n > PATH_SHOWN;
+  if (e.path.n > 0)
+    rl_buf_printf(&where, "%s%.*s%s", where.n ? ", " : "", (int)(cut ? PATH_SHOWN : e.path.n), e.path.p, cut ? "..." : "");
   if (where.n > 0)
     rl_fail(RL_EINVAL, "%s cannot be in a record (%s)", e.fault, rl_buf_cstr(&where));
   else

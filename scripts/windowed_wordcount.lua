@@ -20,7 +20,7 @@ local ssc = rille.StreamingContext({ appName = "WindowedWordCount" }, batch)
 ssc:socketTextStream(host, port)
   :flatMap(function(line) return line:gmatch("%S+") end)
   :map(function(word) return word, 1 end)
-  :reduceByKeyAndWindow(function(a, b) return a + b end, window, slide)
+  :reduceByKeyAndWindow(function(a, b) return a + b end, window, slide):uid("counts")
   :transform(function(counts) return counts:sortBy(function(_, n) return n end, false) end)
   :print()
 

@@ -38,7 +38,7 @@ const rl_conf_key rl_conf_keys[] = {
    "how often receivers cut a block; unset: min(200ms, batch / 2)"},
   {"rille.streaming.concurrentJobs", RL_CONF_INT, "1", 0, "outputs that may run at the same time"},
   {"rille.streaming.onBatchFailure", RL_CONF_TEXT, "stop", 0,
-   "when the state of a batch cannot be made: stop, or skip the batch"},
+   "when a batch of a job with state cannot be made: stop, or skip the batch"},
   {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
    "limit of a graceful stop; unset: 10 batches, at least 10 s"},
   {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,

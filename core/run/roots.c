@@ -2,6 +2,7 @@
  * scheduler sees to it that one that reads another's comes behind it); the next batch is not generated before they have
  * ended, so versions are made in order, and each batch is generated knowing the newest. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "plan/stated.h"
@@ -51,13 +52,26 @@ rl_status rl_roots_generate(rl_streaming *s, rl_batch *b)
   return generate_snapshots(s, b->time);
 }
 
+/* A failure is also that of the roots that stand on its state: it is told once. */
+static void report(const rl_root *r, rl_status st)
+{
+  bool told = r->batch->failed && r->s->has_error && strcmp(r->s->error.message, rl_error_message()) == 0;
+  if (!told) {
+    rl_streaming_report(r->s, st);
+    return;
+  }
+  rl_error again;
+  rl_error_take(&again);
+  rl_error_clear(&again);
+}
+
 static void ended(rl_root *r, rl_status st)
 {
   rl_batch *b = r->batch;
   if (st) {
-    b->failed = true;
     rl_error_prefix("batch %" PRId64 " ms: ", b->time);
-    rl_streaming_report(r->s, st);
+    report(r, st);
+    b->failed = true;
   }
   if (++b->roots_done == b->nroots) rl_batch_roots_done(r->s, b);
 }

@@ -83,7 +83,8 @@ static void warn_of_end(const rl_streaming *s)
   rl_free(others);
 }
 
-/* A quarter of what there is for chunks and the like may be versions on their way into the image. */
+/* A quarter of what there is for chunks and the like may be versions on their way into the image; one that is being
+ * made may not be larger than all of it. */
 static rl_status open_store(rl_streaming *s)
 {
   const rl_conf *conf = rl_context_conf(s->c);
@@ -93,7 +94,11 @@ static rl_status open_store(rl_streaming *s)
   rl_status st = rl_budget_read(conf, &budget);
   if (st) return st;
   const rl_state_spec spec = {
-    .dir = dir && *dir ? dir : "/tmp", .scratch = true, .overlay_bytes = (size_t)(budget.chunks / 4)};
+    .dir = dir && *dir ? dir : "/tmp",
+    .scratch = true,
+    .overlay_bytes = (size_t)(budget.chunks / 4),
+    .update_bytes = (size_t)budget.chunks,
+  };
   return rl_state_open(&spec, &s->store);
 }
 
@@ -103,6 +108,7 @@ rl_status rl_stateful_start(rl_streaming *s)
   for (rl_dstream *d = s->nodes; !st && d; d = d->next) {
     if (!has_state(d)) continue;
     if (!s->store) st = open_store(s);
+    if (st) rl_error_prefix("the state of %s has no place (rille.local.dir): ", d->label);
     if (!st) st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);
   }
   if (!st) warn_of_end(s);

@@ -14,6 +14,7 @@ static rl_state *new_state(const rl_state_spec *spec)
 {
   rl_state *s = RL_NEW(rl_state);
   s->overlay_limit = spec->overlay_bytes;
+  s->update_limit = spec->update_bytes;
   s->ended = RL_NO_TIME;
   if (pthread_mutex_init(&s->lock, NULL) != 0 || pthread_cond_init(&s->work, NULL) != 0 ||
       pthread_cond_init(&s->moved, NULL) != 0) {

@@ -36,6 +36,7 @@ typedef struct rl_state_spec {
   const char *dir;      /* where the image lies; made with mode 0700. Scratch: a fresh folder is made in it */
   bool scratch;         /* not synced, and removed by rl_state_close */
   size_t overlay_bytes; /* a seal waits for the image while the overlay is larger; > 0 */
+  size_t update_bytes;  /* what an operator's updates may set together before they are sealed; 0: no limit */
 } rl_state_spec;
 
 rl_status rl_state_open(const rl_state_spec *spec, rl_state **out); /* one reference */
@@ -70,7 +71,7 @@ rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot);
 /* What the slot's look-up gave; not after rl_state_update_rest. */
 rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp);
 /* The new value of a slot (copied); nil removes the key. The last call counts. RL_ELIMIT for a value that is too
- * large. */
+ * large, and where the operator's updates would hold more than update_bytes. */
 rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_t stamp);
 
 /* All entries of the version under the update, of its partition; to be closed before the update is sealed or deleted.

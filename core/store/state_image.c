@@ -29,6 +29,8 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
   case MDB_VERSION_MISMATCH:
     return rl_fail(RL_EDATA, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
   case ENOMEM: return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
+  case EIO: /* also for what was written in part */
+    return rl_fail(RL_EIO, "cannot %s the state in %s: %s, or no space left there", what, im->dir, mdb_strerror(rc));
   default: return rl_fail(RL_EIO, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
   }
 }

@@ -196,6 +196,7 @@ struct rl_state_op {
   uint64_t count;
   int64_t retired; /* the newest version that is in the image and not in the overlay */
   bool sealing;
+  _Atomic size_t setting; /* bytes of entries of updates that are not sealed */
   rl_pin *pins;
   size_t npins, pins_cap;
   rl_table_group table[RL_KEY_GROUPS];
@@ -206,7 +207,7 @@ struct rl_state {
   rl_image image;
   char *lock_path;
   int lock_fd;
-  size_t overlay_limit;
+  size_t overlay_limit, update_limit;
 
   pthread_mutex_t lock;
   pthread_cond_t work;  /* for the apply thread */

@@ -91,6 +91,7 @@ static rl_layer *layer_of(rl_state_op *op, int64_t time, rl_state_update **updat
     part->due = u->due;
     part->min_stamp = INT64_MAX;
     part->arena = u->entries;
+    op->setting -= u->entries.bytes;
     u->entries = (rl_arena){0};
     l->bytes += part->arena.bytes;
   }

@@ -56,6 +56,7 @@ void rl_state_update_delete(rl_state_update *u)
   if (!u) return;
   rl_state_update_rest(u);
   rl_arena_free(&u->keys);
+  u->op->setting -= u->entries.bytes;
   rl_arena_free(&u->entries);
   rl_buf_free(&u->scratch);
   rl_free(u->slots);
@@ -136,9 +137,25 @@ rl_status rl_state_update_scan(rl_state_update *u, rl_state_scan **out)
 
 /* Setting ---------------------------------------------------------------------------------------------------------- */
 
+/* Room for an entry; NULL with the error set. */
+static rl_entry *entry_room(rl_state_update *u, size_t n)
+{
+  size_t limit = u->op->s->update_limit, before = u->entries.bytes;
+  if (limit > 0 && (n > limit || u->op->setting > limit - n)) {
+    (void)rl_fail(RL_ELIMIT,
+                  "the changes of one batch take more than the %zu bytes there are for them; change less in a batch, "
+                  "or raise rille.memory.limit",
+                  limit);
+    return NULL;
+  }
+  rl_entry *e = rl_arena_get(&u->entries, n);
+  u->op->setting += u->entries.bytes - before;
+  return e;
+}
+
 static rl_entry *new_entry(rl_state_update *u, const rl_slot *slot, rl_octets new)
 {
-  rl_entry *e = rl_arena_get(&u->entries, sizeof *e + slot->key_n + slot->old.n + new.n);
+  rl_entry *e = entry_room(u, sizeof *e + slot->key_n + slot->old.n + new.n);
   if (!e) return NULL;
   *e = (rl_entry){.hash = slot->hash, .key_n = slot->key_n, .old_n = (uint32_t)slot->old.n, .new_n = (uint32_t)new.n};
   memcpy(e->bytes, slot->key, slot->key_n);
@@ -168,7 +185,7 @@ rl_status rl_state_set(rl_state_update *u, uint32_t number, rl_value value, int6
   rl_entry *e = NULL;
   if (!same(slot->old, new)) {
     e = new_entry(u, slot, new);
-    if (!e) return RL_ENOMEM;
+    if (!e) return rl_error_current()->code;
   }
   drop_entry(slot);
   slot->entry = e;

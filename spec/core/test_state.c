@@ -218,7 +218,7 @@ static void a_kept_folder_is_found_again(void **state)
   rl_state_end(s, 200);
   ok(rl_state_flush(s));
   rl_state *second = NULL;
-  assert_int_equal(rl_state_open(&(rl_state_spec){dir, false, MIB}, &second), RL_ESTATE);
+  assert_int_equal(rl_state_open(&(rl_state_spec){dir, false, MIB, 0}, &second), RL_ESTATE);
   rl_state_close(s);
 
   s = open_at(dir, false, MIB);
@@ -301,13 +301,48 @@ static void a_killed_process_leaves_whole_versions(void **state)
   rl_free(scratch);
 }
 
+static void changes_of_a_batch_have_a_limit(void **state)
+{
+  rl_state *s = NULL;
+  rl_state_op *op = NULL;
+  const rl_state_spec spec = {.dir = *state, .scratch = true, .overlay_bytes = MIB, .update_bytes = 64 * 1024};
+  ok(rl_state_open(&spec, &s));
+  ok(rl_state_operator(s, "a", false, &op));
+  char *text = rl_alloc(40 * 1024);
+  memset(text, 'x', 40 * 1024);
+  rl_value large = rl_str(text, 40 * 1024);
+  for (int64_t time = 100; time < 400; time += 100) { /* sealed or deleted, it no longer counts */
+    rl_state_update *halves[2] = {update_of(op, 0, 2), update_of(op, 1, 2)};
+    uint32_t both = 0;
+    for (int64_t i = 0; both != 3; i++) {
+      rl_value key = rl_int(time * 100 + i), old;
+      int64_t stamp;
+      uint32_t half = rl_group_partition(rl_key_group(rl_key_hash(key)), 2);
+      if (both & 1u << half) continue;
+      ok(rl_state_slot(halves[half], key, &old, &stamp));
+      rl_status st = rl_state_set(halves[half], 0, large, time);
+      assert_int_equal(st, both ? RL_ELIMIT : RL_OK);
+      both |= 1u << half;
+    }
+    if (time < 300) {
+      ok(rl_state_seal(op, time, halves, 2));
+    } else {
+      for (int i = 0; i < 2; i++) rl_state_update_delete(halves[i]);
+    }
+    rl_state_end(s, time);
+  }
+  put_one(op, 500, rl_int(1), large);
+  rl_free(text);
+  rl_state_close(s);
+}
+
 static void a_folder_that_cannot_be_made_is_an_error(void **state)
 {
   char *file = scratch_file(*state, "file", ""), *below = rl_path_join(file, "state");
   rl_state *s = NULL;
-  assert_int_equal(rl_state_open(&(rl_state_spec){below, true, MIB}, &s), RL_EIO);
-  assert_int_equal(rl_state_open(&(rl_state_spec){below, false, MIB}, &s), RL_EIO);
-  assert_int_equal(rl_state_open(&(rl_state_spec){file, false, MIB}, &s), RL_EIO);
+  assert_int_equal(rl_state_open(&(rl_state_spec){below, true, MIB, 0}, &s), RL_EIO);
+  assert_int_equal(rl_state_open(&(rl_state_spec){below, false, MIB, 0}, &s), RL_EIO);
+  assert_int_equal(rl_state_open(&(rl_state_spec){file, false, MIB, 0}, &s), RL_EIO);
   rl_free(below);
   rl_free(file);
 }
@@ -1145,6 +1180,7 @@ int main(void)
       in_a_folder(a_kept_folder_is_found_again),
       in_a_folder(a_scratch_folder_goes_with_its_store),
       in_a_folder(a_killed_process_leaves_whole_versions),
+      in_a_folder(changes_of_a_batch_have_a_limit),
       in_a_folder(a_folder_that_cannot_be_made_is_an_error),
       in_a_folder(a_full_disk_is_waited_for),
       in_a_folder(a_small_map_grows),

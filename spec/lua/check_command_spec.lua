@@ -83,6 +83,32 @@ ssc:queueStream({}):uid("q"):map(function(x) return x end)]]
     assert.equal(1, check(body, "rille check --strict job.lua").status)
   end)
 
+  it("warns of state without a name of its own, windows that are kept up included", function()
+    local got = check [[
+local words = ssc:queueStream({}):map(function(word) return word, 1 end)
+local function count(values, n) return (n or 0) + #values end
+local function add(a, b) return a + b end
+words:updateStateByKey(count):print()
+words:mapWithState(rille.StateSpec(function() end)):stateSnapshots():print()
+words:reduceByKeyAndWindow(add, 2):print()
+words:reduceByWindow(add, function(a, b) return a - b end, 2):print()
+words:countByWindow(2):uid("number"):print()
+words:mapWithState(rille.StateSpec(function() end)):uid("named"):print()
+words:window(2):groupByKey():print()
+words:reduceByKeyAndWindow(function(a, b) return a .. b end, 2):print()]]
+    assert.equal(0, got.status, got.out .. got.err)
+    local warned = {}
+    for line, operation, remedy in got.out:gmatch "warning: job.lua:(%d+): unnamed state: (%w+) .- (:uid%(\"%w+\"%))\n" do
+      warned[#warned + 1] = line .. " " .. operation
+      assert.matches("^:uid", remedy)
+    end
+    assert.same({ "6 updateStateByKey", "7 mapWithState", "8 reduceByKeyAndWindow", "9 reduceByWindow" }, warned)
+    local _, keepers = got.out:gsub("\n    keeps state\n", "")
+    assert.equal(6, keepers)
+    assert.matches("0 problems, 4 warnings\n$", got.out)
+    assert.matches("stateSnapshots <%- %d+  job.lua:7\n", got.out)
+  end)
+
   it("shows the engine's warnings", function()
     local got = check("ssc:queueStream({}):print()", "rille check job.lua --conf spark.no.such.setting=1 --strict")
     assert.equal(1, got.status)
@@ -141,7 +167,7 @@ ssc:queueStream({}):uid("q"):map(function(x) return x end)]]
 
   it("finds nothing wrong with the sample jobs", function()
     for _, name in ipairs { "network_wordcount", "join_streams", "top_k", "foreach_pool", "queue_stream",
-                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join" } do
+                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join", "stateful_wordcount", "sessions" } do
       local got = program.run_in(os.getenv "RILLE_SOURCE", ("rille check --strict scripts/%s.lua"):format(name))
       assert.equal(0, got.status, got.out .. got.err)
     end

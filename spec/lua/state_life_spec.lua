@@ -54,7 +54,7 @@ describe("what was taken from a job's state", function()
     assert.equal(1, state:get "a")
     assert.equal(first == "a" and "b" or "a", (iterator()))
     assert.is_nil(iterator())
-    assert.matches("no operator with state", support.failure(function() ssc:state "sums" end))
+    assert.matches("the state is gone, the context was stopped", support.failure(function() ssc:state "sums" end))
   end)
 
   it("keeps no version when a loop over it is left early", function()

@@ -503,4 +503,75 @@ describe("the state of an operator", function()
     ssc:clock():advance(2)
     assert.same({ [1000] = 1, [2000] = 1 }, seen)
   end)
+
+  it("is found by keys of any kind, and by prefixes of any bytes", function()
+    local long = ("L"):rep(600) -- kept under its hash
+    local keys = { "a%b", "a\0c", "\255\254", "", 1, 2.5, true, rille.null, { 1, 2 }, rille.tuple("x", 1), long, long .. 2 }
+    local records = {}
+    for i, key in ipairs(keys) do records[i] = rille.tuple(key, i) end
+    ssc:queueStream { ssc:context():parallelize(records, 2) }:updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(1)
+    local state = ssc:state "sums"
+    for i, key in ipairs(keys) do assert.equal(i, state:get(key)) end
+    for prefix, wanted in pairs { a = 2, ["a%"] = 1, ["a\0"] = 1, ["\255"] = 1, [""] = 6, L = 2, [long] = 2, [long .. 2] = 1,
+                                  z = 0 } do
+      local n = 0
+      for key in state:iterate(prefix) do
+        assert.equal(prefix, key:sub(1, #prefix))
+        n = n + 1
+      end
+      assert.equal(wanted, n)
+    end
+    for message, key in pairs { ["a function cannot be"] = print, ["key is NaN"] = 0 / 0 } do
+      assert.matches("state_spec.lua:%d+: " .. message, support.failure(function() state:get(key) end))
+    end
+    assert.matches("key is nil", support.failure(function() state:get(nil) end))
+  end)
+
+  it("may be left half-way: batches go on, and what is left is as of its batch", function()
+    local numbers = ssc:context():range(3000):map(function(i) return i, 1 end)
+    ssc:queueStream { numbers, numbers, numbers, numbers }:updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(1)
+    local left = {}
+    for i = 1, 100 do
+      left[i] = ssc:state("sums"):iterate()
+      left[i]()
+    end
+    ssc:clock():advance(3)
+    local n = 1
+    for _, value in left[1] do
+      assert.equal(1, value)
+      n = n + 1
+    end
+    assert.equal(3000, n)
+    assert.equal(4, ssc:state("sums"):get(7))
+    ssc:stop()
+    assert.is_number((left[2]()))
+  end)
+
+  it("shows what a window of a known reducer has, not what it is made of", function()
+    local sc = ssc:context()
+    ssc:queueStream { sc:parallelize(pairs_of("a", 1, "b", 2), 1), sc:parallelize(pairs_of("a", 5), 1) }
+      :reduceByKeyAndWindow("max", 3, 1):uid("max"):foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(2)
+    local state, found = ssc:state "max", {}
+    for key, value in state:iterate() do found[key] = value end
+    assert.same({ a = 5, b = 2 }, found)
+    assert.same({ 5, 2 }, { state:get "a", state:get "b" })
+    assert.is_nil(state:get "c")
+  end)
+
+  it("is asked for before the context is stopped", function()
+    ssc:queueStream { ssc:context():parallelize(pairs_of("a", 1), 1) }:updateStateByKey(total):uid("sums")
+      :foreachRDD(function() end)
+    ssc:start()
+    ssc:clock():advance(1)
+    ssc:stop(false)
+    assert.matches("state_spec.lua:%d+: illegal state: the state is gone, the context was stopped",
+      support.failure(function() ssc:state "sums" end))
+    ssc:context():stop()
+  end)
 end)

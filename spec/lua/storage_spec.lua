@@ -148,7 +148,8 @@ describe("storage", function()
       context { master = "local[1]" }
       local ssc = rille.StreamingContext(sc, 1)
       local function refused(pattern, f) assert.matches("storage_spec.lua:%d+: .*" .. pattern, support.failure(f)) end
-      refused("'storageLevel': storage level", function() ssc:socketTextStream("h", 1, { storageLevel = "RAM" }) end)
+      local all = "storage level %(NONE, MEMORY_ONLY, MEMORY_ONLY_2, .*, OFF_HEAP%) expected"
+      refused("'storageLevel': " .. all, function() ssc:socketTextStream("h", 1, { storageLevel = "RAM" }) end)
       refused("#3 to 'socketTextStream' %(storage level NONE would lose",
         function() ssc:socketTextStream("h", 1, { storageLevel = "NONE" }) end)
       refused("#4 to 'socketStream' %(storage level", function() ssc:socketStream("h", 1, print, "RAM") end)

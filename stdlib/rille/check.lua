@@ -60,11 +60,14 @@ local function words_of(value)
   return #words > 0 and not table.concat(words):find("\0", 1, true), words
 end
 
+local LEVELS <const> = {
+  "NONE", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2", "MEMORY_AND_DISK",
+  "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3",
+  "OFF_HEAP",
+}
+
 local levels = {}
-for _, name in ipairs { "MEMORY_ONLY", "MEMORY_ONLY_SER", "MEMORY_AND_DISK", "MEMORY_AND_DISK_SER" } do
-  levels[name], levels[name .. "_2"] = true, true
-end
-for _, name in ipairs { "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3", "OFF_HEAP", "NONE" } do levels[name] = true end
+for _, name in ipairs(LEVELS) do levels[name] = true end
 
 local function is_list(value) return type(value) == "table" and getmetatable(value) == nil, value end
 
@@ -91,7 +94,9 @@ local kinds = {
   multiple = { "number from 0", number_from(0, 1e6) },
   number = { "number", number_from(-math.huge, math.huge) },
   command = { "command (words, or an array of them)", words_of },
-  level = { "storage level as 'MEMORY_ONLY'", function(value) return levels[value], value end },
+  level = { "storage level (" .. table.concat(LEVELS, ", ") .. ")", function(value)
+    return levels[value], value
+  end },
   count = { "whole number from 0", integer_from(0, math.maxinteger) },
   positive = { "whole number from 1", integer_from(1, math.maxinteger) },
   partitions = { "number of partitions (a whole number from 1)", integer_from(1, MAX_PARTITIONS) },

@@ -21,7 +21,7 @@ it starts its context is done.
 
 Problems: the script fails or does not come to ssc:start(), there is no output, a function cannot travel to the
 workers, two operators have the same uid. Warnings: a function assigns a variable from outside, an input or another
-operator serves no output, and whatever the engine warns about.
+operator serves no output, an operator keeps state under a derived uid, and whatever the engine warns about.
 Exit status: 0 nothing is wrong, 1 there are problems, 2 wrong usage.
 ]]
 
@@ -89,6 +89,7 @@ local function add_operator(self, node, own)
   self.lines[#self.lines + 1] = ("  %d %s%s  %s"):format(node.number, node.operation, shown_parents(node),
     node.site or "?")
   self.lines[#self.lines + 1] = ("    uid %s%s"):format(own, node.given and "" or " (derived)")
+  if node.has_state then self.lines[#self.lines + 1] = "    keeps state" end
   local role = ("the function given to %s"):format(node.operation)
   for _, f in ipairs(names.functions(node)) do add_captured(self, f, role, node.site) end
   if node.f then self.lines[#self.lines + 1] = "    its function runs in the job's own state" end
@@ -134,6 +135,18 @@ local function look_for_unused(self, ssc)
   end
 end
 
+-- State belongs to a uid: a derived one is another as soon as an operation above is.
+local function look_for_unnamed_state(self, ssc)
+  local used = names.used(ssc)
+  for _, node in ipairs(ssc.nodes) do
+    if node.has_state and not node.given and used[node] then
+      self.warnings[#self.warnings + 1] = ("%s: unnamed state: %s keeps its state under a derived uid, which changes " ..
+        "with the operations above it; name it, as in :uid(\"%s\")"):format(node.site or "?", node.operation,
+        node.operation:find "Window" and "counts" or "sessions")
+    end
+  end
+end
+
 -- The engine's warnings, without their time.
 local function add_logged(self, text)
   local seen = {}
@@ -157,7 +170,9 @@ local function examine(self, script, arguments)
   if not ok or why then self.problems[#self.problems + 1] = why end
   control.holder = nil
   add_logged(self, core.keepLog(false))
-  if self.ssc then look_for_unused(self, self.ssc) end
+  if not self.ssc then return end
+  look_for_unused(self, self.ssc)
+  look_for_unnamed_state(self, self.ssc)
 end
 
 ---@param ... string the words behind `rille check`
