@@ -322,6 +322,7 @@ void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o)
       finish_stage(c, s, &o->error);
     }
   }
+  rl_outcome_drop_state(o);
   rl_stage_unref(s);
   rl_free(a);
 }

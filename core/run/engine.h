@@ -10,6 +10,7 @@
 
 #include "plan/lineage.h"
 #include "run/context.h"
+#include "store/state.h"
 
 /* Stages: tasks that can run once their parent stages are done. Counted under the lock. */
 typedef struct rl_stage {
@@ -116,10 +117,17 @@ typedef struct rl_outcome {
   rl_chunks out;    /* a result's chunks, or the sorted run of a range shuffle */
   rl_spool **spools; /* what a map task left for each of the rl_task_spools partitions; NULL: nothing */
   uint64_t count;
-  struct rl_state_update *state; /* of a state stage */
+  rl_state_update *state; /* of a state stage */
   rl_buf updates;
   rl_error error; /* code RL_OK: it succeeded */
 } rl_outcome;
+
+/* An update that nobody took over; before the stage goes, and with it perhaps the store. */
+static inline void rl_outcome_drop_state(rl_outcome *o)
+{
+  rl_state_update_delete(o->state);
+  o->state = NULL;
+}
 
 /* Locked; takes over what it keeps of the outcome; frees a. */
 void rl_dag_task_ended(rl_context *c, rl_attempt *a, rl_outcome *o);

@@ -71,6 +71,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   if (mine) {
     rl_dag_task_ended(c, a, &o);
   } else {
+    rl_outcome_drop_state(&o);
     rl_stage_unref(a->stage);
     rl_free(a);
   }
@@ -79,7 +80,7 @@ static bool work(rl_context *c, rl_thread *t, rl_attempt *a)
   for (uint32_t i = 0; i < n; i++) rl_spool_unref(o.spools[i]); /* what nobody took over; files may go with it */
   rl_free(o.spools);
   rl_chunks_clear(&o.out);
-  rl_state_update_delete(o.state);
+  rl_outcome_drop_state(&o);
   rl_buf_free(&o.updates);
   rl_error_clear(&o.error);
   pthread_mutex_lock(&c->lock);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# 36,000 batches on the manual clock through a keyed job: every result right, memory flat (2 MiB tolerated), under a minute. And
-# 5,000 through state and windows of every kind.
+# 36,000 batches on the manual clock through a keyed job: every result right, memory flat (2 MiB tolerated), under a
+# minute. And 5,000 through state and windows of every kind.
 . "$(dirname "$0")/_lib.sh"
 
 export LUA_PATH="$jobs/?.lua;$LUA_PATH"

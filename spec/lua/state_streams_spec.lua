@@ -51,7 +51,9 @@ local cases = {
     "(a,7) (a,7) (b,3) (b,3) (c,1)",
   },
   ["a window is kept up over a stream that is a state"] = {
-    function(left) return left:updateStateByKey(sum):reduceByKeyAndWindow(add, function(a, b) return a - b end, 2, 1) end,
+    function(left)
+      return left:updateStateByKey(sum):reduceByKeyAndWindow(add, function(a, b) return a - b end, 2, 1)
+    end,
     "(a,1)", "(a,4)", "(a,6) (b,3)", "(a,10) (b,6)", "(a,14) (b,6)", "(a,14) (b,6) (c,1)",
   },
   ["state stands on state that stands on state"] = {
@@ -153,11 +155,14 @@ describe("streams with state", function()
         calls:add(1)
         return (state or 0) + #values
       end):persist(level)
-      for i = 1, 2 do states:foreachRDD(function(rdd, time) seen[time * 10 + i] = rdd:getStorageLevel() .. rdd:count() end) end
+      for i = 1, 2 do
+        states:foreachRDD(function(rdd, time) seen[time * 10 + i] = rdd:getStorageLevel() .. rdd:count() end)
+      end
       ssc:start()
       ssc:clock():advance(3)
       ssc:stop()
-      assert.same({ level .. 1, level .. 1, level .. 2, level .. 2 }, { seen[10001], seen[20002], seen[30001], seen[30002] })
+      assert.same({ level .. 1, level .. 1, level .. 2, level .. 2 },
+        { seen[10001], seen[20002], seen[30001], seen[30002] })
       assert.equal(4, calls:value())
     end)
   end

@@ -1,6 +1,6 @@
--- many_states.lua BATCHES TOLERANCE_KIB: that many batches on the manual clock through every kind of state: by key, with a timeout and
--- snapshots, windows kept up with an inverse and of a known reducer, one state feeding another, streams that are persisted and remembered.
--- Results are compared, and memory after a tenth of the batches with memory at the end (TOLERANCE_KIB 0: not).
+-- many_states.lua BATCHES TOLERANCE_KIB: that many batches on the manual clock through every kind of state: by key, with
+-- a timeout and snapshots, windows kept up with an inverse and of a known reducer, one state feeding another, streams that
+-- are persisted and remembered. Results are compared, and memory after a tenth of the batches with memory at the end (TOLERANCE_KIB 0: not).
 local rille = require "rille"
 local resident = require "memory"
 
@@ -50,7 +50,8 @@ local function compare(i)
   for k = math.max(1, i - SILENCE + 1), i do live = live + 2 * k end
   for k = math.max(1, i - WINDOW + 1), i do window = window + 2 * k end
   local keys = math.min(KEYS, i + 1)
-  local wanted = { sums = all, mapped = 2, inverse = window, known = window, chained = 2 * i, transformed = keys * keys }
+  local wanted = { sums = all, mapped = 2, inverse = window, known = window, chained = 2 * i,
+    transformed = keys * keys }
   for name, value in pairs(wanted) do
     assert(seen[name] == value, ("batch %d: %s is %s instead of %s"):format(i, name, seen[name], value))
   end
