@@ -308,7 +308,8 @@ static rl_status to_value(lua_State *L, int index, int field, rl_value *v, rl_bu
   if (field > 0) rl_buf_printf(&where, "field %d", field);
   bool cut = e.path.n > PATH_SHOWN;
   if (e.path.n > 0)
-    rl_buf_printf(&where, "%s%.*s%s", where.n ? ", " : "", (int)(cut ? PATH_SHOWN : e.path.n), e.path.p, cut ? "..." : "");
+    rl_buf_printf(&where, "%s%.*s%s", where.n ? ", " : "", (int)(cut ? PATH_SHOWN : e.path.n), e.path.p,
+                  cut ? "..." : "");
   if (where.n > 0)
     rl_fail(RL_EINVAL, "%s cannot be in a record (%s)", e.fault, rl_buf_cstr(&where));
   else

@@ -98,7 +98,8 @@ words:window(2):groupByKey():print()
 words:reduceByKeyAndWindow(function(a, b) return a .. b end, 2):print()]]
     assert.equal(0, got.status, got.out .. got.err)
     local warned = {}
-    for line, operation, remedy in got.out:gmatch "warning: job.lua:(%d+): unnamed state: (%w+) .- (:uid%(\"%w+\"%))\n" do
+    local WARNING <const> = 'warning: job.lua:(%d+): unnamed state: (%w+) .- (:uid%("%w+"%))\n'
+    for line, operation, remedy in got.out:gmatch(WARNING) do
       warned[#warned + 1] = line .. " " .. operation
       assert.matches("^:uid", remedy)
     end
@@ -167,7 +168,8 @@ words:reduceByKeyAndWindow(function(a, b) return a .. b end, 2):print()]]
 
   it("finds nothing wrong with the sample jobs", function()
     for _, name in ipairs { "network_wordcount", "join_streams", "top_k", "foreach_pool", "queue_stream",
-                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join", "stateful_wordcount", "sessions" } do
+                            "file_wordcount", "custom_receiver", "windowed_wordcount", "click_join",
+                            "stateful_wordcount", "sessions" } do
       local got = program.run_in(os.getenv "RILLE_SOURCE", ("rille check --strict scripts/%s.lua"):format(name))
       assert.equal(0, got.status, got.out .. got.err)
     end

@@ -1,5 +1,5 @@
---- Keyed state and bad input: functions that fail or give what cannot be kept, state that does not fit, disks that take no
---- more. Each gives one clear error; nothing is silently wrong afterwards.
+--- Keyed state and bad input: functions that fail or give what cannot be kept, state that does not fit, disks that take
+--- no more. Each gives one clear error; nothing is silently wrong afterwards.
 local child = require "spec.lua.child"
 local rille = require "rille"
 local support = require "spec.lua.support"
@@ -32,7 +32,9 @@ describe("state that cannot be kept", function()
     ["a coroutine cannot be in a record"] = function() return coroutine.create(function() end) end,
     ["a table with a metatable cannot be in a record"] = function() return setmetatable({}, {}) end,
     ["a table that contains itself cannot be in a record %(%.a%.b%)"] = cyclic,
-    ["a table nested more than 100 deep cannot be in a record %(%.x%.x[.x]+%.%.%.%)$"] = function() return deep(1000) end,
+    ["a table nested more than 100 deep cannot be in a record %(%.x%.x[.x]+%.%.%.%)$"] = function()
+      return deep(1000)
+    end,
   }
 
   -- Names the operator's line, its operation and the key, in one line; nobody wants to read it twice.
@@ -54,7 +56,9 @@ describe("state that cannot be kept", function()
 
     it("fails mapWithState, with its name, its line and the key: " .. message, function()
       check("mapWithState", function(s)
-        return s:mapWithState(rille.StateSpec(function(_, _, value, state) state:update(value == 2 and make() or 1) end))
+        return s:mapWithState(rille.StateSpec(function(_, _, value, state)
+          state:update(value == 2 and make() or 1)
+        end))
       end, message)
     end)
   end
@@ -101,8 +105,8 @@ describe("state and memory", function()
       local message = support.failure(function() ssc:awaitTermination() end)
       ssc:stop()
       if operation == "updateStateByKey" then
-        assert.matches("state_faults_spec.lua:%d+: updateStateByKey: the state of key %d+: the changes of one batch take " ..
-          "more than the %d+ bytes there are for them; .*rille.memory.limit", message)
+        assert.matches("state_faults_spec.lua:%d+: updateStateByKey: the state of key %d+: the changes of one " ..
+          "batch take more than the %d+ bytes there are for them; .*rille.memory.limit", message)
       else
         assert.matches("out of memory: a worker's Lua state may hold %d+ bytes %(rille.task.maxMemory%)", message)
       end
@@ -127,8 +131,10 @@ describe("the folder of the state", function()
   it("that cannot be made fails the start, with stream, setting and path", function()
     support.write(dir .. "/file", "")
     for place, why in pairs { [dir .. "/file"] = "File exists", ["/proc/nowhere"] = "No such file" } do
-      assert.matches("the state of updateStateByKey at .*state_faults_spec.lua:%d+ has no place %(rille.local.dir%): " ..
-        "cannot make directory " .. place:gsub("%p", "%%%0") .. ": " .. why, failure_at_start(place))
+      local message = failure_at_start(place)
+      assert.matches("the state of updateStateByKey at .*state_faults_spec.lua:%d+ has no place %(rille.local.dir%): ",
+        message)
+      assert.is_truthy(message:find("cannot make directory " .. place .. ": " .. why, 1, true), message)
     end
   end)
 
@@ -151,7 +157,8 @@ describe("the folder of the state", function()
     if ssc:getState() == "ACTIVE" then print(seen, ssc:state("texts"):count()) end
     ssc:awaitTerminationOrTimeout(0)
   ]]
-  local PLACE <const> = "updateStateByKey at job.lua:%d+: cannot write the state in .*/rille%-state%-%w+: .*no space left"
+  local PLACE <const> = "updateStateByKey at job.lua:%d+: " ..
+    "cannot write the state in .*/rille%-state%-%w+: .*no space left"
 
   it("on a disk that takes no more ends the job, once memory is used up, with stream and place", function()
     local result = child.run(job:format(dir, "stop"), { before = "ulimit -f 1000" })
@@ -215,7 +222,8 @@ describe("a batch whose state cannot be made", function()
     ssc:stop()
     local sums = { { a = 1, b = 1 }, { a = 3, b = 1 }, nil, { a = 7, b = 1 }, { a = 7, b = 6 }, { a = 7, b = 6 },
       { a = 7, b = 6 } }
-    local windows = { { a = 1, b = 1 }, { a = 3, b = 1 }, nil, { a = 6 }, { a = 4, b = 5 }, { a = 4, b = 5 }, { b = 5 } }
+    local windows = { { a = 1, b = 1 }, { a = 3, b = 1 }, nil, { a = 6 }, { a = 4, b = 5 }, { a = 4, b = 5 },
+      { b = 5 } }
     assert.same(sums, seen.failing)
     assert.same(sums, seen.sums)
     assert.same(windows, seen.plain)
@@ -235,10 +243,11 @@ describe("a batch whose state cannot be made", function()
 
   it("may also be one that cannot be generated", function()
     local function make(s)
-      return { sums = s:updateStateByKey(sum), known = s:reduceByKeyAndWindow(add, 3, 1), late = s:transform(function(rdd, time)
+      local late = s:transform(function(rdd, time)
         if time == 2000 then error "not this one" end
         return rdd
-      end) }
+      end)
+      return { sums = s:updateStateByKey(sum), known = s:reduceByKeyAndWindow(add, 3, 1), late = late }
     end
     local batches = { pairs_of("a", 1), pairs_of("a", 2), pairs_of("a", 4) }
     local seen, ssc = job("skip", batches, make)

@@ -506,16 +506,18 @@ describe("the state of an operator", function()
 
   it("is found by keys of any kind, and by prefixes of any bytes", function()
     local long = ("L"):rep(600) -- kept under its hash
-    local keys = { "a%b", "a\0c", "\255\254", "", 1, 2.5, true, rille.null, { 1, 2 }, rille.tuple("x", 1), long, long .. 2 }
+    local keys = { "a%b", "a\0c", "\255\254", "", 1, 2.5, true, rille.null, { 1, 2 }, rille.tuple("x", 1), long,
+      long .. 2 }
     local records = {}
     for i, key in ipairs(keys) do records[i] = rille.tuple(key, i) end
-    ssc:queueStream { ssc:context():parallelize(records, 2) }:updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:queueStream { ssc:context():parallelize(records, 2) }:updateStateByKey(total):uid("sums")
+      :foreachRDD(function() end)
     ssc:start()
     ssc:clock():advance(1)
     local state = ssc:state "sums"
     for i, key in ipairs(keys) do assert.equal(i, state:get(key)) end
-    for prefix, wanted in pairs { a = 2, ["a%"] = 1, ["a\0"] = 1, ["\255"] = 1, [""] = 6, L = 2, [long] = 2, [long .. 2] = 1,
-                                  z = 0 } do
+    for prefix, wanted in pairs { a = 2, ["a%"] = 1, ["a\0"] = 1, ["\255"] = 1, [""] = 6, L = 2, [long] = 2,
+                                  [long .. 2] = 1, z = 0 } do
       local n = 0
       for key in state:iterate(prefix) do
         assert.equal(prefix, key:sub(1, #prefix))
@@ -531,7 +533,8 @@ describe("the state of an operator", function()
 
   it("may be left half-way: batches go on, and what is left is as of its batch", function()
     local numbers = ssc:context():range(3000):map(function(i) return i, 1 end)
-    ssc:queueStream { numbers, numbers, numbers, numbers }:updateStateByKey(total):uid("sums"):foreachRDD(function() end)
+    ssc:queueStream { numbers, numbers, numbers, numbers }:updateStateByKey(total):uid("sums")
+      :foreachRDD(function() end)
     ssc:start()
     ssc:clock():advance(1)
     local left = {}

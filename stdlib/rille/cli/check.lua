@@ -140,8 +140,8 @@ local function look_for_unnamed_state(self, ssc)
   local used = names.used(ssc)
   for _, node in ipairs(ssc.nodes) do
     if node.has_state and not node.given and used[node] then
-      self.warnings[#self.warnings + 1] = ("%s: unnamed state: %s keeps its state under a derived uid, which changes " ..
-        "with the operations above it; name it, as in :uid(\"%s\")"):format(node.site or "?", node.operation,
+      self.warnings[#self.warnings + 1] = ("%s: unnamed state: %s keeps its state under a derived uid, which " ..
+        "changes with the operations above it; name it, as in :uid(\"%s\")"):format(node.site or "?", node.operation,
         node.operation:find "Window" and "counts" or "sessions")
     end
   end
