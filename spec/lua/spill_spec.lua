@@ -118,8 +118,8 @@ describe("what does not fit into memory", function()
         assert.equal(0, nothing)
         local tiny = { ["rille.memory.fraction"] = 1e-9 }
         local got, spilled = run(operations[name], a, b, tiny)
-        assert.is_true(spilled > 0)
         assert.same(expected, got, said)
+        assert.is_true(spilled > 0 or table.concat(expected) == "", said) -- a product with nothing has nothing to spill
         assert.same(expected, (run(operations[name], a, b, tiny)), said .. ", again")
         tiny.master = "local[1]"
         assert.same(expected, (run(operations[name], a, b, tiny)), said .. ", one worker")
