@@ -150,7 +150,7 @@ rl_status rl_wal_wait(rl_wal *w, uint64_t seq)
   rl_status st = RL_OK;
   pthread_mutex_lock(&w->lock);
   if (seq >= w->next) st = rl_fail(RL_EINVAL, "write-ahead log %s: no record %" PRIu64 " yet", w->spec.dir, seq);
-  while (st == RL_OK && w->durable < seq && w->failed.code == RL_OK) pthread_cond_wait(&w->durable_cond, &w->lock);
+  while (st == RL_OK && w->durable < seq && !w->ended) pthread_cond_wait(&w->durable_cond, &w->lock);
   if (st == RL_OK && w->durable < seq) st = raise_failure(w);
   pthread_mutex_unlock(&w->lock);
   return st;
@@ -231,6 +231,7 @@ static void fail_all(rl_wal *w, rl_wal_queue *group)
   tell(w, group, st);
   tell(w, &rest, st);
   pthread_mutex_lock(&w->lock);
+  w->ended = true;
   pthread_cond_broadcast(&w->room);
   pthread_cond_broadcast(&w->durable_cond);
   pthread_mutex_unlock(&w->lock);

@@ -135,6 +135,7 @@ struct rl_wal {
   uint64_t held; /* bytes in the queue and of the group being written */
   uint64_t next, durable, groups, appended;
   bool stopping, paused;
+  bool ended; /* after a failure, when everybody was told */
   rl_error failed;
   rl_wal_segment *segments; /* in order; the last is the current one */
   size_t nsegments, cap;
