@@ -12,8 +12,8 @@
  *   }
  *
  * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or some of
- * their sectors, independently; files created, renamed and unlinked since the last sync of a directory are undone from some
- * operation on. A sync that fails leaves the changes for clean, as Linux does: later ones do not bring them to the disk, unless
+ * their sectors, independently; files created and renamed since the last sync of a directory are not from some operation on,
+ * files unlinked may be there again, each. A sync that fails leaves the changes for clean, as Linux does: later ones do not bring them to the disk, unless
  * they were written again. Works for files opened through the table, and for renames over nothing. */
 #ifndef SPEC_CORE_FAULTY_FS_H
 #define SPEC_CORE_FAULTY_FS_H
@@ -286,12 +286,19 @@ static inline int faulty_close(int fd)
   return (int)faulty_leave(fails ? -1 : rc);
 }
 
+static inline void faulty_replace(char **path, const char *from, const char *to)
+{
+  if (!*path || strcmp(*path, from) != 0) return;
+  rl_free(*path);
+  *path = rl_strdup(to);
+}
+
+/* A file has another name; its changes are undone under that. */
 static inline void faulty_follow(const char *from, const char *to)
 {
-  for (int i = 0; i < FAULTY_FDS; i++) {
-    if (!faulty.paths[i] || strcmp(faulty.paths[i], from) != 0) continue;
-    rl_free(faulty.paths[i]);
-    faulty.paths[i] = rl_strdup(to);
+  for (int i = 0; i < FAULTY_FDS; i++) faulty_replace(&faulty.paths[i], from, to);
+  for (faulty_undo *u = faulty.undo; u; u = u->next) {
+    if (u->what == FAULTY_WRITE || u->what == FAULTY_SIZE) faulty_replace(&u->path, from, to);
   }
 }
 
@@ -428,22 +435,23 @@ static inline void faulty_undo_entry(const faulty_undo *u)
   if (u->what == FAULTY_RENAME) rc = rename(u->other, u->path);
   if (u->what == FAULTY_UNLINK) rc = link(u->other, u->path);
   if (rc != 0 && errno != ENOENT && errno != EEXIST) abort();
+  if (u->what == FAULTY_RENAME) faulty_follow(u->other, u->path);
 }
 
 /* After faulty_end(): makes the disk what it may be after the crash, and forgets. Without a call of this, faulty_forget. */
 static inline void faulty_crash(faulty_loss loss, uint64_t seed)
 {
   size_t entries = 0;
-  for (const faulty_undo *u = faulty.undo; u; u = u->next) entries += u->what > FAULTY_SIZE;
+  for (const faulty_undo *u = faulty.undo; u; u = u->next) entries += u->what == FAULTY_CREATE || u->what == FAULTY_RENAME;
   size_t undone = loss == FAULTY_LOSE ? entries : loss == FAULTY_SOME ? faulty_random(&seed) % (entries + 1) : 0;
   while (faulty.undo) {
     faulty_undo *u = faulty.undo;
     faulty.undo = u->next;
-    if (u->what > FAULTY_SIZE) {
-      if (undone > 0) {
-        faulty_undo_entry(u);
-        undone--;
-      }
+    if (u->what == FAULTY_UNLINK) {
+      if (loss == FAULTY_LOSE || (loss == FAULTY_SOME && faulty_random(&seed) % 2)) faulty_undo_entry(u);
+    } else if (u->what > FAULTY_SIZE) {
+      if (undone > 0) faulty_undo_entry(u);
+      undone -= undone > 0;
     } else if (u->dropped) {
       if (loss != FAULTY_KEEP) faulty_restore(u, u->at, u->at + u->n);
     } else if (loss == FAULTY_LOSE || (loss == FAULTY_SOME && u->what == FAULTY_SIZE && faulty_random(&seed) % 2)) {

@@ -56,6 +56,7 @@ static void power_fails_after_each_failing_step(void **state)
     faulty_begin(FAULTY_ERROR, step, EIO);
     two_lives(m);
     met = faulty.met;
+    faulty.at = 0;
     assert_int_equal(live(m, false), RL_OK);
     faulty_end();
     faulty_crash(FAULTY_LOSE, 0);
@@ -279,6 +280,28 @@ static void a_full_disk_pauses_says_so_and_goes_on(void **state)
   assert_int_equal(append_failing(*state, "pwritev", EDQUOT, 20, &failures), RL_OK);
 }
 
+/* The group that does not fit goes into the next segment: nothing of it may be left in the one before. */
+static void a_segment_left_on_a_full_disk_ends_with_a_whole_record(void **state)
+{
+  rl_wal *w = NULL;
+  rl_wal_spec spec = {.dir = *state, .roll_ms = 200, .retry_ms = 300};
+  rl_wal_part part = {NULL, "record", 6};
+  rl_wal_at at;
+  let_fail("pwritev", ENOSPC, 0);
+  assert_int_equal(rl_wal_open(&spec, &w), RL_OK);
+  assert_int_equal(rl_wal_write(w, 1, &part, 1, NULL), RL_OK);
+  failing_times = 1;
+  assert_int_equal(rl_wal_write(w, 1, &part, 1, &at), RL_OK);
+  assert_int_equal(at.segment, 2);
+  assert_int_equal(rl_wal_close(w), RL_OK);
+  faulty_end();
+  faulty_crash(FAULTY_LOSE, 0);
+  rl_log_set_sink(model_quiet, NULL);
+  if (rl_wal_open(&spec, &w) != RL_OK) fail_msg("%s", rl_error_message());
+  assert_int_equal(model_next(w), 3);
+  assert_int_equal(rl_wal_close(w), RL_OK);
+}
+
 static void *append_until_stopped(void *arg)
 {
   rl_wal_part part = {NULL, "record", 6};
@@ -315,6 +338,7 @@ int main(void)
       in_a_folder(a_failed_sync_is_final),
       in_a_folder(a_failing_write_is_tried_max_failures_times),
       in_a_folder(a_full_disk_pauses_says_so_and_goes_on),
+      in_a_folder(a_segment_left_on_a_full_disk_ends_with_a_whole_record),
       in_a_folder(stopping_wakes_who_waits_for_a_full_disk),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
