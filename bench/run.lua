@@ -262,8 +262,8 @@ function benches.window()
   for _, how in ipairs { "recomputed", "panes", "inverse", "known" } do report("window", how .. "_s", seconds[how]) end
 end
 
--- The write-ahead log against a loop of writes and fdatasyncs of the sizes that its groups had, on the disk of the build
--- tree: blocks as receivers cut them, and records of the length of a line.
+-- The write-ahead log against a loop of writes and fdatasyncs of the sizes that its groups had, on the disk of the
+-- build tree: blocks as receivers cut them, and records of the length of a line.
 function benches.wal()
   local dir = build .. "/bench-wal"
   local program = server("wal", command(build .. "/bin/bench_wal", dir))

@@ -1,9 +1,9 @@
 /* bench_wal DIR: appends to a write-ahead log, or writes as plainly as can be. Answers each line of its input with one:
  *
- *   log RECORD BYTES   seconds that it takes to append BYTES in records of RECORD bytes from one thread, until they are on
- *                      disk; then the number of groups they made
- *   plain              seconds for one write and one fdatasync each of what the groups of the last `log` wrote, from one
- *                      buffer at the end of one file */
+ *   log RECORD BYTES   seconds that it takes to append BYTES in records of RECORD bytes from one thread, until they are
+ *                      on disk; then the number of groups they made
+ *   plain              seconds for one write and one fdatasync each of what the groups of the last `log` wrote, from
+ *                      one buffer at the end of one file */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

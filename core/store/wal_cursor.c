@@ -1,6 +1,6 @@
-/* Reading a segment. What is bad is not judged where it is met but by what stands behind it: frames of the same group may
- * reach the disk in any order, those of a later group only when all of the earlier is there. So a bad frame is the torn
- * tail of a crash when nothing stands behind it but frames of its own group, and damage otherwise. */
+/* Reading a segment. What is bad is not judged where it is met but by what stands behind it: frames of the same group
+ * may reach the disk in any order, those of a later group only when all of the earlier is there. So a bad frame is the
+ * torn tail of a crash when nothing stands behind it but frames of its own group, and damage otherwise. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -139,9 +139,9 @@ static rl_status candidate(rl_wal_cursor *c, uint64_t *at, bool *zeros)
   return RL_OK;
 }
 
-/* Whether a whole frame found behind the bad one says nothing against its being torn: it is of the bad one's group, which
- * is that of the last whole frame, or begins with the bad one; and so are those found before it, the last with sequence
- * `before`. */
+/* Whether a whole frame found behind the bad one says nothing against its being torn: it is of the bad one's group,
+ * which is that of the last whole frame, or begins with the bad one; and so are those found before it, the last with
+ * sequence `before`. */
 static bool is_of_torn_group(const rl_wal_cursor *c, const rl_wal_frame *f, uint64_t group, uint64_t before)
 {
   return f->index > 0 && f->seq > before && f->seq - f->index == group && (group == c->group || group == c->next);

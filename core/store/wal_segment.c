@@ -100,8 +100,9 @@ rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *o
   return st;
 }
 
-/* The last group may never have been synced, or unsuccessfully: then its pages pass for clean although the disk does not
- * have them. Writing them once more makes the sync true. Every earlier group was synced before the next was written. */
+/* The last group may never have been synced, or unsuccessfully: then its pages pass for clean although the disk does
+ * not have them. Writing them once more makes the sync true. Every earlier group was synced before the next was
+ * written. */
 static rl_status write_again(const rl_wal_cursor *c, int fd)
 {
   rl_buf b = {0};

@@ -1,6 +1,6 @@
-/* A table of file calls (base/file.h) that counts its steps, fails one of them, or crashes there: from that step on nothing
- * reaches the disk, and faulty_crash() then takes away what had not been synced, wholly or in part. Beneath are the system's
- * calls, so use folders of a test's own.
+/* A table of file calls (base/file.h) that counts its steps, fails one of them, or crashes there: from that step on
+ * nothing reaches the disk, and faulty_crash() then takes away what had not been synced, wholly or in part. Beneath are
+ * the system's calls, so use folders of a test's own.
  *
  *   for (unsigned step = 1; ; step++) {
  *     faulty_begin(FAULTY_CRASH, step, 0);
@@ -11,10 +11,11 @@
  *     if (!met) break;                    the work has fewer steps
  *   }
  *
- * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or some of
- * their sectors, independently; files created and renamed since the last sync of a directory are not from some operation on,
- * files unlinked may be there again, each. A sync that fails leaves the changes for clean, as Linux does: later ones do not bring them to the disk, unless
- * they were written again. Works for files opened through the table, and for renames over nothing. */
+ * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or
+ * some of their sectors, independently; files created and renamed since the last sync of a directory are not from some
+ * operation on, files unlinked may be there again, each. A sync that fails leaves the changes for clean, as Linux does:
+ * later ones do not bring them to the disk, unless they were written again. Works for files opened through the table,
+ * and for renames over nothing. */
 #ifndef SPEC_CORE_FAULTY_FS_H
 #define SPEC_CORE_FAULTY_FS_H
 
@@ -438,11 +439,14 @@ static inline void faulty_undo_entry(const faulty_undo *u)
   if (u->what == FAULTY_RENAME) faulty_follow(u->other, u->path);
 }
 
-/* After faulty_end(): makes the disk what it may be after the crash, and forgets. Without a call of this, faulty_forget. */
+/* After faulty_end(): makes the disk what it may be after the crash, and forgets. Without a call of this,
+ * faulty_forget. */
 static inline void faulty_crash(faulty_loss loss, uint64_t seed)
 {
   size_t entries = 0;
-  for (const faulty_undo *u = faulty.undo; u; u = u->next) entries += u->what == FAULTY_CREATE || u->what == FAULTY_RENAME;
+  for (const faulty_undo *u = faulty.undo; u; u = u->next) {
+    entries += u->what == FAULTY_CREATE || u->what == FAULTY_RENAME;
+  }
   size_t undone = loss == FAULTY_LOSE ? entries : loss == FAULTY_SOME ? faulty_random(&seed) % (entries + 1) : 0;
   while (faulty.undo) {
     faulty_undo *u = faulty.undo;

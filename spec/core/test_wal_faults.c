@@ -116,7 +116,8 @@ static void many_crashes_in_a_row_lose_nothing(void **state)
   }
 }
 
-/* A process that is killed --------------------------------------------------------------------------------------------- */
+/* A process that is killed
+ * --------------------------------------------------------------------------------------------- */
 
 typedef struct child {
   wal_model *m;
@@ -180,7 +181,8 @@ static void a_killed_process_loses_nothing(void **state)
   model_delete(m);
 }
 
-/* One kind of failure -------------------------------------------------------------------------------------------------- */
+/* One kind of failure
+ * -------------------------------------------------------------------------------------------------- */
 
 static char lines[4096];
 

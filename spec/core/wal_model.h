@@ -1,5 +1,5 @@
-/* What a log must hold, for tests of store/wal.h. Payloads follow from sequence and `life`, the number of times the log was
- * opened, which they begin with. Include after cmocka.h. */
+/* What a log must hold, for tests of store/wal.h. Payloads follow from sequence and `life`, the number of times the log
+ * was opened, which they begin with. Include after cmocka.h. */
 #ifndef SPEC_CORE_WAL_MODEL_H
 #define SPEC_CORE_WAL_MODEL_H
 

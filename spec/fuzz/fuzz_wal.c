@@ -1,9 +1,9 @@
-/* The reader of the write-ahead log: whatever lies in the directory is refused or read, opening and verifying agree, and
- * what was read once is read again.
+/* The reader of the write-ahead log: whatever lies in the directory is refused or read, opening and verifying agree,
+ * and what was read once is read again.
  *
- * Input: the first byte says how the rest is made a log. 0: it is a segment as it is. Otherwise a segment with a right header
- * is made of it, and frames, so that what stands behind the checksums is reached: for each byte c, c % 4 = 0: bytes as they
- * are, 1: a whole frame, 2: one of the wrong sequence, 3: a mark; c / 4 bytes of payload. */
+ * Input: the first byte says how the rest is made a log. 0: it is a segment as it is. Otherwise a segment with a right
+ * header is made of it, and frames, so that what stands behind the checksums is reached: for each byte c, c % 4 = 0:
+ * bytes as they are, 1: a whole frame, 2: one of the wrong sequence, 3: a mark; c / 4 bytes of payload. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,7 +35,8 @@ static void ignore(void *user, rl_log_level level, const char *line)
 
 enum { BYTES, WHOLE, MISPLACED, MARK, KINDS };
 
-static void add_frame(rl_buf *out, unsigned kind, uint64_t id, uint64_t *seq, uint32_t *index, const uint8_t *p, size_t n)
+static void add_frame(rl_buf *out, unsigned kind, uint64_t id, uint64_t *seq, uint32_t *index, const uint8_t *p,
+                      size_t n)
 {
   rl_wal_frame f = {.type = kind == MARK ? RL_WAL_MARK : 1, .length = kind == MARK ? 0 : (uint32_t)n, .seq = *seq};
   f.index = kind == WHOLE && n % 3 ? *index : 0;
