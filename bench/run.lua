@@ -262,7 +262,29 @@ function benches.window()
   for _, how in ipairs { "recomputed", "panes", "inverse", "known" } do report("window", how .. "_s", seconds[how]) end
 end
 
-local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd", "state", "window" }
+-- The write-ahead log against a loop of writes and fdatasyncs of the sizes that its groups had, on the disk of the
+-- build tree: blocks as receivers cut them, and records of the length of a line.
+function benches.wal()
+  local dir = build .. "/bench-wal"
+  local program = server("wal", command(build .. "/bin/bench_wal", dir))
+  for _, load in ipairs { { "append", 65536, 64 }, { "lines", 100, 16 } } do
+    local name, record, megabytes = load[1], load[2], options.quick and load[3] // 8 or load[3]
+    local plain, ours, groups = {}, {}, {}
+    for i = 0, runs(15) do
+      local seconds, count = program.ask(("log %d %d"):format(record, megabytes << 20)):match "^(%S+) (%d+)$"
+      local baseline = tonumber(program.ask "plain")
+      if i > 0 then plain[i], ours[i], groups[i] = baseline, tonumber(seconds), megabytes * 1024 / tonumber(count) end
+    end
+    report("wal", name .. "_ratio", ratios(plain, ours), name == "append" and "at least 0.8" or nil)
+    report("wal", name .. "_s", ours)
+    report("wal", name .. "_plain_s", plain)
+    report("wal", name .. "_group_kb", groups)
+  end
+  program.close()
+  os.execute(command("rm", "-rf", dir))
+end
+
+local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal" }
 
 -- the command line ---------------------------------------------------------------------------------------------------
 

@@ -304,7 +304,11 @@ rl_status rl_dir_make_private(const char *path)
 
 rl_status rl_dir_make_durable(const char *path)
 {
-  if (rl_path_is_dir(path)) return RL_OK;
+  struct stat info;
+  if (fs->stat(path, &info) == 0) {
+    return S_ISDIR(info.st_mode) ? RL_OK : rl_fail(RL_EIO, "cannot make directory %s: a file has that name", path);
+  }
+  if (errno != ENOENT) return fail_path("look at", path);
   char *parent = parent_of(path);
   rl_status st = rl_dir_make_durable(parent);
   rl_free(parent);

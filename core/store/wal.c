@@ -129,8 +129,8 @@ rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, si
   for (size_t i = 0; i < n; i++) length += v[i].n;
   if (type == 0 || type > RL_WAL_TYPE_MOST) return rl_fail(RL_EINVAL, "no type of a log record: %u", (unsigned)type);
   if (length > RL_WAL_RECORD_MOST) {
-    return rl_fail(RL_ELIMIT, "write-ahead log %s: a record of %" PRIu64 " bytes; at most %" PRIu32, w->spec.dir, length,
-                   RL_WAL_RECORD_MOST);
+    return rl_fail(RL_ELIMIT, "write-ahead log %s: a record of %" PRIu64 " bytes; at most %" PRIu32, w->spec.dir,
+                   length, RL_WAL_RECORD_MOST);
   }
   rl_wal_entry *e = new_entry(type, v, n, length);
   e->done = done;
@@ -150,7 +150,7 @@ rl_status rl_wal_wait(rl_wal *w, uint64_t seq)
   rl_status st = RL_OK;
   pthread_mutex_lock(&w->lock);
   if (seq >= w->next) st = rl_fail(RL_EINVAL, "write-ahead log %s: no record %" PRIu64 " yet", w->spec.dir, seq);
-  while (st == RL_OK && w->durable < seq && w->failed.code == RL_OK) pthread_cond_wait(&w->durable_cond, &w->lock);
+  while (st == RL_OK && w->durable < seq && !w->ended) pthread_cond_wait(&w->durable_cond, &w->lock);
   if (st == RL_OK && w->durable < seq) st = raise_failure(w);
   pthread_mutex_unlock(&w->lock);
   return st;
@@ -180,7 +180,9 @@ static rl_wal_queue take_group(rl_wal *w)
   rl_wal_queue group = {0};
   pthread_mutex_lock(&w->lock);
   while (!w->queue.head && !w->stopping) pthread_cond_wait(&w->work, &w->lock);
-  while (w->queue.head && (!group.head || group.bytes + w->queue.head->bytes <= GROUP_BYTES)) push(&group, pop(&w->queue));
+  while (w->queue.head && (!group.head || group.bytes + w->queue.head->bytes <= GROUP_BYTES)) {
+    push(&group, pop(&w->queue));
+  }
   pthread_mutex_unlock(&w->lock);
   return group;
 }
@@ -231,6 +233,7 @@ static void fail_all(rl_wal *w, rl_wal_queue *group)
   tell(w, group, st);
   tell(w, &rest, st);
   pthread_mutex_lock(&w->lock);
+  w->ended = true;
   pthread_cond_broadcast(&w->room);
   pthread_cond_broadcast(&w->durable_cond);
   pthread_mutex_unlock(&w->lock);
@@ -367,7 +370,8 @@ bool rl_wal_is_paused(rl_wal *w)
 void rl_wal_stats_read(rl_wal *w, rl_wal_stats *out)
 {
   pthread_mutex_lock(&w->lock);
-  *out = (rl_wal_stats){.first = w->segments[0].first, .next = w->next, .durable = w->durable, .segments = w->nsegments};
+  *out = (rl_wal_stats){.first = w->segments[0].first, .next = w->next, .durable = w->durable};
+  out->segments = w->nsegments;
   for (size_t i = 0; i < w->nsegments; i++) out->bytes += w->segments[i].bytes;
   out->queued = w->held;
   out->groups = w->groups;

@@ -2,9 +2,9 @@
  * again in order after any crash. docs/formats.md has the layout, what makes a frame valid, and how a log is recovered.
  * (Named wal, since rl_log is the log of messages, base/log.h.)
  *
- * Records are numbered from 1 without gaps; the number is the record's sequence. Type (1 .. RL_WAL_TYPE_MOST) and payload
- * are the caller's. One thread of the log's own writes: what has been queued meanwhile goes to disk as one group, in the
- * order of the sequences, with one fdatasync.
+ * Records are numbered from 1 without gaps; the number is the record's sequence. Type (1 .. RL_WAL_TYPE_MOST) and
+ * payload are the caller's. One thread of the log's own writes: what has been queued meanwhile goes to disk as one
+ * group, in the order of the sequences, with one fdatasync.
  *
  * What can go wrong:
  *   - The disk is full (ENOSPC, EDQUOT): the group is taken back and tried again each second; a line in the log of
@@ -62,10 +62,10 @@ typedef struct rl_wal_spec {
   bool close_after_write;  /* the segment is closed after each group (closeFileAfterWrite) */
 } rl_wal_spec;
 
-/* Recovers the log and replays it. Reads and checks every segment, a stretch at a time. A torn tail is cut; it can only be
- * of the last group, which nobody was told of. RL_ESTATE: another process has the log open. RL_EDATA: damage (a bad frame
- * that others stand behind, missing segments, a record missing between two segments, a bad header), or there are records
- * missing from `from` on, or the log ends before it. The error of replay otherwise, or RL_EIO. */
+/* Recovers the log and replays it. Reads and checks every segment, a stretch at a time. A torn tail is cut; it can only
+ * be of the last group, which nobody was told of. RL_ESTATE: another process has the log open. RL_EDATA: damage (a bad
+ * frame that others stand behind, missing segments, a record missing between two segments, a bad header), or there are
+ * records missing from `from` on, or the log ends before it. The error of replay otherwise, or RL_EIO. */
 rl_status rl_wal_open(const rl_wal_spec *spec, rl_wal **out);
 /* From now on appends, waiting ones too, return RL_ECLOSED. What is queued is still written; on a full disk it is tried
  * once more and then given up. */
@@ -82,14 +82,14 @@ typedef struct rl_wal_part {
   size_t n;
 } rl_wal_part;
 
-/* Queues a record of the stretches laid one behind the other. WAITS while the queue holds queue_bytes or more, as long as
- * the disk is full if need be; a single record may be longer than that. Thereafter the record is on its way: *seq is its
- * sequence (NULL allowed). RL_EINVAL: type. RL_ELIMIT: too long. RL_ECLOSED: stopped. Else the error of the log. */
+/* Queues a record of the stretches laid one behind the other. WAITS while the queue holds queue_bytes or more, as long
+ * as the disk is full if need be; a single record may be longer than that. Thereafter the record is on its way: *seq is
+ * its sequence (NULL allowed). RL_EINVAL: type. RL_ELIMIT: too long. RL_ECLOSED: stopped. Else the error of the log. */
 rl_status rl_wal_append(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, uint64_t *seq);
 
-/* Told once for every record whose rl_wal_append_async returned RL_OK, in the order of the sequences, on the log's thread:
- * RL_OK when it is on disk, else the error, which is then this thread's current one. `at` is valid during the call. It
- * must be short and must not append, wait or close. */
+/* Told once for every record whose rl_wal_append_async returned RL_OK, in the order of the sequences, on the log's
+ * thread: RL_OK when it is on disk, else the error, which is then this thread's current one. `at` is valid during the
+ * call. It must be short and must not append, wait or close. */
 typedef void rl_wal_done(void *user, rl_status st, const rl_wal_at *at);
 rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
                               uint64_t *seq);
@@ -108,7 +108,7 @@ rl_status rl_wal_read(rl_wal *w, const rl_wal_at *at, rl_bytes **out);
 rl_status rl_wal_trim(rl_wal *w, uint64_t below);
 
 typedef struct rl_wal_stats {
-  uint64_t first, next;      /* sequence of the oldest record kept (next when there is none), of the next one appended */
+  uint64_t first, next;      /* sequence of the oldest record kept (next when there is none), of the next appended */
   uint64_t durable;          /* all up to this sequence are on disk */
   uint64_t segments, bytes;  /* on disk */
   uint64_t queued;           /* bytes not yet on disk */
@@ -134,8 +134,8 @@ typedef struct rl_wal_verifier {
 } rl_wal_verifier;
 
 /* Reads everything, changes nothing, and goes on behind damage at the next whole frame. Needs no open log, and takes no
- * lock: in one that is being written the tail may seem torn. RL_OK: there is no damage, but a torn tail perhaps. RL_EDATA:
- * there is (the current error names the first). Else what kept it from reading on. */
+ * lock: in one that is being written the tail may seem torn. RL_OK: there is no damage, but a torn tail perhaps.
+ * RL_EDATA: there is (the current error names the first). Else what kept it from reading on. */
 rl_status rl_wal_verify(const char *dir, const rl_wal_verifier *v);
 
 #endif

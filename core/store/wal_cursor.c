@@ -1,6 +1,6 @@
-/* Reading a segment. What is bad is not judged where it is met but by what stands behind it: frames of the same group may
- * reach the disk in any order, those of a later group only when all of the earlier is there. So a bad frame is the torn
- * tail of a crash when nothing stands behind it but frames of its own group, and damage otherwise. */
+/* Reading a segment. What is bad is not judged where it is met but by what stands behind it: frames of the same group
+ * may reach the disk in any order, those of a later group only when all of the earlier is there. So a bad frame is the
+ * torn tail of a crash when nothing stands behind it but frames of its own group, and damage otherwise. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -139,15 +139,17 @@ static rl_status candidate(rl_wal_cursor *c, uint64_t *at, bool *zeros)
   return RL_OK;
 }
 
-/* Whether a whole frame found behind the bad one says nothing against its being torn: it is of the bad one's group, which
- * is that of the last whole frame, or begins with the bad one. */
-static bool is_of_torn_group(const rl_wal_cursor *c, const rl_wal_frame *f, uint64_t at)
+/* Whether a whole frame found behind the bad one says nothing against its being torn: it is of the bad one's group,
+ * which is that of the last whole frame, or begins with the bad one; and so are those found before it, the last with
+ * sequence `before`. */
+static bool is_of_torn_group(const rl_wal_cursor *c, const rl_wal_frame *f, uint64_t group, uint64_t before)
 {
-  return at > c->at && f->index > 0 && (f->seq - f->index == c->group || f->seq - f->index == c->next);
+  return f->index > 0 && f->seq > before && f->seq - f->index == group && (group == c->group || group == c->next);
 }
 
 rl_status rl_wal_cursor_look_behind(rl_wal_cursor *c, rl_wal_behind *out)
 {
+  uint64_t group = 0, before = c->next;
   *out = (rl_wal_behind){.torn = true, .zeros = true};
   for (uint64_t at = c->at; at < c->size;) {
     rl_wal_frame f;
@@ -160,13 +162,13 @@ rl_status rl_wal_cursor_look_behind(rl_wal_cursor *c, rl_wal_behind *out)
       at++;
       continue;
     }
-    out->torn = is_of_torn_group(c, &f, at);
     if (!out->more) {
-      out->more = true;
-      out->at = at;
-      out->seq = f.seq;
+      group = f.seq - f.index;
+      *out = (rl_wal_behind){.torn = true, .more = true, .at = at, .seq = f.seq};
     }
+    out->torn = at > c->at && is_of_torn_group(c, &f, group, before);
     if (!out->torn) return RL_OK;
+    before = f.seq;
     at += sizeof f + f.length;
   }
   return RL_OK;

@@ -5,8 +5,9 @@
  *   frame (40 + length bytes):  length, type, index in the group, 0, sequence, checksum of the payload,
  *                               checksum of the head; payload
  *
- * A frame is whole when the checksum of its head, seeded with the segment's id and the frame's offset, is right, and that
- * of its payload. So neither zeros nor bytes of another segment, nor bytes of this one at another place, make a frame. */
+ * A frame is whole when the checksum of its head, seeded with the segment's id and the frame's offset, is right, and
+ * that of its payload. So neither zeros nor bytes of another segment, nor bytes of this one at another place, make a
+ * frame. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

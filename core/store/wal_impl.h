@@ -43,7 +43,8 @@ char *rl_wal_path(const char *dir, uint64_t first);
 bool rl_wal_parse_name(const char *name, uint64_t *first);
 rl_status rl_wal_damaged(const char *path, uint64_t offset, const char *fmt, ...) RL_PRINTF(3, 4); /* RL_EDATA */
 
-/* Reading a segment from its beginning to its end (wal_cursor.c) ---------------------------------------------------- */
+/* Reading a segment from its beginning to its end (wal_cursor.c) ----------------------------------------------------
+ * */
 
 typedef struct rl_wal_cursor {
   char *path;
@@ -135,6 +136,7 @@ struct rl_wal {
   uint64_t held; /* bytes in the queue and of the group being written */
   uint64_t next, durable, groups, appended;
   bool stopping, paused;
+  bool ended; /* after a failure, when everybody was told */
   rl_error failed;
   rl_wal_segment *segments; /* in order; the last is the current one */
   size_t nsegments, cap;

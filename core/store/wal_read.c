@@ -32,7 +32,8 @@ static rl_status read_record(int fd, const char *path, uint64_t id, const rl_wal
     return rl_wal_damaged(path, at->offset, "no frame begins there, or its head is damaged");
   }
   if (f.seq != at->seq || f.length != at->length || f.type != at->type) {
-    return rl_wal_damaged(path, at->offset, "record %" PRIu64 " stands where %" PRIu64 " is looked for", f.seq, at->seq);
+    return rl_wal_damaged(path, at->offset, "record %" PRIu64 " stands where %" PRIu64 " is looked for", f.seq,
+                          at->seq);
   }
   st = rl_file_pread(fd, path, out->data, at->length, (int64_t)(at->offset + sizeof f), &out->n);
   if (st != RL_OK) return st;
@@ -126,8 +127,8 @@ static rl_status judge(verification *x, rl_wal_cursor *c, bool last, const char 
   bool torn = last && behind.torn;
   if (torn) rl_fail(RL_EDATA, "unfinished tail: %s at offset %" PRIu64 ": %s", c->path, at, wrong);
   else if (!behind.more) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there)", wrong, seq);
-  else rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the next whole one is %" PRIu64 ", at offset "
-                      "%" PRIu64, wrong, seq, behind.seq, behind.at);
+  else rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the next whole one is %" PRIu64
+                      ", at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   report(x, c->path, at, seq, torn);
   return RL_OK;
 }
@@ -151,8 +152,8 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
 {
   rl_wal_cursor c = {.fd = -1};
   if (*next != 0 && *next != first) {
-    rl_fail(RL_EDATA, "damaged log: %s: records %" PRIu64 " to %" PRIu64 " are missing, before segment log-%016" PRIx64, dir,
-            *next, first - 1, first);
+    rl_fail(RL_EDATA, "damaged log: %s: records from %" PRIu64 " on are missing before segment log-%016" PRIx64
+            ", which begins with %" PRIu64, dir, *next, first, first);
     report(x, dir, 0, *next, false);
   }
   rl_status st = rl_wal_cursor_open(&c, dir, first);

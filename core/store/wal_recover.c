@@ -27,12 +27,12 @@ static rl_status check_tail(rl_wal_cursor *c, const char *wrong)
   rl_status st = rl_wal_cursor_look_behind(c, &behind);
   if (st != RL_OK) return st;
   if (!behind.torn) {
-    return rl_wal_damaged(c->path, c->at, "%s (record %" PRIu64 " is expected there), and a whole one stands behind it, "
-                          "at offset %" PRIu64, wrong, c->next, behind.at);
+    return rl_wal_damaged(c->path, c->at, "%s (record %" PRIu64 " is expected there), and a whole one stands behind "
+                          "it, at offset %" PRIu64, wrong, c->next, behind.at);
   }
   if (!behind.zeros) {
-    rl_warn("log %s: cut at offset %" PRIu64 ", behind record %" PRIu64 ": %" PRIu64 " bytes of an unfinished group stood "
-            "there, which was never acknowledged", c->path, c->at, c->next - 1, c->size - c->at);
+    rl_warn("write-ahead log %s: cut at offset %" PRIu64 ", behind record %" PRIu64 ": %" PRIu64 " bytes of an "
+            "unfinished group stood there, which was never acknowledged", c->path, c->at, c->next - 1, c->size - c->at);
   }
   return RL_OK;
 }
@@ -52,8 +52,8 @@ static rl_status check_succession(const rl_wal *w, uint64_t first, uint64_t expe
 {
   if (w->nsegments > 0 && first != expected) {
     char *path = rl_wal_path(w->spec.dir, first);
-    rl_status st = rl_wal_damaged(path, 0, "it begins with record %" PRIu64 ", the segment before it ends so that %" PRIu64
-                                  " is expected: a segment is missing or was cut", first, expected);
+    rl_status st = rl_wal_damaged(path, 0, "it begins with record %" PRIu64 ", the segment before it ends so that %"
+                                  PRIu64 " is expected: a segment is missing or was cut", first, expected);
     rl_free(path);
     return st;
   }
@@ -116,8 +116,8 @@ rl_status rl_wal_recover(rl_wal *w)
   rl_status st = rl_wal_list(w->spec.dir, true, &firsts);
   if (st == RL_OK) st = read_segments(w, &firsts);
   if (st == RL_OK && w->spec.from > w->next) {
-    st = rl_fail(RL_EDATA, "damaged log: %s ends with record %" PRIu64 ", but those from %" PRIu64 " on are needed: its last "
-                 "segments are missing", w->spec.dir, w->next - 1, w->spec.from);
+    st = rl_fail(RL_EDATA, "damaged log: %s ends with record %" PRIu64 ", but those from %" PRIu64
+                 " on are needed: its last segments are missing", w->spec.dir, w->next - 1, w->spec.from);
   }
   if (st == RL_OK && firsts.n == 0) st = begin_anew(w);
   rl_free(firsts.v);

@@ -100,8 +100,9 @@ rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *o
   return st;
 }
 
-/* The last group may never have been synced, or unsuccessfully: then its pages pass for clean although the disk does not
- * have them. Writing them once more makes the sync true. Every earlier group was synced before the next was written. */
+/* The last group may never have been synced, or unsuccessfully: then its pages pass for clean although the disk does
+ * not have them. Writing them once more makes the sync true. Every earlier group was synced before the next was
+ * written. */
 static rl_status write_again(const rl_wal_cursor *c, int fd)
 {
   rl_buf b = {0};
@@ -126,8 +127,8 @@ rl_status rl_wal_settle(rl_wal_cursor *c)
   rl_status st = rl_file_open(c->path, O_RDWR, &fd);
   if (st != RL_OK) return st;
   if (c->at < c->size) st = rl_file_truncate(fd, c->path, (int64_t)c->at);
-  if (st == RL_OK && !c->marked) st = write_again(c, fd);
-  if (st == RL_OK && (c->at < c->size || !c->marked)) st = rl_file_sync(fd, c->path);
+  if (st == RL_OK) st = write_again(c, fd); /* a mark too: it is a group of its own */
+  if (st == RL_OK) st = rl_file_sync(fd, c->path);
   rl_status closed = rl_file_close(fd, c->path);
   return st != RL_OK ? st : closed;
 }

@@ -132,8 +132,8 @@ static rl_status sync_group(rl_wal *w)
 
 static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group)
 {
-  rl_status st = rl_fail(RL_EIO, "write-ahead log %s: %s (offset %" PRIu64 ", record %" PRIu64 "). Nothing more is written to "
-                         "it, all records before are on disk: see to the disk, then start again", w->path,
+  rl_status st = rl_fail(RL_EIO, "write-ahead log %s: %s (offset %" PRIu64 ", record %" PRIu64 "). Nothing more is "
+                         "written to it, all records before are on disk: see to the disk, then start again", w->path,
                          rl_error_message(), w->current.bytes, group->head->head.seq);
   rl_error_set_retriable(false);
   return st;
