@@ -42,7 +42,7 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
    "limit of a graceful stop; unset: 10 batches, at least 10 s"},
   {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,
-   "SIGINT and SIGTERM work off what was received"},
+   "SIGINT, SIGTERM and SIGHUP work off what was received"},
   {"rille.streaming.stopContextByDefault", RL_CONF_BOOL, "true", 0,
    "StreamingContext:stop() stops its Context as well"},
   {"rille.streaming.receiverRestartDelay", RL_CONF_DURATION, "2", 1, "pause before a receiver starts again"},
