@@ -1,5 +1,5 @@
 # What `cmake --install` and the packages hold, in two parts:
-#   runtime   the program, the Lua module and library, librille, man page, completions
+#   runtime   the program, the Lua module and library, librille, man page, completions, unit of systemd
 #   dev       what a C program is built with: headers, static library, CMake package, rille.pc; annotations and docs
 
 # Headers include each other relative to core/: a C program compiles with -I .../include/rille. Public is rille.h with
@@ -57,6 +57,7 @@ install(FILES ${PROJECT_BINARY_DIR}/rille.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}
 # Where Lua looks for modules, unless told otherwise (a rock has places of its own).
 set(RILLE_LUA_DIR ${CMAKE_INSTALL_DATADIR}/lua/5.4 CACHE STRING "Where the Lua library is installed")
 set(RILLE_LUA_LIBDIR ${CMAKE_INSTALL_LIBDIR}/lua/5.4 CACHE STRING "Where the Lua module in C is installed")
+set(RILLE_UNIT_DIR lib/systemd/system CACHE STRING "Where the unit of systemd is installed")
 set(RILLE_ZSH_DIR ${CMAKE_INSTALL_DATADIR}/zsh/site-functions CACHE STRING "Where zsh's completion is installed")
 if(RILLE_LUA)
   install(TARGETS rille RUNTIME COMPONENT runtime)
@@ -66,6 +67,9 @@ if(RILLE_LUA)
   install(FILES tools/completion/rille.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
     RENAME rille COMPONENT runtime)
   install(FILES tools/completion/_rille DESTINATION ${RILLE_ZSH_DIR} COMPONENT runtime)
+  # A unit names the program by its whole path: the prefix is that of the configuration.
+  configure_file(cmake/rille@.service.in rille@.service @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/rille@.service DESTINATION ${RILLE_UNIT_DIR} COMPONENT runtime)
 
   # Annotations for editors: "workspace.library" of LuaLS names this folder.
   install(DIRECTORY stdlib/meta DESTINATION ${CMAKE_INSTALL_DATADIR}/rille COMPONENT dev

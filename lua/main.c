@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "rille.h"
+#include "run/supervise.h"
 #include "searcher.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -37,11 +38,15 @@ static const char run_help[] =
   "  --master local[N]      number of workers; local[*]: one a core\n"
   "  --conf KEY=VALUE       a setting, for instance --conf rille.default.parallelism=4\n"
   "  --properties FILE      settings from a file, one `KEY VALUE` or `KEY=VALUE` a line\n"
+  "  --supervise            a small parent runs the job, and starts it again when it crashes\n"
+  "  --restarts N[/TIME]    so often at most, within TIME; default " RL_SUPERVISION_RESTARTS "\n"
+  "  --backoff FIRST[,LONGEST]\n"
+  "                         pause before a restart, doubled each time; default " RL_SUPERVISION_BACKOFF "\n"
   "  --help                 this text\n"
   "\n"
-  "These options win over what the script sets; the file's settings are used where neither sets them.\n"
+  "--master and --conf win over what the script sets; the file's settings are used where neither sets them.\n"
   "Everything else behind JOB.lua belongs to the script, and so does all behind --.\n"
-  "Exit status: 0 done, 1 the job failed, 2 wrong usage.\n";
+  "Exit status: 0 done, 1 the job failed, 2 wrong usage; with --supervise 128 + N when signal N ended the job.\n";
 
 /* --- the command line --------------------------------------------------------------------------------------------- */
 
@@ -59,6 +64,10 @@ typedef struct command {
   int nsettings;
   const char **args; /* the script's */
   int nargs;
+  bool supervised;
+  const char *restarts, *backoff; /* as given, or NULL */
+  char **child;                   /* argv without what is the supervisor's */
+  int nchild;
 } command;
 
 static int wrong_usage(const char *message, const char *what)
@@ -102,19 +111,40 @@ static bool take_option(command *c, int *at, int *status)
   return true;
 }
 
+/* Likewise, of those that are the supervisor's. */
+static bool take_supervision(command *c, int *at, int *status)
+{
+  const char *name = c->argv[*at], *value;
+  if (strcmp(name, "--supervise") == 0) {
+    c->supervised = true;
+    return true;
+  }
+  if ((value = option_value(c->argv, at, "--restarts"))) c->restarts = value;
+  else if ((value = option_value(c->argv, at, "--backoff"))) c->backoff = value;
+  else return false;
+  if (*value == '\0') *status = wrong_usage("a value is missing behind ", name);
+  return true;
+}
+
 static int parse_run(command *c, int argc)
 {
   int status = EXIT_DONE;
   bool ours = true;
+  for (c->nchild = 0; c->nchild < 2; c->nchild++) c->child[c->nchild] = c->argv[c->nchild];
   for (int i = 2; i < argc && status == EXIT_DONE; i++) {
     const char *word = c->argv[i];
+    int from = i;
+    if (ours && take_supervision(c, &i, &status)) continue;
+    bool option = ours && strcmp(word, "--") != 0 && take_option(c, &i, &status);
     if (ours && strcmp(word, "--") == 0) ours = false;
-    else if (ours && take_option(c, &i, &status)) continue;
-    else if (c->script) c->args[c->nargs++] = word;
-    else if (ours && word[0] == '-') return wrong_usage("unknown option ", word);
-    else c->script = i;
+    else if (!option && c->script) c->args[c->nargs++] = word;
+    else if (!option && ours && word[0] == '-') return wrong_usage("unknown option ", word);
+    else if (!option) c->script = i;
+    while (from <= i) c->child[c->nchild++] = c->argv[from++];
   }
   if (status == EXIT_DONE && !c->script) return wrong_usage("which job? Give a Lua script", "");
+  if (status == EXIT_DONE && !c->supervised && (c->restarts || c->backoff))
+    return wrong_usage("without --supervise there is nothing for ", c->restarts ? "--restarts" : "--backoff");
   return status;
 }
 
@@ -262,18 +292,31 @@ static int run_in_state(lua_CFunction body, const command *c)
   return end_output(status);
 }
 
+/* The job in a child that runs this program with the other options. */
+static int supervise(const command *c)
+{
+  rl_supervision p = {0};
+  rl_status st = rl_supervision_restarts(&p, RL_SUPERVISION_RESTARTS);
+  if (!st) st = rl_supervision_backoff(&p, RL_SUPERVISION_BACKOFF);
+  if (!st && c->restarts) st = rl_supervision_restarts(&p, c->restarts);
+  if (!st && c->backoff) st = rl_supervision_backoff(&p, c->backoff);
+  return st ? wrong_usage(rl_error_message(), "") : rl_supervise(c->child, &p);
+}
+
 static int run(int argc, char **argv)
 {
   command c = {
     .argv = argv,
     .settings = rl_calloc((size_t)argc, sizeof(setting)),
     .args = rl_calloc((size_t)argc, sizeof(char *)),
+    .child = rl_calloc((size_t)argc + 1, sizeof(char *)),
   };
   int status = parse_run(&c, argc);
   if (status == EXIT_DONE) status = check_settings(&c);
-  if (status == EXIT_DONE) status = run_in_state(run_script, &c);
+  if (status == EXIT_DONE) status = c.supervised ? supervise(&c) : run_in_state(run_script, &c);
   rl_free(c.settings);
   rl_free(c.args);
+  rl_free(c.child);
   return status;
 }
 

@@ -42,7 +42,7 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.gracefulStopTimeout", RL_CONF_DURATION, "", 1,
    "limit of a graceful stop; unset: 10 batches, at least 10 s"},
   {"rille.streaming.stopGracefullyOnShutdown", RL_CONF_BOOL, "true", 0,
-   "SIGINT and SIGTERM work off what was received"},
+   "SIGINT, SIGTERM and SIGHUP work off what was received"},
   {"rille.streaming.stopContextByDefault", RL_CONF_BOOL, "true", 0,
    "StreamingContext:stop() stops its Context as well"},
   {"rille.streaming.receiverRestartDelay", RL_CONF_DURATION, "2", 1, "pause before a receiver starts again"},
@@ -140,7 +140,7 @@ static rl_status unknown(const char *key)
   return rl_fail(RL_EINVAL, "unknown setting '%s'; settings start with rille. (see docs/settings.md)", key);
 }
 
-static bool parse_us(const char *text, int plain_unit_ms, int64_t *out)
+bool rl_conf_parse_us(const char *text, int plain_unit_ms, int64_t *out)
 {
   static const struct {
     const char *unit;
@@ -243,7 +243,7 @@ static rl_status check(const rl_conf_key *k, const char *value, bool spark, int6
     break;
   case RL_CONF_FLOAT: return check_fraction(k, value);
   case RL_CONF_DURATION:
-    if (!parse_us(value, spark ? k->spark_unit_ms : 1000, us))
+    if (!rl_conf_parse_us(value, spark ? k->spark_unit_ms : 1000, us))
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be seconds, or a number with us, ms, s, m, h or d", k->name,
                      value);
     if (*us == 0 && (strcmp(k->name, "rille.streaming.blockInterval") == 0))
@@ -347,7 +347,7 @@ int64_t rl_conf_us(const rl_conf *c, const char *key)
 {
   size_t i = known(key);
   int64_t us = c->us[i];
-  if (!c->text[i]) parse_us(rl_conf_keys[i].value, 1000, &us);
+  if (!c->text[i]) rl_conf_parse_us(rl_conf_keys[i].value, 1000, &us);
   return us;
 }
 

@@ -52,6 +52,9 @@ int64_t rl_conf_us(const rl_conf *c, const char *key);   /* durations, in micros
 int64_t rl_conf_size(const rl_conf *c, const char *key); /* bytes */
 const char *rl_conf_text(const rl_conf *c, const char *key); /* as given; "" when unset */
 
+/* A duration as settings have it: a number, with a unit or in plain_unit_ms; false when it is none. */
+bool rl_conf_parse_us(const char *text, int plain_unit_ms, int64_t *us);
+
 /* "local", "local[N]", "local[*]" -> number of workers. */
 rl_status rl_conf_workers(const rl_conf *c, uint32_t *n);
 

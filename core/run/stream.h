@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "run/receiver.h"
+#include "run/service.h"
 #include "run/streaming.h"
 
 typedef struct rl_generated {
@@ -140,6 +141,8 @@ struct rl_streaming {
   bool stop_asked, stop_context, stop_graceful, stopping;
   bool has_error;
   rl_error error;
+
+  rl_service service;
 };
 
 /* dstream.c */

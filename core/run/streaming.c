@@ -201,6 +201,7 @@ rl_status rl_streaming_start(rl_streaming *s)
   set_next_tick(s, first);
   rl_events_post(s, &(rl_event){.kind = RL_EVENT_STREAMING_STARTED, .time = rl_clock_now(s->clock)});
   if (!rl_clock_is_manual(s->clock)) rl_timer_set(s->c, &s->timer, mono_of(first));
+  rl_service_start(&s->service, s->c, s->batch_ms);
   return RL_OK;
 }
 
@@ -244,7 +245,7 @@ static void on_signal(int sig)
 
 typedef struct caught {
   bool on;
-  struct sigaction old_int, old_term;
+  struct sigaction old_int, old_term, old_hup;
 } caught;
 
 static void catch_signals(rl_streaming *s, caught *c)
@@ -253,7 +254,9 @@ static void catch_signals(rl_streaming *s, caught *c)
   signalled = rl_context_driver(s->c);
   struct sigaction act = {.sa_handler = on_signal};
   sigemptyset(&act.sa_mask);
-  c->on = sigaction(SIGINT, &act, &c->old_int) == 0 && sigaction(SIGTERM, &act, &c->old_term) == 0;
+  c->on = sigaction(SIGINT, &act, &c->old_int) == 0 && sigaction(SIGTERM, &act, &c->old_term) == 0 &&
+          sigaction(SIGHUP, NULL, &c->old_hup) == 0;
+  if (c->on && c->old_hup.sa_handler != SIG_IGN) sigaction(SIGHUP, &act, NULL); /* ignored: nohup */
 }
 
 static void release_signals(caught *c)
@@ -261,6 +264,7 @@ static void release_signals(caught *c)
   if (!c->on) return;
   sigaction(SIGINT, &c->old_int, NULL);
   sigaction(SIGTERM, &c->old_term, NULL);
+  sigaction(SIGHUP, &c->old_hup, NULL);
   signalled = NULL;
 }
 
@@ -362,6 +366,7 @@ static void stop_now(rl_streaming *s, bool graceful)
 {
   s->stopping = true;
   rl_streaming_ref(s);
+  rl_service_stopping(&s->service, s->stop_context);
   rl_tracker_stop(s->tracker);
   if (graceful) work_off(s);
   cut_off(s);
@@ -371,6 +376,7 @@ static void stop_now(rl_streaming *s, bool graceful)
   atomic_store(&active, NULL);
   atomic_store(&s->state, RL_STOPPED);
   rl_driver_serve(rl_context_driver(s->c), idle, s, 0); /* the last events */
+  rl_service_end(&s->service);
   rl_streaming_unref(s);
 }
 

@@ -135,7 +135,7 @@ rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful);
 void rl_streaming_abort(rl_streaming *s);
 /* Waits for the stop: RL_OK and *stopped = true; or for timeout_ms (< 0: for ever): *stopped = false. A failure
  * reported while running (batch, output, source that gave up) is returned once, as its own status. With `signals`,
- * SIGINT and SIGTERM are caught meanwhile: the first asks for a stop (graceful as
+ * SIGINT, SIGTERM and (unless ignored) SIGHUP are caught meanwhile: the first asks for a stop (graceful as
  * rille.streaming.stopGracefullyOnShutdown says), a second stops at once. */
 rl_status rl_streaming_await(rl_streaming *s, int64_t timeout_ms, bool signals, bool *stopped);
 /* Serves messages for ms; a stop (asked for by a callback, or by a signal with `signals`) is done meanwhile and ends it

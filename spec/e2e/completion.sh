@@ -38,7 +38,9 @@ completes 'rille ve' version
 completes 'rille help ' run check test settings
 completes 'rille run ' words.lua 'a job.lua' jobs 'two words'
 completes 'rille run w' words.lua
-completes 'rille run --' --master --conf --properties --help
+completes 'rille run --' --supervise --restarts --backoff --master --conf --properties --help
+completes 'rille run --su' --supervise
+completes 'rille run --restarts ' ''
 completes 'rille check --s' --strict
 completes 'rille check --strict w' words.lua
 completes 'rille test --' --filter --tap --junit --watch --master --conf --properties --help

@@ -38,9 +38,10 @@ lib=usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 dpkg-deb -x "$rille" root
 for file in usr/bin/rille "$lib/librille.so.${version%%.*}" "$lib/lua/5.4/rille/core.so" usr/share/lua/5.4/rille/init.lua \
   usr/share/man/man1/rille.1 usr/share/bash-completion/completions/rille usr/share/zsh/vendor-completions/_rille \
-  usr/share/doc/rille/copyright; do
+  usr/lib/systemd/system/rille@.service usr/share/doc/rille/copyright; do
   [[ -f root/$file ]] || fail "not in rille: /$file"
 done
+grep -q '^ExecStart=/usr/bin/rille ' root/usr/lib/systemd/system/rille@.service || fail "the unit starts another program"
 unwanted=$(find root \( -name '*.h' -o -name '*.a' -o -name '*.cmake' \) | head -n 3)
 [[ -z $unwanted ]] || fail "in rille, and not in rille-dev: $unwanted"
 if file -L root/usr/bin/rille "root/$lib/lua/5.4/rille/core.so" | grep -q 'not stripped'; then

@@ -46,6 +46,7 @@ _rille() {
     *:--properties:* | *:--junit:*) _rille_files "$word" '' ;;
     *:--filter:*) ;;
     help:*) _rille_words "$word" 'run check test settings' ;;
+    run:--restarts:* | run:--backoff:*) ;;
     test:*:-*) _rille_words "$word" "--filter --tap --junit --watch $settings" ;;
     test:*) _rille_files "$word" .lua ;;
     run:* | check:*)
@@ -54,7 +55,10 @@ _rille() {
       elif _rille_has_script; then
         _rille_files "$word" ''
       elif [[ $word == -* ]]; then
-        [[ $command == run ]] || settings="--strict $settings"
+        case $command in
+          run) settings="--supervise --restarts --backoff $settings" ;;
+          check) settings="--strict $settings" ;;
+        esac
         _rille_words "$word" "$settings"
       else
         _rille_files "$word" .lua
