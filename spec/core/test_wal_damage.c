@@ -1,0 +1,338 @@
+/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "wal_text.h"
+
+/* The log's thread is held in the callback of a first record, so that the next ones make one group. */
+typedef struct gate {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  bool reached, open;
+} gate;
+
+static void hold(void *user, rl_status st, const rl_wal_at *at)
+{
+  gate *g = user;
+  (void)st;
+  (void)at;
+  pthread_mutex_lock(&g->lock);
+  g->reached = true;
+  pthread_cond_broadcast(&g->changed);
+  while (!g->open) pthread_cond_wait(&g->changed, &g->lock);
+  pthread_mutex_unlock(&g->lock);
+}
+
+static void append_group(rl_wal *w, const char *const *texts)
+{
+  gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false};
+  uint64_t seq;
+  assert_int_equal(rl_wal_append_async(w, 9, NULL, 0, hold, &g, &seq), RL_OK);
+  pthread_mutex_lock(&g.lock);
+  while (!g.reached) pthread_cond_wait(&g.changed, &g.lock);
+  pthread_mutex_unlock(&g.lock);
+  for (; *texts; texts++) {
+    rl_wal_part part = {NULL, *texts, strlen(*texts)};
+    assert_int_equal(rl_wal_append(w, 1, &part, 1, &seq), RL_OK);
+  }
+  pthread_mutex_lock(&g.lock);
+  g.open = true;
+  pthread_cond_broadcast(&g.changed);
+  pthread_mutex_unlock(&g.lock);
+  assert_int_equal(rl_wal_wait(w, seq), RL_OK);
+}
+
+enum { HEAD = 48, FRAME = 40 };
+
+static const char *const GROUP[] = {"first of three", "second of three", "third of three", NULL};
+#define BEFORE "1:9= "
+#define FIRST "2:1=first of three "
+#define SECOND "3:1=second of three "
+#define THIRD "4:1=third of three "
+
+typedef struct bytes_of {
+  char *path;
+  rl_buf b;
+  size_t group; /* where the last group begins */
+} bytes_of;
+
+/* A log whose process was killed behind a group of three: no mark of a clean end. */
+static bytes_of killed_log(const char *dir)
+{
+  rl_buf text = {0};
+  rl_wal *w = NULL;
+  rl_wal_spec spec = {.dir = dir};
+  assert_int_equal(rl_wal_open(&spec, &w), RL_OK);
+  append_group(w, GROUP);
+  close_log(w);
+  bytes_of f = {.path = rl_path_join(dir, "log-0000000000000001"), .group = HEAD + FRAME};
+  assert_int_equal(rl_file_read_all(f.path, &f.b), RL_OK);
+  f.b.n -= FRAME;
+  rl_buf_free(&text);
+  return f;
+}
+
+static void put(const bytes_of *f, const rl_buf *b)
+{
+  scratch_write_bytes(f->path, b->p, b->n);
+}
+
+static void free_bytes_of(bytes_of *f)
+{
+  rl_free(f->path);
+  rl_buf_free(&f->b);
+}
+
+/* One of the states that the log may be in before, within and behind the group. */
+static void expect_part_of_group(const char *dir, const char *when, size_t at)
+{
+  static const char *const states[] = {BEFORE, BEFORE FIRST, BEFORE FIRST SECOND, BEFORE FIRST SECOND THIRD};
+  rl_buf text = {0};
+  close_log(open_log(dir, &text));
+  bool known = false;
+  for (size_t i = 0; i < 4; i++) known = known || strcmp(rl_buf_cstr(&text), states[i]) == 0;
+  if (!known) fail_msg("%s at %zu: %s", when, at, rl_buf_cstr(&text));
+  expect_log(dir, rl_buf_cstr(&text)); /* what was recovered stays */
+  rl_buf_free(&text);
+}
+
+static void a_tail_lost_or_zeroed_anywhere_is_cut(void **state)
+{
+  bytes_of f = killed_log(*state);
+  for (size_t at = f.group; at <= f.b.n; at++) {
+    rl_buf b = {0};
+    rl_buf_add(&b, f.b.p, at);
+    put(&f, &b);
+    expect_part_of_group(*state, "cut", at);
+    static const char zeros[4096];
+    rl_buf_add(&b, zeros, at % 2 ? sizeof zeros : f.b.n - at);
+    put(&f, &b);
+    expect_part_of_group(*state, "zeroed", at);
+    rl_buf_free(&b);
+  }
+  free_bytes_of(&f);
+}
+
+/* Sectors of 16 bytes for once, so that every set of lost ones can be tried for each place of the group. */
+static void parts_of_a_group_that_reached_the_disk_alone_are_cut(void **state)
+{
+  bytes_of f = killed_log(*state);
+  size_t sectors = (f.b.n - f.group + 15) / 16;
+  assert_in_range(sectors, 10, 14);
+  for (size_t set = 0; set < (size_t)1 << sectors; set += 1 + set % 7) {
+    rl_buf b = {0};
+    rl_buf_add(&b, f.b.p, f.b.n);
+    for (size_t i = 0; i < sectors; i++) {
+      size_t from = f.group + i * 16, n = b.n - from < 16 ? b.n - from : 16;
+      if (!(set >> i & 1)) memset(b.p + from, 0, n);
+    }
+    put(&f, &b);
+    expect_part_of_group(*state, "sectors", set);
+    rl_buf_free(&b);
+  }
+  free_bytes_of(&f);
+}
+
+static void stale_bytes_and_garbage_are_no_records(void **state)
+{
+  char *other_dir = rl_path_join(*state, "other"), *dir = rl_path_join(*state, "log");
+  bytes_of stale = killed_log(other_dir), f = killed_log(dir);
+  rl_buf b = {0};
+  rl_buf_add(&b, f.b.p, f.b.n);
+  rl_buf_add(&b, stale.b.p, stale.b.n); /* a segment of another life */
+  put(&f, &b);
+  expect_log(dir, BEFORE FIRST SECOND THIRD);
+  b.n = f.group; /* the same sequences at the same places */
+  rl_buf_add(&b, stale.b.p + f.group, stale.b.n - f.group);
+  put(&f, &b);
+  expect_log(dir, BEFORE);
+  b.n = f.b.n;
+  memcpy(b.p, f.b.p, f.b.n); /* its own frames once more, at another place */
+  rl_buf_add(&b, f.b.p + HEAD, f.b.n - HEAD);
+  put(&f, &b);
+  expect_log(dir, BEFORE FIRST SECOND THIRD);
+  rl_buf_free(&b);
+  free_bytes_of(&f);
+  free_bytes_of(&stale);
+  rl_free(dir);
+  rl_free(other_dir);
+}
+
+/* A log of three segments, closed: every record is known to be on disk. */
+static void closed_log(const char *dir)
+{
+  static const char *const two[] = {"one of two", "two of two", NULL};
+  rl_buf text = {0};
+  rl_wal *w = open_log(dir, &text);
+  append_group(w, GROUP);
+  append_group(w, two);
+  append_group(w, two);
+  close_log(w);
+  rl_buf_free(&text);
+}
+
+static void count_damage(void *user, const rl_wal_damage *d)
+{
+  assert_non_null(strstr(d->message, d->path));
+  ++*(unsigned *)user;
+}
+
+/* Opening and verifying agree, on an error that names file and frame or a clean cut behind all records. */
+static void expect_found(const char *dir, const char *name, size_t at, bool may_be_cut, const char *whole)
+{
+  rl_buf text = {0};
+  rl_wal *w = NULL;
+  unsigned damages = 0;
+  rl_status verified = rl_wal_verify(dir, &(rl_wal_verifier){NULL, count_damage, &damages});
+  rl_status st = open_from(dir, 0, &text, &w);
+  assert_int_equal(verified, st);
+  assert_true(damages > 0);
+  if (st == RL_OK) {
+    close_log(w);
+    assert_true(may_be_cut);
+    assert_string_equal(rl_buf_cstr(&text), whole);
+  } else {
+    const char *offset = strstr(rl_error_message(), " at offset ");
+    assert_int_equal(st, RL_EDATA);
+    assert_non_null(strstr(rl_error_message(), name));
+    assert_non_null(offset);
+    size_t named = strtoul(offset + strlen(" at offset "), NULL, 10);
+    assert_true(named <= at);
+    assert_true(at < named + FRAME + 20); /* the frame's, or the header's */
+    assert_memory_equal(text.p ? text.p : "", whole, text.n); /* what was replayed until then is right */
+  }
+  rl_buf_free(&text);
+}
+
+static void flip_each_byte(const char *dir, const char *name, bool last, const char *whole)
+{
+  char *path = rl_path_join(dir, name);
+  rl_buf b = {0};
+  assert_int_equal(rl_file_read_all(path, &b), RL_OK);
+  for (size_t at = 0; at < b.n; at++) {
+    for (int bit = 0; bit < 9; bit += 4) {
+      char before = b.p[at];
+      b.p[at] = (char)(bit == 8 ? ~before : before ^ (1 << bit));
+      scratch_write_bytes(path, b.p, b.n);
+      expect_found(dir, name, at, last && at >= b.n - FRAME, whole);
+      b.p[at] = before;
+    }
+  }
+  scratch_write_bytes(path, b.p, b.n);
+  rl_buf_free(&b);
+  rl_free(path);
+}
+
+static void each_flipped_byte_is_found(void **state)
+{
+  rl_buf text = {0};
+  closed_log(*state);
+  close_log(open_log(*state, &text));
+  rl_buf_cstr(&text);
+  flip_each_byte(*state, "log-0000000000000001", false, text.p);
+  flip_each_byte(*state, "log-0000000000000006", true, text.p);
+  expect_log(*state, text.p);
+  rl_buf_free(&text);
+}
+
+/* In a log that was not closed, the group before the last is known to be on disk by the last. */
+static void damage_before_the_last_group_is_no_torn_tail(void **state)
+{
+  bytes_of f = killed_log(*state);
+  f.b.p[HEAD + 8] ^= 1; /* in the first record, which is a group of its own */
+  put(&f, &f.b);
+  expect_refused(*state, 0, RL_EDATA, "log-0000000000000001 at offset 48", "stands behind it, at offset 88");
+  free_bytes_of(&f);
+}
+
+static void remove_file(const char *dir, const char *name)
+{
+  char *path = rl_path_join(dir, name);
+  assert_int_equal(unlink(path), 0);
+  rl_free(path);
+}
+
+static void a_missing_segment_is_found(void **state)
+{
+  rl_buf text = {0};
+  rl_wal *w = open_log(*state, &text);
+  for (int i = 0; i < 10; i++) write_text(w, 1, "0123456789012345678901234567890123456789");
+  close_log(w);
+  remove_file(*state, "log-0000000000000004");
+  expect_refused(*state, 0, RL_EDATA, "log-0000000000000007 at offset 0", "record 7, the segment before it ends so");
+  remove_file(*state, "log-0000000000000007");
+  remove_file(*state, "log-000000000000000a");
+  expect_refused(*state, 8, RL_EDATA, *state, "ends with record 3");
+  remove_file(*state, "log-0000000000000001");
+  expect_refused(*state, 2, RL_EDATA, *state, "ends with record 0");
+  rl_buf_free(&text);
+}
+
+static void a_segment_with_another_name_is_found(void **state)
+{
+  rl_buf text = {0};
+  close_log(open_log(*state, &text));
+  char *from = rl_path_join(*state, "log-0000000000000001"), *to = rl_path_join(*state, "log-0000000000000003");
+  assert_int_equal(rename(from, to), 0);
+  expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "another name");
+  scratch_write_bytes(to, "RLLEWAL1", 8);
+  expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "the header is cut short");
+  rl_free(from);
+  rl_free(to);
+  rl_buf_free(&text);
+}
+
+static void a_segment_in_the_making_is_removed(void **state)
+{
+  rl_buf text = {0};
+  rl_free(scratch_file(*state, "log-0000000000000007.tmp", "RLLE"));
+  rl_free(scratch_file(*state, "notes", "not ours"));
+  close_log(open_log(*state, &text));
+  assert_false(scratch_exists(*state, "log-0000000000000007.tmp"));
+  assert_true(scratch_exists(*state, "notes"));
+  rl_buf_free(&text);
+}
+
+static void verifying_goes_on_behind_damage(void **state)
+{
+  rl_buf text = {0};
+  unsigned damages = 0;
+  closed_log(*state);
+  char *path = rl_path_join(*state, "log-0000000000000001");
+  rl_buf b = {0};
+  assert_int_equal(rl_file_read_all(path, &b), RL_OK);
+  b.p[HEAD + FRAME + FRAME + 2] ^= 1;  /* record 2 */
+  b.p[b.n - 1] ^= 1;                   /* record 5, the last of the segment */
+  scratch_write_bytes(path, b.p, b.n);
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_EDATA);
+  assert_non_null(strstr(rl_error_message(), "log-0000000000000001 at offset 88"));
+  assert_non_null(strstr(rl_error_message(), "the next whole one is 3"));
+  assert_int_equal(damages, 3); /* and that 5 is missing before 6 */
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){add_text, NULL, &text}), RL_EDATA);
+  assert_string_equal(rl_buf_cstr(&text), BEFORE SECOND THIRD "6:1=one of two 7:1=two of two 8:9= 9:1=one of two "
+                      "10:1=two of two ");
+  rl_buf_free(&text);
+  rl_buf_free(&b);
+  rl_free(path);
+}
+
+int main(void)
+{
+  rl_log_set_sink(model_quiet, NULL);
+  const struct CMUnitTest tests[] = {
+      in_a_folder(a_tail_lost_or_zeroed_anywhere_is_cut),
+      in_a_folder(parts_of_a_group_that_reached_the_disk_alone_are_cut),
+      in_a_folder(stale_bytes_and_garbage_are_no_records),
+      in_a_folder(each_flipped_byte_is_found),
+      in_a_folder(damage_before_the_last_group_is_no_torn_tail),
+      in_a_folder(a_missing_segment_is_found),
+      in_a_folder(a_segment_with_another_name_is_found),
+      in_a_folder(a_segment_in_the_making_is_removed),
+      in_a_folder(verifying_goes_on_behind_damage),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
