@@ -27,5 +27,7 @@
 #include "source/sources.h"
 #include "store/memory.h"
 #include "store/replica.h"
+#include "store/state.h"
+#include "store/wal.h"
 
 #endif
