@@ -20,8 +20,8 @@ rl_status rl_notify(const char *message);
 /* The same without waiting, for what is sent again soon: "WATCHDOG=1". */
 rl_status rl_notify_at_once(const char *message);
 
-/* How often this process must say that it is alive, at least (WATCHDOG_USEC); 0: nobody watches it. WATCHDOG_PID, where it
- * is set, says who is watched. */
+/* How often this process must say that it is alive, at least (WATCHDOG_USEC); 0: nobody watches it. WATCHDOG_PID, where
+ * it is set, says who is watched. */
 int64_t rl_notify_watchdog_us(void);
 
 #endif

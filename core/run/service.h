@@ -1,11 +1,12 @@
 /* An active streaming context as a service of systemd (Type=notify): ready when it has started, alive while it is,
  * stopping when it stops. Does nothing where no service manager asks (base/notify.h).
  *
- * Alive means: the sched thread, which cuts batches and watches tasks, ticks, and the driver thread serves messages. Four
- * times in the manager's limit (WatchdogSec) sched posts a message to the driver, and says WATCHDOG=1 if the one before was
- * served. So a driver that is held up for up to three quarters of the limit goes unnoticed; one that is for longer than
- * all of it is missed, and the manager ends the process. A batch that takes long, or waits for earlier ones, is no sign of death:
- * the driver serves messages while it waits for tasks, and tasks have a limit of their own (rille.task.maxSeconds).
+ * Alive means: the sched thread, which cuts batches and watches tasks, ticks, and the driver thread serves messages.
+ * Four times in the manager's limit (WatchdogSec) sched posts a message to the driver, and says WATCHDOG=1 if the one
+ * before was served. So a driver that is held up for three quarters of the limit goes unnoticed; one that is for longer
+ * than all of it is missed, and the manager ends the process. A batch that takes long, or waits for earlier ones,
+ * is no sign of death: the driver serves messages while it waits for tasks, and tasks have a limit of their own
+ * (rille.task.maxSeconds).
  *
  * What cannot be sent is logged once, and otherwise without consequence. Not public. */
 #ifndef RL_RUN_SERVICE_H

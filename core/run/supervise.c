@@ -164,6 +164,13 @@ static void reap(supervisor *v)
   }
 }
 
+/* Has the child got the signal itself? Of a key on the terminal every process in front of it is told, of its end only
+ * the leader of the session. */
+static bool is_for_group(int sig, const siginfo_t *info)
+{
+  return info->si_code == SI_KERNEL && (sig != SIGHUP || getsid(0) != getpid());
+}
+
 static void take_signal(supervisor *v, int sig, const siginfo_t *info)
 {
   if (sig == SIGCHLD) {
@@ -171,7 +178,7 @@ static void take_signal(supervisor *v, int sig, const siginfo_t *info)
     return;
   }
   v->asked = true;
-  if (info->si_code != SI_KERNEL && v->pid > 0) kill(v->pid, sig); /* it may just have ended: nobody else has its id */
+  if (v->pid > 0 && !is_for_group(sig, info)) kill(v->pid, sig); /* not reaped: nobody else has its id */
 }
 
 static void run_child(supervisor *v)

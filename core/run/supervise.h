@@ -1,11 +1,11 @@
 /* The small parent of `rille run --supervise`: runs a program as its child and starts it again when it crashes.
  *
  * - A crash is an end by a signal, exit status 1, or a program that cannot be started. Each is logged with its reason,
- *   how long the child ran, and what comes next. Any other status is the child's own word (0 done, 2 wrong usage, what a
- *   script gives os.exit) and is passed on.
+ *   how long the child ran, and what comes next. Any other status is the child's own word (0 done, 2 wrong usage, what
+ *   a script gives os.exit) and is passed on.
  * - SIGINT, SIGTERM and SIGHUP are passed on to the child, a second one as well, and nothing is started after that:
- *   a stop was asked for. What the terminal sends (Ctrl-C), the child has got itself, and so it is not passed on; a
- *   SIGHUP that was ignored from the start (nohup) stays ignored.
+ *   a stop was asked for. What the terminal sends (Ctrl-C), the child has got itself, and so it is not passed on, but
+ *   for the SIGHUP that only the leader of a session gets. A SIGHUP ignored from the start (nohup) stays ignored.
  * - Restarts wait for first_ns, twice as long each time up to longest_ns, and the first again once a child has run for
  *   longest_ns. The one that would be the (restarts + 1)th within window_ns is not made any more.
  * - The child is in our process group, with our terminal and standard files, and with the signal mask and handlers that
