@@ -14,7 +14,8 @@
 /* The streaming context of the stream at `index`, pushed. */
 static void push_streaming(lua_State *L, int index) { lua_getiuservalue(L, index, 1); }
 
-/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil, parent) */
+/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil,
+ * parent) */
 static int new_stateful(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -199,7 +200,8 @@ void rl_bind_add_states(lua_State *L)
 {
   static const luaL_Reg methods[] = {
     {"count", state_count}, {"get", state_get}, {"iterate", state_iterate}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {"panes", new_panes}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+    {"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {"panes", new_panes}, {NULL, NULL}};
   rl_handle_type(L, RL_META_STATE, state_gc, methods);
   add_scan_type(L);
   luaL_setfuncs(L, functions, 0);

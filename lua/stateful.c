@@ -10,8 +10,8 @@
  *   stateSides, op             for n, k, s, has: all keys of the input, by number from 1
  *   stateKeep(op, v)           what the key's state becomes; nil: it is removed
  *
- * Record by record a value is decoded when it is first asked for, kept in a Lua table for the task, and encoded once, at
- * its end. Key by key it is decoded, and encoded right after the function's call. */
+ * Record by record a value is decoded when it is first asked for, kept in a Lua table for the task, and encoded once,
+ * at its end. Key by key it is decoded, and encoded right after the function's call. */
 #include <lauxlib.h>
 #include <string.h>
 
@@ -98,8 +98,8 @@ static int fail_key(lua_State *L, rl_luaop *op)
   const rl_step *step = rl_luaop_step(op, op->segment.consumer);
   const char *key = rl_luastate_key(op);
   bool site = step && step->site;
-  rl_error_prefix("%s%s%s: the state of key %s: ", site ? step->site : "", site ? ": " : "", step ? step->name : "state",
-                  key ? key : "?");
+  rl_error_prefix("%s%s%s: the state of key %s: ", site ? step->site : "", site ? ": " : "",
+                  step ? step->name : "state", key ? key : "?");
   return rl_luaop_raise(L, op);
 }
 
@@ -173,8 +173,10 @@ static char object_meta;
 static rl_luaop *object(lua_State *L, const char *method)
 {
   rl_luaop **box = lua_touserdata(L, 1);
-  bool ours = box && lua_getmetatable(L, 1) && lua_rawgetp(L, LUA_REGISTRYINDEX, &object_meta) && lua_rawequal(L, -1, -2);
-  if (!ours) luaL_error(L, "'%s' was called on a %s where a state is needed; write it with a colon, as in state:%s(...)",
+  bool ours = box && lua_getmetatable(L, 1) && lua_rawgetp(L, LUA_REGISTRYINDEX, &object_meta) &&
+              lua_rawequal(L, -1, -2);
+  if (!ours)
+    luaL_error(L, "'%s' was called on a %s where a state is needed; write it with a colon, as in state:%s(...)",
                         method, luaL_typename(L, 1), method);
   lua_pop(L, 2);
   if (!*box || (*box)->state->at == NO_SLOT)
@@ -490,8 +492,8 @@ static int lib_keep(lua_State *L)
 /* A key that leaves a window without ever having entered it. */
 static int lib_inconsistent(lua_State *L)
 {
-  rl_fail(RL_EUSER, "values leave the window, but there is no reduced value they were part of; the filter must only drop "
-                    "keys whose value is what the reduction of nothing would be");
+  rl_fail(RL_EUSER, "values leave the window, but there is no reduced value they were part of; the filter must only "
+                    "drop keys whose value is what the reduction of nothing would be");
   return fail_key(L, op_at(L));
 }
 

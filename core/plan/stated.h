@@ -6,9 +6,9 @@
  * is ever computed again. An RL_OP_SNAPSHOT RDD over it is the whole state of that version, as (key, value), read when
  * it is asked for; the version is pinned while the RL_OP_STATE RDD lives.
  *
- * Life of the state stage: the scheduler has at most one for an RDD (`stage`, under its lock). Tasks leave their updates
- * in `updates`; rl_stated_seal then runs on one worker, without the lock. A stage that fails leaves no trace, and may be
- * run again. */
+ * Life of the state stage: the scheduler has at most one for an RDD (`stage`, under its lock). Tasks leave their
+ * updates in `updates`; rl_stated_seal then runs on one worker, without the lock. A stage that fails leaves no trace,
+ * and may be run again. */
 #ifndef RL_PLAN_STATED_H
 #define RL_PLAN_STATED_H
 
@@ -20,8 +20,8 @@
 
 /* Takes op (kind RL_OP_STATE; referenced) and input (referenced). References the operator's store. */
 rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_t time);
-/* The whole state that `updated` (an RL_OP_STATE RDD; referenced) leaves; op of kind RL_OP_SNAPSHOT. To be made before it
- * is done, or while its version is the operator's newest; RL_ESTATE afterwards, unless another was made in time. */
+/* The whole state that `updated` (an RL_OP_STATE RDD; referenced) leaves; op of kind RL_OP_SNAPSHOT. To be made before
+ * it is done, or while its version is the operator's newest; RL_ESTATE afterwards, unless another was made in time. */
 rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out);
 
 /* For the scheduler ------------------------------------------------------------------------------------------------ */

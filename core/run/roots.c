@@ -1,6 +1,6 @@
-/* Roots: the jobs that bring every operator's state to the batch, before any of its outputs runs. They run together (the
- * scheduler sees to it that one that reads another's comes behind it); the next batch is not generated before they have
- * ended, so versions are made in order, and each batch is generated knowing the newest. */
+/* Roots: the jobs that bring every operator's state to the batch, before any of its outputs runs. They run together
+ * (the scheduler sees to it that one that reads another's comes behind it); the next batch is not generated before
+ * they have ended, so versions are made in order, and each batch is generated knowing the newest. */
 #include <inttypes.h>
 #include <string.h>
 

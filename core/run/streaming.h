@@ -77,10 +77,10 @@ rl_status rl_dstream_window(rl_dstream *parent, const rl_op *named, int64_t wind
 /* RL_EINVAL unless both are multiples of the slide of the stream they are for; the message begins with `name`. */
 rl_status rl_window_check(const char *name, int64_t parent_slide_ms, int64_t window_ms, int64_t slide_ms);
 
-/* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest version
- * to that of the batch, by one job over what `inputs` says; batches do so one after another, in order. A failure (after
- * the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure is skip; so does
- * one of generating the batch's RDDs, of whatever stream. */
+/* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest
+ * version to that of the batch, by one job over the inputs of `update`; batches do so one after another, in order. A
+ * failure (after the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure
+ * is skip; so does one of generating the batch's RDDs, of whatever stream. */
 typedef struct rl_stateful {
   rl_op *op;       /* RL_OP_STATE: name, site, and the uid its state is kept under */
   rl_op *update;   /* RL_OP_SHUFFLE by key, whose function reads and sets rl_task.state. Its parents are the stream's
@@ -114,8 +114,8 @@ int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
 int64_t rl_dstream_remembers(const rl_dstream *d); /* ms for which RDDs are kept; settled at start */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */
 const char *rl_dstream_label(const rl_dstream *d); /* "map at job.lua:3" */
-/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none, or when what it would
- * be made of was forgotten. RL_ESTATE before start. */
+/* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none, or when what it
+ * would be made of was forgotten. RL_ESTATE before start. */
 rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_dstream_debug(const rl_dstream *d, rl_buf *out); /* the graph above it, one line a node */
 

@@ -44,7 +44,8 @@ static rl_status keep(void *to, rl_chunk *chunk, bool *enough)
     *enough = true;
   }
   r->count += n;
-  if (r->stage->kind == RL_JOB_COLLECT) rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
+  if (r->stage->kind == RL_JOB_COLLECT)
+    rl_chunks_add(r->out, n == chunk->n ? rl_chunk_ref(chunk) : rl_chunk_slice(chunk, 0, (uint32_t)n));
   return RL_OK;
 }
 

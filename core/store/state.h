@@ -117,10 +117,11 @@ rl_status rl_state_scan_open(rl_state_op *op, int64_t version, uint32_t from, ui
 rl_status rl_state_scan_next(rl_state_scan *s, rl_value *key, rl_value *value, int64_t *stamp, bool *found);
 void rl_state_scan_close(rl_state_scan *s); /* NULL is allowed */
 
-/* Keys of the update's partition whose stamp in the version under it is < `before`, each once, by key group, in an order
- * that depends on nothing but the keys; those that have a slot already are left out. Costs what was touched at such times, not what there is. *key is a view, valid
- * until the walk is closed. Only of operators that are `timed`. Slots and values may be looked up and set meanwhile.
- * Keys that are not set anew in the update, or removed, are met again by the next walk. */
+/* Keys of the update's partition whose stamp in the version under it is < `before`, each once, by key group, in an
+ * order that depends on nothing but the keys; those that have a slot already are left out. Costs what was touched at
+ * such times, not what there is. *key is a view, valid until the walk is closed. Only of operators that are `timed`.
+ * Slots and values may be looked up and set meanwhile. Keys that are not set anew in the update, or removed, are met
+ * again by the next walk. */
 typedef struct rl_state_due rl_state_due;
 rl_status rl_state_due_open(rl_state_update *u, int64_t before, rl_state_due **out);
 rl_status rl_state_due_next(rl_state_due *d, rl_value *key, bool *found);
