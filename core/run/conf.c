@@ -36,6 +36,32 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.clock", RL_CONF_TEXT, "system", 0, "system or manual"},
   {"rille.streaming.blockInterval", RL_CONF_DURATION, "", 1,
    "how often receivers cut a block; unset: min(200ms, batch / 2)"},
+  {"rille.reliable", RL_CONF_BOOL, "true", 0,
+   "a job with a checkpoint directory is durable; false: the directory is not used"},
+  {"rille.checkpoint.applyLag", RL_CONF_SIZE, "64m", 0,
+   "state changes that may be in the log and not yet in the image"},
+  {"rille.history.retain", RL_CONF_INT, "0", 0, "completed batches whose inputs and changes stay in the log"},
+  {"rille.streaming.checkpoint.directory", RL_CONF_TEXT, "", 0,
+   "where a job's log and state are kept; StreamingContext:checkpoint has the last word"},
+  {"rille.streaming.catchUp", RL_CONF_TEXT, "all", 0,
+   "batches missed while down: all of them, merge into one, or skip to the next"},
+  {"rille.streaming.catchUpLimit", RL_CONF_INT, "10000", 0,
+   "missed batches that are run one by one; earlier ones are merged into the first of them"},
+  {"rille.streaming.manualClock.jump", RL_CONF_DURATION, "0", 1,
+   "how far a manual clock of a recovered job is ahead of its last batch"},
+  {"rille.streaming.receiver.writeAheadLog.enable", RL_CONF_BOOL, "", 0,
+   "received blocks are logged before they are acknowledged; unset: when there is a checkpoint directory"},
+  {"rille.streaming.receiver.writeAheadLog.rollingInterval", RL_CONF_DURATION, "60", 1000,
+   "a segment of the log is followed by a new one at this age"},
+  {"rille.streaming.receiver.writeAheadLog.maxFailures", RL_CONF_INT, "3", 0, "how often a failing write is tried"},
+  {"rille.streaming.receiver.writeAheadLog.closeFileAfterWrite", RL_CONF_BOOL, "false", 0,
+   "the log's file is closed after each group of records"},
+  {"rille.streaming.driver.writeAheadLog.rollingInterval", RL_CONF_DURATION, "60", 1000,
+   "as for receivers: there is one log, the smaller one holds"},
+  {"rille.streaming.driver.writeAheadLog.maxFailures", RL_CONF_INT, "3", 0,
+   "as for receivers: there is one log, the larger one holds"},
+  {"rille.streaming.driver.writeAheadLog.closeFileAfterWrite", RL_CONF_BOOL, "false", 0,
+   "as for receivers: there is one log, either one closes it"},
   {"rille.streaming.concurrentJobs", RL_CONF_INT, "1", 0, "outputs that may run at the same time"},
   {"rille.streaming.onBatchFailure", RL_CONF_TEXT, "stop", 0,
    "when a batch of a job with state cannot be made: stop, or skip the batch"},
@@ -66,6 +92,9 @@ static const struct {
   {"clock", "rille.streaming.clock"},
   {"rille.streaming.minRememberDuration", "rille.streaming.fileStream.minRememberDuration"},
   {"rille.streaming.stopSparkContextByDefault", "rille.streaming.stopContextByDefault"},
+  {"rille.streaming.receiver.writeAheadLog.rollingIntervalSecs",
+   "rille.streaming.receiver.writeAheadLog.rollingInterval"},
+  {"rille.streaming.driver.writeAheadLog.rollingIntervalSecs", "rille.streaming.driver.writeAheadLog.rollingInterval"},
 };
 
 #define KEYS (sizeof rl_conf_keys / sizeof *rl_conf_keys - 1)
@@ -200,6 +229,31 @@ static bool is_master(const char *text)
   return errno == 0 && end != text + 6 && strcmp(end, "]") == 0 && n >= 1 && n <= 1024;
 }
 
+/* Settings that take one of a few words; `shown` says which, for people. */
+static const struct {
+  const char *name, *words[4], *shown;
+} choices[] = {
+  {"rille.streaming.onBatchFailure", {"stop", "skip"}, "stop or skip"},
+  {"rille.streaming.clock", {"system", "manual"}, "system or manual"},
+  {"rille.streaming.catchUp", {"all", "merge", "skip"}, "all, merge or skip"},
+};
+
+static rl_status check_choice(const char *name, const char *value)
+{
+  for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+    if (strcmp(name, choices[i].name) != 0) continue;
+    for (const char *const *word = choices[i].words; *word; word++)
+      if (strcmp(value, *word) == 0) return RL_OK;
+    return rl_fail(RL_EINVAL, "%s is '%s'; it must be %s", name, value, choices[i].shown);
+  }
+  return RL_OK;
+}
+
+static bool may_be_zero(const char *name)
+{
+  return strcmp(name, "rille.task.maxBadRecords") == 0 || strcmp(name, "rille.history.retain") == 0;
+}
+
 /* Settings that take only certain words or a range, beyond their type. */
 static rl_status check_more(const rl_conf_key *k, const char *value)
 {
@@ -208,13 +262,11 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
   if (strcmp(k->name, "rille.master") == 0 && !is_master(value))
     return rl_fail(RL_EINVAL, "rille.master is '%s'; it must be local, local[N] with N from 1 to 1024, or local[*]",
                    value);
-  if (strcmp(k->name, "rille.streaming.onBatchFailure") == 0 && strcmp(value, "stop") != 0 && strcmp(value, "skip") != 0)
-    return rl_fail(RL_EINVAL, "rille.streaming.onBatchFailure is '%s'; it must be stop or skip", value);
-  if (strcmp(k->name, "rille.streaming.clock") == 0 && strcmp(value, "system") != 0 && strcmp(value, "manual") != 0)
-    return rl_fail(RL_EINVAL, "rille.streaming.clock is '%s'; it must be system or manual", value);
+  rl_status st = check_choice(k->name, value);
+  if (st) return st;
   if (strcmp(k->name, "rille.log.level") == 0 && !rl_log_parse_level(value, &level))
     return rl_fail(RL_EINVAL, "rille.log.level is '%s'; it must be debug, info, warn, error or off", value);
-  if (strcmp(k->name, "rille.task.maxBadRecords") == 0) {
+  if (may_be_zero(k->name)) {
     if (parse_int(value, &i) && i >= 0) return RL_OK;
     return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number from 0", k->name, value);
   }

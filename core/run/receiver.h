@@ -28,6 +28,9 @@ typedef struct rl_receiver_class {
   /* Stop reading / go on. Any thread, one call at a time; must neither wait nor call the receiver. NULL: store calls
    * wait instead. */
   void (*hold)(void *self, bool on);
+  /* With the receiver's log on: all that was stored up to this position (rl_receiver_position) is on disk, and the
+   * source may be told. On the log's thread, in order; short; must not call the receiver. NULL: it cannot be told. */
+  void (*durable)(void *self, uint64_t position);
   void (*destroy)(void *self);
 } rl_receiver_class;
 
@@ -47,11 +50,24 @@ rl_status rl_receiver_reserve(rl_receiver *r, size_t least, char **p, size_t *ro
 rl_status rl_receiver_commit(rl_receiver *r, size_t n);
 void rl_receiver_end_text(rl_receiver *r); /* end of a connection: what is left without a line end is a line */
 
+/* End of a connection whose sender will send again what was not acknowledged: what is left without a line end is
+ * dropped. */
+void rl_receiver_drop_text(rl_receiver *r);
+/* Is what is stored logged before it counts as received (rille.streaming.receiver.writeAheadLog.enable, and a
+ * checkpoint directory)? From start on. */
+bool rl_receiver_is_logged(const rl_receiver *r);
+/* How many records (lines of text) the stream has stored in the job's life that are on disk: at start of a recovered
+ * job, what its log has; later, what `durable` was told last. 0 when it is not logged. Any thread. */
+uint64_t rl_receiver_position(rl_receiver *r);
+/* Cuts the open block now, so that what was stored is on its way to disk. */
+void rl_receiver_flush(rl_receiver *r);
+
 /* One record into the open block. Waits while the source is held back (classes without `hold`), until it is being
  * stopped: RL_ECANCELLED. What is stored while `stop` runs and there is room still counts; behind it all is
  * RL_ECANCELLED. */
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n);
-/* A whole block of its own, in one piece (moves the list, also on failure). Not rate limited; waits likewise. */
+/* A whole block of its own, in one piece (moves the list, also on failure). Not rate limited; waits likewise, and with
+ * the receiver's log on until the block is on disk. */
 rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks);
 
 bool rl_receiver_is_stopping(const rl_receiver *r);

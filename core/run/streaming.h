@@ -42,6 +42,13 @@ typedef struct rl_input_class {
   /* The batch's RDD: one reference, or NULL for none. Fills info->records and info->description (rl_alloc'd) when
    * known. */
   rl_status (*compute)(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info);
+  /* Durable jobs (run/durable.h); both NULL: a batch of this input cannot be had again, and a job that has one cannot
+   * be recovered. save: right after `compute`, appends what restore needs to give the same RDD again. restore: before
+   * `start` of a recovered job, for each batch that may be asked for again, oldest first: the batch's RDD (one
+   * reference, or NULL for none), and what save remembers of the input as a whole. Bytes come from a disk: RL_EDATA
+   * when they are malformed. info as in compute. */
+  rl_status (*save)(rl_input *self, int64_t time, rl_buf *out);
+  rl_status (*restore)(rl_input *self, int64_t time, const char *p, size_t n, rl_rdd **out, rl_input_info *info);
   void (*forget)(rl_input *self, int64_t until);      /* batches with time <= until are over; may be NULL */
   void (*stop)(rl_input *self);                       /* may be NULL */
   void (*destroy)(rl_input *self);
@@ -120,6 +127,28 @@ rl_status rl_dstream_get(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_dstream_debug(const rl_dstream *d, rl_buf *out); /* the graph above it, one line a node */
 
 rl_status rl_streaming_remember(rl_streaming *s, int64_t ms); /* once only */
+
+/* Durability (DESIGN section 5). ------------------------------------------------------------------------------------ */
+
+/* The job's log and state are kept in `dir` (copied; made with mode 0700 when it is not there), from start on; what
+ * start finds there is gone on with: state, pending batches with the same inputs, batches missed meanwhile
+ * (rille.streaming.catchUp). NULL: not durable. Before start; RL_EINVAL for "". */
+rl_status rl_streaming_checkpoint(rl_streaming *s, const char *dir);
+const char *rl_streaming_checkpoint_dir(const rl_streaming *s); /* NULL: none */
+/* Is there a job's log in the directory? Looks only; false also when it cannot be looked at. */
+bool rl_checkpoint_exists(const char *dir);
+/* The name under which an input or output is known from one start to the next; inputs have none before it is set. */
+void rl_dstream_set_uid(rl_dstream *d, const char *uid);
+/* What the embedding language keeps from batch to batch (accumulators). save appends what it has when a batch
+ * completes; restore is called by start with what the newest completed batch of an earlier run saved. Driver thread.
+ * Before start, at most one. */
+typedef struct rl_keeper {
+  void (*save)(void *user, int64_t time, rl_buf *out);
+  rl_status (*restore)(void *user, const char *p, size_t n);
+  void (*destroy)(void *user);
+  void *user;
+} rl_keeper;
+void rl_streaming_keep(rl_streaming *s, const rl_keeper *keeper);
 
 /* Life ------------------------------------------------------------------------------------------------------------- */
 

@@ -97,6 +97,35 @@ rl_status rl_state_unseal(rl_state_op *op, int64_t version);
 /* All versions up to `time`, of all operators, may go into the image. */
 void rl_state_end(rl_state *s, int64_t time);
 
+/* With a log ------------------------------------------------------------------------------------------------------- */
+
+/* In a durable job (a store that is not scratch) the changes of every version are logged before they are sealed, and
+ * the image may lag behind: versions that it lacks are made again from the log, in order, before anything else. The
+ * image is written with syncs, and a version is in it as a whole or not at all as far as rl_state_sealed tells after a
+ * reopening; what of a large version was moved before a crash is overwritten when that version is replayed. */
+
+/* What the update changes: for every key that was set, key, old and new value with stamps, and what of `due` keys was
+ * visited. Appends to `out`; also of an update that rests. */
+void rl_state_update_encode(const rl_state_update *u, rl_buf *out);
+/* changes[0..n): of all partitions of one version, as encoded, in the order of partitions; they become version `time`,
+ * without a look at the image. time > rl_state_sealed: else RL_ESTATE. RL_EDATA when the bytes are malformed: nothing
+ * was changed then. */
+typedef struct rl_state_changes {
+  const char *p;
+  size_t n;
+} rl_state_changes;
+rl_status rl_state_replay(rl_state_op *op, int64_t time, const rl_state_changes *changes, uint32_t n);
+/* Of the versions that are not in the image, synced, the oldest; INT64_MAX: there are none. What the log has of this
+ * version and later ones is still needed. */
+int64_t rl_state_unapplied_time(rl_state *s);
+
+/* Notes: small named things kept beside the state, in the dbi of that name ("script", "closure", "graph"): synced when
+ * the call returns. For the start of a job: it waits for the apply thread. RL_EINVAL for an unknown dbi. */
+rl_status rl_state_put_note(rl_state *s, const char *dbi, const char *name, const char *p, size_t n); /* p NULL: removes */
+rl_status rl_state_get_note(rl_state *s, const char *dbi, const char *name, rl_buf *out, bool *found); /* appends */
+typedef rl_status rl_state_note_fn(void *user, const char *name, const char *p, size_t n);
+rl_status rl_state_each_note(rl_state *s, const char *dbi, rl_state_note_fn *fn, void *user); /* in order of names */
+
 /* Reading ---------------------------------------------------------------------------------------------------------- */
 
 void rl_state_pin(rl_state_op *op, int64_t version);   /* the newest sealed one, or one that is pinned; counted */

@@ -102,11 +102,11 @@ static rl_status raise_failure(const rl_wal *w)
   return rl_error_raise(&e);
 }
 
-static rl_status enqueue(rl_wal *w, rl_wal_entry *e, uint64_t *seq)
+static rl_status enqueue(rl_wal *w, rl_wal_entry *e, bool wait, uint64_t *seq)
 {
   rl_status st = RL_OK;
   pthread_mutex_lock(&w->lock);
-  while (w->held >= w->spec.queue_bytes && !w->stopping && w->failed.code == RL_OK) {
+  while (wait && w->held >= w->spec.queue_bytes && !w->stopping && w->failed.code == RL_OK) {
     pthread_cond_wait(&w->room, &w->lock);
   }
   if (w->failed.code != RL_OK) st = raise_failure(w);
@@ -122,8 +122,8 @@ static rl_status enqueue(rl_wal *w, rl_wal_entry *e, uint64_t *seq)
   return st;
 }
 
-rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
-                              uint64_t *seq)
+static rl_status append(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, const rl_wal_entry *like, bool wait,
+                        uint64_t *seq)
 {
   uint64_t length = 0;
   for (size_t i = 0; i < n; i++) length += v[i].n;
@@ -133,11 +133,23 @@ rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, si
                    length, RL_WAL_RECORD_MOST);
   }
   rl_wal_entry *e = new_entry(type, v, n, length);
-  e->done = done;
-  e->user = user;
-  rl_status st = enqueue(w, e, seq);
+  e->done = like->done;
+  e->user = like->user;
+  rl_status st = enqueue(w, e, wait, seq);
   if (st != RL_OK) delete_entry(e);
   return st;
+}
+
+rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
+                              uint64_t *seq)
+{
+  return append(w, type, v, n, &(rl_wal_entry){.done = done, .user = user}, true, seq);
+}
+
+rl_status rl_wal_append_now(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
+                            uint64_t *seq)
+{
+  return append(w, type, v, n, &(rl_wal_entry){.done = done, .user = user}, false, seq);
 }
 
 rl_status rl_wal_append(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, uint64_t *seq)

@@ -94,6 +94,10 @@ typedef void rl_wal_done(void *user, rl_status st, const rl_wal_at *at);
 rl_status rl_wal_append_async(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
                               uint64_t *seq);
 
+/* As above, and never waits: for threads that must not, with bytes that are held and bounded elsewhere anyway. */
+rl_status rl_wal_append_now(rl_wal *w, uint16_t type, const rl_wal_part *v, size_t n, rl_wal_done *done, void *user,
+                            uint64_t *seq);
+
 /* Returns when the record and all before it are on disk. */
 rl_status rl_wal_wait(rl_wal *w, uint64_t seq);
 /* Appends and waits; *at is where it lies (NULL allowed). */
