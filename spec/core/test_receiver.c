@@ -51,7 +51,7 @@ static void probe_stop(void *self)
 static void probe_destroy(void *self) { ((probe *)self)->destroyed++; }
 
 static const rl_receiver_class probe_class = {"ProbeReceiver", "Probe stream", probe_start,
-                                              probe_stop,      NULL,           probe_destroy};
+                                              probe_stop,      NULL, NULL,     probe_destroy};
 
 static void add(streams *f, probe *p)
 {
@@ -264,7 +264,7 @@ static void a_source_held_back_is_let_go_when_batches_are_done(void **state)
 static void abandoning_stop(void *self) { rl_receiver_abandon(((probe *)self)->r); }
 
 static const rl_receiver_class abandoning_class = {"ProbeReceiver", "Probe stream", probe_start,
-                                                   abandoning_stop, NULL,           probe_destroy};
+                                                   abandoning_stop, NULL, NULL,     probe_destroy};
 
 static void a_receiver_left_behind_stays_usable(void **state)
 {
