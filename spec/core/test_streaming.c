@@ -31,7 +31,8 @@ static void ticker_destroy(rl_input *self)
   rl_free(self);
 }
 
-static const rl_input_class ticker_class = {"Ticker", NULL, ticker_compute, ticker_forget, NULL, ticker_destroy};
+static const rl_input_class ticker_class = {
+  .name = "Ticker", .compute = ticker_compute, .forget = ticker_forget, .destroy = ticker_destroy};
 
 typedef struct fixture {
   rl_context *c;
@@ -220,7 +221,7 @@ static rl_status take_receiver(void *self, rl_receiver *r)
   return RL_OK;
 }
 static void nothing(void *self) { (void)self; }
-static const rl_receiver_class by_hand = {"HandReceiver", "Hand stream", take_receiver, nothing, NULL, nothing};
+static const rl_receiver_class by_hand = {"HandReceiver", "Hand stream", take_receiver, nothing, NULL, NULL, nothing};
 
 static void test_receiver_blocks_become_partitions(void **state)
 {
