@@ -25,6 +25,7 @@
 #include "run/streaming.h"
 #include "sink/files.h"
 #include "source/sources.h"
+#include "store/journal.h"
 #include "store/memory.h"
 #include "store/replica.h"
 #include "store/state.h"
