@@ -81,6 +81,10 @@ rl_state *rl_state_ref(rl_state *s)
   return s;
 }
 
+const char *rl_state_uid(const rl_state_op *op) { return op->uid; }
+
+bool rl_state_is_timed(const rl_state_op *op) { return op->timed; }
+
 rl_state *rl_state_of(rl_state_op *op)
 {
   return op->s;

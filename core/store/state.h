@@ -51,6 +51,8 @@ rl_status rl_state_operator(rl_state *s, const char *uid, bool timed, rl_state_o
 /* NULL when there is none. */
 rl_state_op *rl_state_find(rl_state *s, const char *uid);
 
+const char *rl_state_uid(const rl_state_op *op);
+bool rl_state_is_timed(const rl_state_op *op);
 int64_t rl_state_sealed(rl_state_op *op); /* the newest sealed version; RL_NO_TIME: none yet */
 uint64_t rl_state_count(rl_state_op *op); /* keys in it */
 
