@@ -234,15 +234,19 @@ static size_t line_limit(rl_receiver *r)
   return bytes > 0 ? (size_t)bytes : SIZE_MAX; /* 0: no limit */
 }
 
+static rl_status not_logged(rl_receiver *r)
+{
+  const char *way = rl_streaming_checkpoint_dir(rl_receiver_streaming(r))
+                      ? "leave rille.reliable and rille.streaming.receiver.writeAheadLog.enable on"
+                      : "give it a checkpoint directory";
+  return rl_fail(RL_ESTATE, "%s: ack: lines are acknowledged when they are in a log on disk, and this job has none; %s",
+                 rl_receiver_label(r), way);
+}
+
 static rl_status ack_start(void *self, rl_receiver *r)
 {
   ack_socket *s = self;
-  if (!rl_receiver_is_logged(r))
-    return rl_fail(RL_ESTATE,
-                   "%s: lines can be acknowledged (ack) when they are in a log on disk, and this job has none; give it a "
-                   "checkpoint directory, and leave rille.reliable and "
-                   "rille.streaming.receiver.writeAheadLog.enable on",
-                   rl_receiver_label(r));
+  if (!rl_receiver_is_logged(r)) return not_logged(r);
   s->stored = rl_receiver_position(r);
   atomic_store(&s->durable, s->stored);
   s->limit = line_limit(r);

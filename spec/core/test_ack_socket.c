@@ -410,13 +410,16 @@ static void a_stop_does_not_wait_for_a_sender_that_never_reads(void **state)
   close(fd);
 }
 
-static void refused(streams *f, const char *what)
+static void refused(streams *f, const char *way)
 {
   server s = bind_server();
   add_source(f, s.port);
   assert_int_equal(rl_streaming_start(f->s), RL_ESTATE);
-  if (!strstr(rl_error_message(), "socket stream [0] at job.lua:3: ")) fail_msg("%s: %s", what, rl_error_message());
-  assert_non_null(strstr(rl_error_message(), "give it a checkpoint directory"));
+  char *message = rl_format("socket stream [0] at job.lua:3: ack: lines are acknowledged when they are in a log on disk, "
+                            "and this job has none; %s",
+                            way);
+  assert_string_equal(rl_error_message(), message);
+  rl_free(message);
   streams_end(f);
   close(s.fd);
   rl_log_set_level(RL_LOG_WARN);
@@ -426,9 +429,9 @@ static void without_a_log_it_does_not_start(void **state)
 {
   streams f;
   begin(&f, NULL, 20, NULL, NULL);
-  refused(&f, "no directory");
+  refused(&f, "give it a checkpoint directory");
   begin(&f, *state, 20, "rille.streaming.receiver.writeAheadLog.enable", "false");
-  refused(&f, "the receivers' log is off");
+  refused(&f, "leave rille.reliable and rille.streaming.receiver.writeAheadLog.enable on");
 }
 
 static void wrong_addresses_are_refused_at_once(void **state)
