@@ -299,7 +299,8 @@ end
 -- Out of the page cache with what the directory holds.
 local function chill(dir)
   for _, path in ipairs(run_lines("find " .. quote(dir) .. " -type f -size +0")) do
-    assert(os.execute("dd of=" .. quote(path) .. " oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null </dev/null"))
+    local chilled = "dd of=%s oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null </dev/null"
+    assert(os.execute(chilled:format(quote(path))))
   end
 end
 
@@ -356,7 +357,9 @@ function benches.checkpoint()
   report("checkpoint", "apply_keys_s", rate)
 end
 
-local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint" }
+local ORDER <const> = {
+  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint",
+}
 
 -- the command line ---------------------------------------------------------------------------------------------------
 
