@@ -3,8 +3,8 @@
 --
 --   lua5.4 scripts/ack_sender.lua [--host ADDRESS] [--port PORT] [--state STATE] [FILE]
 --
--- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (port 0: any free one),
--- prints the port, and ends when all lines are acknowledged. The newest connection counts.
+-- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (port 0: any free
+-- one), prints the port, and ends when all lines are acknowledged. The newest connection counts.
 --
 -- Lines are numbered by the job: it says how many it has, and gets those behind. A FILE can be sent again by its
 -- numbers, so it must not change but grow. Lines of standard input are kept in memory; with --state in the file STATE
@@ -46,7 +46,7 @@ end
 if not found then die("needs LuaSocket: apt-get install lua-socket") end
 local options = arguments()
 
--- What is kept ----------------------------------------------------------------------------------------------------------
+-- What is kept -------------------------------------------------------------------------------------------------------
 
 local lines = {}            -- by number: those behind `acked`, up to `last`
 local acked, last           -- nil: the job has not told yet where to begin
@@ -94,7 +94,7 @@ local function forget(upto)
   if state and acked - state_acked >= WINDOW then write_state() end
 end
 
--- Where lines come from ---------------------------------------------------------------------------------------------------
+-- Where lines come from ----------------------------------------------------------------------------------------------
 
 local input, ended = io.stdin, false
 if options.file then input = io.open(options.file, "rb") or die("cannot read %s", options.file) end
@@ -117,7 +117,7 @@ end
 
 local function may_read() return acked and not ended and last - acked < WINDOW end
 
--- The connection -----------------------------------------------------------------------------------------------------------
+-- The connection -----------------------------------------------------------------------------------------------------
 
 local client                -- nil: none
 local announced             -- did it say where to begin?
@@ -193,7 +193,7 @@ local function talk_to_job()
   if why and why ~= "timeout" then hang_up("the connection has ended (%s)", why) end
 end
 
--- All together -------------------------------------------------------------------------------------------------------------
+-- All together -------------------------------------------------------------------------------------------------------
 
 local server = socket.bind(options.host, options.port)
 if not server then die("cannot listen on %s:%s", options.host, options.port) end

@@ -56,8 +56,8 @@ static void until_a_group_waits(void)
 
 static void begin(streams *f, const char *dir, int64_t batch_ms, const char *key, const char *value)
 {
-  const char *settings[] = {"rille.streaming.receiverRestartDelay", "10ms", "rille.streaming.blockInterval", "10ms", key,
-                            value, NULL};
+  const char *settings[] = {
+    "rille.streaming.receiverRestartDelay", "10ms", "rille.streaming.blockInterval", "10ms", key, value, NULL};
   rl_log_set_level(RL_LOG_OFF);
   streams_begin(f, batch_ms, settings);
   if (dir) assert_int_equal(rl_streaming_checkpoint(f->s, dir), RL_OK);
@@ -423,8 +423,8 @@ static void refused(streams *f, const char *way)
   server s = bind_server();
   add_source(f, s.port);
   assert_int_equal(rl_streaming_start(f->s), RL_ESTATE);
-  char *message = rl_format("socket stream [0] at job.lua:3: ack: lines are acknowledged when they are in a log on disk, "
-                            "and this job has none; %s",
+  char *message = rl_format("socket stream [0] at job.lua:3: ack: lines are acknowledged when they are in a log on "
+                            "disk, and this job has none; %s",
                             way);
   assert_string_equal(rl_error_message(), message);
   rl_free(message);

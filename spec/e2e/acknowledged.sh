@@ -6,8 +6,8 @@
 lua5.4 -e 'require "socket"' 2>/dev/null || exit 77
 cd "$scratch"
 
-# begin_sender NAME ARGS...: its port is in $port, its process in $sender. With $input, its standard input is a FIFO of that
-# name, whose other end is descriptor 9; other children must not have that.
+# begin_sender NAME ARGS...: its port is in $port, its process in $sender. With $input, its standard input is a FIFO of
+# that name, whose other end is descriptor 9; other children must not have that.
 begin_sender() {
   local name=$1
   shift
@@ -34,15 +34,15 @@ kill_hard() {
   wait "$1" 2>/dev/null || true
 }
 
-# The job is killed at moments that its own progress gives and at such that nothing gives; now and then the sender before,
-# so that the job connects again.
+# The job is killed at moments that its own progress gives and at such that nothing gives; now and then the sender
+# before, so that the job connects again.
 a_while() {
   local i
   for ((i = RANDOM % 20; i > 0; i--)); do pause; done
 }
 
 lines=250000
-[[ -z $RILLE_SANITIZE ]] || lines=30000
+[[ -z $RILLE_SANITIZE ]] || lines=100000
 seq "$lines" >numbers
 begin_sender sender --port 0 --state unacknowledged numbers
 for round in 1 2 3 4 5 6 7 8; do
