@@ -1,9 +1,9 @@
 -- Sends lines to a job that reads them with socketTextStream(host, port, { ack = true }), and keeps each line until the
 -- job has it on disk: a sender of the acknowledging line protocol (docs/ack-protocol.md).
 --
---   lua5.4 scripts/ack_sender.lua [--host ADDRESS] [--port PORT] [--state STATE] [FILE]
+--   lua5.4 scripts/ack_sender.lua [PORT] [--file FILE] [--state STATE] [--host ADDRESS]
 --
--- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (port 0: any free
+-- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (PORT 0: any free
 -- one), prints the port, and ends when all lines are acknowledged. The newest connection counts.
 --
 -- Lines are numbered by the job: it says how many it has, and gets those behind. A FILE can be sent again by its
@@ -30,13 +30,13 @@ local function arguments()
   local i = 1
   while arg[i] do
     local name = arg[i]:match "^%-%-(%l+)$"
-    if name == "host" or name == "port" or name == "state" then
+    if name == "host" or name == "file" or name == "state" then
       i = i + 1
       options[name] = arg[i] or die("--%s needs a value", name)
-    elseif arg[i]:sub(1, 1) == "-" or options.file then
-      die("what is '%s'? The usage is written at the top of this script", arg[i])
+    elseif arg[i]:match "^%d+$" then
+      options.port = arg[i]
     else
-      options.file = arg[i]
+      die("what is '%s'? The usage is written at the top of this script", arg[i])
     end
     i = i + 1
   end
@@ -98,7 +98,8 @@ end
 
 local input, ended = io.stdin, false
 if options.file then input = io.open(options.file, "rb") or die("cannot read %s", options.file) end
-if not options.file then input:setvbuf "no" end -- so that nothing is hidden from `select` in a buffer
+local live = not options.file and not input:seek() -- a line may have to be waited for
+if live then input:setvbuf "no" end -- so that nothing is hidden from `select` in a buffer
 local ready = { getfd = function() return 0 end } -- standard input, for `select`
 
 local function read_line()
@@ -203,9 +204,9 @@ io.stdout:flush()
 read_state()
 if acked then skip(last) end
 while not (ended and acked == last) do
-  local from_file = options.file and may_read()
+  local from_file = not live and may_read()
   local reading = { server, client }
-  if not options.file and may_read() then reading[#reading + 1] = ready end
+  if live and may_read() then reading[#reading + 1] = ready end
   local readable, writable = socket.select(reading, { client and has_more() and client or nil }, from_file and 0 or nil)
   if readable[server] then welcome(server:accept()) end
   if client and readable[client] then listen_to_job() end
