@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "capture_durable.h"
 #include "capture_internal.h"
 
 /* More than this is a mistake: data belongs into an RDD or a stream. */
@@ -165,9 +166,9 @@ static rl_status run(lua_State *L, lua_CFunction f, rl_walk *w)
   return st;
 }
 
-rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+static rl_status capture(lua_State *L, const rl_capture_root *roots, size_t n, bool durable, rl_image **out)
 {
-  rl_walk w = {.roots = roots, .nroots = n};
+  rl_walk w = {.roots = roots, .nroots = n, .durable = durable};
   rl_status st = run(L, walk, &w);
   if (st == RL_OK) {
     *out = rl_image_new(&w.out, w.at, w.n, n, RL_SCRIPT_FIRST);
@@ -182,6 +183,16 @@ rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_im
   }
   walk_free(&w);
   return st;
+}
+
+rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+{
+  return capture(L, roots, n, false, out);
+}
+
+rl_status rl_capture_durable(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+{
+  return capture(L, roots, n, true, out);
 }
 
 /* --- diagnosis ---------------------------------------------------------------------------------------------------- */
