@@ -149,9 +149,21 @@ static int store_at(lua_State *L)
   return 0;
 }
 
+static int set_uid(lua_State *L)
+{
+  rl_dstream_set_uid(rl_check_dstream(L, 1), luaL_checkstring(L, 2));
+  return 0;
+}
+
 static int slide(lua_State *L)
 {
   lua_pushinteger(L, rl_dstream_slide(rl_check_dstream(L, 1)));
+  return 1;
+}
+
+static int remembers(lua_State *L)
+{
+  lua_pushinteger(L, rl_dstream_remembers(rl_check_dstream(L, 1)));
   return 1;
 }
 
@@ -195,7 +207,9 @@ void rl_bind_add_dstreams(lua_State *L)
     {"output", rl_dstream_add_output},
     {"persist", persist},
     {"storeAt", store_at},
+    {"setUid", set_uid},
     {"slide", slide},
+    {"remembers", remembers},
     {"inputId", input_id},
     {"get", get},
     {"label", label},

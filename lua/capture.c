@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "capture_durable.h"
 #include "capture_internal.h"
 
 /* More than this is a mistake: data belongs into an RDD or a stream. */

@@ -36,6 +36,10 @@ void rl_image_push_home(lua_State *L, const rl_image *img);
  * `require`. Raises only out of memory. */
 void rl_capture_know_text(lua_State *L, const char *source, const char *text, size_t n, const char *module);
 
+bool rl_push_known_text(lua_State *L, const char *source, size_t n); /* or nothing */
+/* Where the Lua of a file starts: behind a byte order mark and a first line with '#'. */
+size_t rl_text_start(const char *text, size_t n);
+
 /* Calls `visit` for each module whose text is in the image. */
 void rl_image_modules(const rl_image *img,
                       void (*visit)(void *user, const char *name, size_t name_n, const char *source, size_t source_n,

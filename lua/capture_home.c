@@ -1,7 +1,6 @@
 /* Restoring in a driver's state what a checkpoint kept; texts that a state knows without their files. */
 #include <string.h>
 
-#include "capture_durable.h"
 #include "capture_internal.h"
 
 static bool push_entry(lua_State *L, const char *table, const char *key, size_t n)

@@ -41,6 +41,7 @@
 
 #include "base/buf.h"
 #include "capture.h"
+#include "capture_durable.h"
 #include "proto.h"
 #include "shared.h"
 
@@ -234,11 +235,8 @@ rl_chunk *rl_walk_chunk(rl_walk *w, const char *source, size_t n);
 bool rl_chunk_find(const rl_chunk *c, const rl_proto *p, uint32_t *path, size_t *npath);
 uint32_t rl_walk_text(rl_walk *w, rl_chunk *c, int64_t parent);
 void rl_walk_free_sources(rl_walk *w);
-/* Pushes the text that is known of the chunk, and the chunk name of the module, or nothing. */
-bool rl_push_known_text(lua_State *L, const char *source, size_t n);
+/* Pushes the chunk name of a module whose text is known, or nothing. */
 bool rl_push_known_module(lua_State *L, const char *name, size_t n);
-/* Where the Lua of a file starts: behind a byte order mark and a first line with '#'. */
-size_t rl_text_start(const char *text, size_t n);
 
 #define RL_PATH_MAX 256 /* levels of nested functions; the parser allows 200 */
 
