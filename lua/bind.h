@@ -138,8 +138,7 @@ int rl_context_deliver_updates(lua_State *L); /* bind_updates.c */
 int rl_streaming_listen(lua_State *L);     /* bind_events.c */
 int rl_streaming_find_state(lua_State *L); /* bind_state.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
-int rl_streaming_set_checkpoint(lua_State *L); /* bind_durable.c */
-int rl_streaming_keep_values(lua_State *L);
+int rl_streaming_keep_values(lua_State *L); /* bind_durable.c */
 int rl_streaming_put_note(lua_State *L);
 int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
 int rl_streaming_raw_socket(lua_State *L);

@@ -149,6 +149,7 @@ static int store_at(lua_State *L)
   return 0;
 }
 
+/* DStream:setUid(uid), of an input */
 static int set_uid(lua_State *L)
 {
   rl_dstream_set_uid(rl_check_dstream(L, 1), luaL_checkstring(L, 2));

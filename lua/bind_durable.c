@@ -201,13 +201,6 @@ int rl_streaming_put_note(lua_State *L)
 
 /* --- a durable context -------------------------------------------------------------------------------------------- */
 
-/* Streaming:checkpoint(dir or nil) */
-int rl_streaming_set_checkpoint(lua_State *L)
-{
-  rl_bind_check(L, rl_streaming_checkpoint(rl_check_streaming(L, 1), luaL_optstring(L, 2, NULL)));
-  return 0;
-}
-
 typedef struct keeper {
   rl_context *context; /* lives longer: the streaming context has it */
   rl_callback *call;

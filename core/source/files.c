@@ -186,7 +186,7 @@ static rl_status get_int(rl_reader *r, int64_t *out)
 {
   rl_value v;
   rl_status st = rl_get_value(r, &v);
-  if (st == RL_OK && v.type != RL_INT) st = rl_fail(RL_EDATA, "a number is missing");
+  if (st == RL_OK && v.type != RL_T_INT) st = rl_fail(RL_EDATA, "a number is missing");
   if (st == RL_OK) *out = v.i;
   return st;
 }
@@ -195,7 +195,7 @@ static rl_status get_file(rl_reader *r, rl_file *f)
 {
   rl_value path;
   rl_status st = rl_get_value(r, &path);
-  if (st == RL_OK && path.type != RL_BYTES) st = rl_fail(RL_EDATA, "the name of a file is missing");
+  if (st == RL_OK && path.type != RL_T_BYTES) st = rl_fail(RL_EDATA, "the name of a file is missing");
   if (st == RL_OK) st = get_int(r, &f->size);
   if (st == RL_OK) st = get_int(r, &f->mtime_ms);
   if (st == RL_OK) f->path = rl_strndup(path.s.p, path.s.n);
