@@ -8,6 +8,7 @@
 #include "capture_durable.h"
 #include "data/codec.h"
 #include "store/state.h"
+#include "store/wal.h"
 #include "values.h"
 
 /* --- functions ---------------------------------------------------------------------------------------------------- */
@@ -155,6 +156,24 @@ static int checkpoint_exists(lua_State *L)
   return 1;
 }
 
+static rl_status look(void *user, const rl_wal_record *r)
+{
+  (void)user;
+  (void)r;
+  return RL_OK;
+}
+
+/* Reads the log as a start would. */
+static rl_status probe_log(const char *dir)
+{
+  char *path = rl_path_join(dir, "log");
+  rl_wal *w = NULL;
+  rl_status st = rl_wal_open(&(rl_wal_spec){.dir = path, .replay = look}, &w);
+  if (st == RL_OK) st = rl_wal_close(w);
+  rl_free(path);
+  return st;
+}
+
 /* Opens the store for a moment: it is locked meanwhile. */
 static rl_status read_note_of(const char *dir, const char *dbi, const char *name, rl_buf *out, bool *found)
 {
@@ -168,6 +187,28 @@ static rl_status read_note_of(const char *dir, const char *dbi, const char *name
   return st;
 }
 
+/* nil, why, in use */
+static int give_failure(lua_State *L, rl_status st)
+{
+  lua_pushnil(L);
+  lua_pushstring(L, rl_error_message());
+  lua_pushboolean(L, st == RL_ESTATE);
+  return 3;
+}
+
+/* core.probeCheckpoint(dir, all) -> true, or nil, why, in use. `all`: the log, too. */
+static int probe_checkpoint(lua_State *L)
+{
+  const char *dir = luaL_checkstring(L, 1);
+  bool all = lua_toboolean(L, 2), found = false;
+  rl_buf *bytes = rl_lua_push_buf(L);
+  rl_status st = read_note_of(dir, "script", "job", bytes, &found);
+  if (st == RL_OK && all) st = probe_log(dir);
+  if (st != RL_OK) return give_failure(L, st);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
 /* core.readNote(dir, dbi, name) -> bytes; nil: there is none; nil, why, in use: it cannot be read */
 static int read_note(lua_State *L)
 {
@@ -175,12 +216,7 @@ static int read_note(lua_State *L)
   rl_buf *bytes = rl_lua_push_buf(L);
   bool found = false;
   rl_status st = read_note_of(dir, dbi, name, bytes, &found);
-  if (st != RL_OK) {
-    lua_pushnil(L);
-    lua_pushstring(L, rl_error_message());
-    lua_pushboolean(L, st == RL_ESTATE);
-    return 3;
-  }
+  if (st != RL_OK) return give_failure(L, st);
   if (found) push_buf(L, bytes);
   else lua_pushnil(L);
   return 1;
@@ -286,6 +322,7 @@ void rl_bind_add_durable(lua_State *L)
     {"decodeValue", decode_value},
     {"checkpointExists", checkpoint_exists},
     {"readNote", read_note},
+    {"probeCheckpoint", probe_checkpoint},
     {NULL, NULL},
   };
   rl_handle_type(L, RL_META_IMAGE, image_gc, NULL);

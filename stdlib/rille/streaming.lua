@@ -6,6 +6,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local durable = require "rille.durable"
 local queue = require "rille.queue"
 local shared = require "rille.shared"
 local site = require "rille.site"
@@ -20,7 +21,9 @@ local uid = require "rille.uid"
 ---@field package outputs table[]              { stream =, name =, site =, run = } in order of registration
 ---@field package roots table<string, integer> counts of inputs by what they are (uid.lua)
 ---@field package made boolean?                the primitive streams exist
+---@field package modules table<string, rille.RecordedModule>? in its functions, from then on
 ---@field package checkpoint_dir string?
+---@field package setup { bytes: string?, why: string? }? of the function given to getOrCreate, for the checkpoint
 ---@field package listening boolean?           a listener is being called
 local StreamingContext = class "StreamingContext"
 
@@ -52,6 +55,8 @@ local function create(_, context, duration)
   local self = setmetatable({ sc = sc, handle = handle, batch_ms = batch_ms, nodes = {}, outputs = {}, roots = {} },
     StreamingContext)
   contexts[handle] = self
+  local dir = sc.handle:conf "rille.streaming.checkpoint.directory"
+  if dir ~= "" then self:checkpoint(dir) end
   return self
 end
 
@@ -71,18 +76,77 @@ local function created(name, make)
   return ssc
 end
 
-function StreamingContext.getOrCreate(path, make)
-  check.arguments("getOrCreate", { "text", "function" }, 1, path, make)
-  return created("getOrCreate", make)
+-- Both name the same directory, whatever their slashes.
+local function is_same(dir, other)
+  return dir:gsub("/+", "/"):gsub("(.)/$", "%1") == other:gsub("/+", "/"):gsub("(.)/$", "%1")
 end
 
-function StreamingContext.getActiveOrCreate(path, make)
-  if make == nil then
-    check.argument(1, "getActiveOrCreate", "function", path)
-    return StreamingContext.getActive() or created("getActiveOrCreate", path)
+-- The context's checkpoint is in `path`.
+local function attach(name, ssc, path, setup)
+  if ssc.checkpoint_dir and not is_same(ssc.checkpoint_dir, path) then
+    check.fail(("%s: the context it was given has its checkpoint in '%s', not in '%s'"):format(name, ssc.checkpoint_dir,
+      path))
   end
-  check.arguments("getActiveOrCreate", { "text", "function" }, 1, path, make)
-  return StreamingContext.getActive() or created("getActiveOrCreate", make)
+  if ssc:getState() == "INITIALIZED" then
+    if not ssc.checkpoint_dir then ssc:checkpoint(path) end
+    ssc.setup = setup
+  end
+  return ssc
+end
+
+-- Is there a checkpoint to go on with? What cannot be read is put aside when it may be.
+local function find_checkpoint(name, path, create_on_error)
+  if not core.checkpointExists(path) then return false end
+  local readable, why, in_use = core.probeCheckpoint(path, create_on_error)
+  if readable or in_use then return true end -- who has it is told by the start
+  if not create_on_error then
+    check.fail(("%s: the checkpoint in '%s' cannot be read: %s"):format(name, path, why))
+  end
+  local aside = ("%s.unreadable-%d"):format(path:gsub("/+$", ""), core.now())
+  local moved, trouble = os.rename(path, aside)
+  if not moved then check.fail(("%s: %s; it cannot be put aside: %s"):format(name, why, trouble)) end
+  core.log("warn", ("%s: %s; the job begins anew, and the checkpoint is in %s now"):format(name, why, aside))
+  return false
+end
+
+-- The script of today has the say. Where it fails, what the checkpoint has of it goes on.
+local function get_or_create(name, path, make, create_on_error)
+  local found = find_checkpoint(name, path, create_on_error)
+  if make == nil and not found then
+    check.fail(("%s: there is no checkpoint in '%s', and no function that makes a context"):format(name, path))
+  end
+  local setup = make and durable.setup(make, name)
+  local ok, result = false, "no function was given"
+  if make then ok, result = pcall(created, name, make) end
+  if ok then return attach(name, result, path, setup) end
+  if not found then error(result, 0) end
+  local recorded, bytes = durable.recorded_setup(path)
+  if not recorded then
+    check.fail(("%s: %s; and the checkpoint in '%s' cannot stand in: %s"):format(name, result, path, bytes))
+  end
+  core.log("warn", site.located(site.here(), ("%s: %s; the function recorded in '%s' is used"):format(name, result,
+    path)))
+  return attach(name, created(name, recorded), path, { bytes = bytes })
+end
+
+-- (path, make, createOnError), or with settings in the third place, as in the original: they are those of file systems
+-- that are not known here.
+local function checkpointed(name, path, make, conf, create_on_error)
+  if type(conf) == "boolean" then conf, create_on_error = nil, conf end
+  check.arguments(name, { "text", "function?", "table?", "boolean?" }, 1, path, make, conf, create_on_error)
+  return path, make, create_on_error or false
+end
+
+function StreamingContext.getOrCreate(...)
+  local ssc = get_or_create("getOrCreate", checkpointed("getOrCreate", ...))
+  return ssc
+end
+
+function StreamingContext.getActiveOrCreate(path, ...)
+  if type(path) == "function" then return StreamingContext.getActive() or created("getActiveOrCreate", path) end
+  local dir, make, create_on_error = checkpointed("getActiveOrCreate", path, ...)
+  local ssc = StreamingContext.getActive() or get_or_create("getActiveOrCreate", dir, make, create_on_error)
+  return ssc
 end
 
 --- Raises unless streams and outputs can still be added.
@@ -292,14 +356,18 @@ end)
 
 -- life ----------------------------------------------------------------------------------------------------------------
 
+-- The modules in its functions, of a durable job.
 local function materialise(self)
-  local uids, fns = uid.all(self.nodes), {}
+  local uids, fns, is_durable = uid.all(self.nodes), {}, durable.is(self)
   for _, node in ipairs(self.nodes) do
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)
   end
   for _, output in ipairs(self.outputs) do output.stream.handle:output(output.name, output.site, output.run) end
-  if #fns > 0 then core.capture(fns) end
+  local modules = is_durable and durable.check(self) or {}
+  local shipped = #fns > 0 and core.capture(fns, is_durable)
+  for name, module in pairs(shipped or {}) do modules[name] = module end
+  return modules
 end
 
 -- The line about each batch's bad records. Events are made only for listeners: there is none where nothing is diverted.
@@ -314,13 +382,16 @@ local function watch_bad_records(self)
 end
 
 local function start(self)
-  if self.handle:state() == "INITIALIZED" and not self.made then
+  local first = self.handle:state() == "INITIALIZED"
+  if first and not self.made then
     if control.holder then control.holder:starting(self) end
-    materialise(self)
+    self.modules = materialise(self)
     watch_bad_records(self)
+    if durable.is(self) then shared.keep(self) end
     self.made = true
   end
   self.handle:start()
+  if first and durable.is(self) then durable.record(self, self.modules) end
 end
 
 method("start", {}, function(self)
