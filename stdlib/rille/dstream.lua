@@ -28,6 +28,8 @@ local windows = require "rille.windows"
 ---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
 ---@field package level rille.StorageLevel? its RDDs are persisted at
+---@field package checkpoint_ms integer?     the interval given to checkpoint
+---@field package checkpoint_site string?
 ---@field package strict boolean?
 ---@field package guarded boolean?            its bad records are diverted
 ---@field package keeps_errors boolean?       and there is a stream of them
@@ -266,23 +268,49 @@ saves("saveAsObjectFiles", "objects")
 
 -- the stream itself ---------------------------------------------------------------------------------------------------
 
-local function persist(self, level)
+local function persist(self, level, what)
   if self.owner:getState() ~= "INITIALIZED" then
-    check.fail "unsupported operation: a stream can not be persisted after its context was started"
+    check.fail(("unsupported operation: a stream can not be %s after its context was started"):format(what))
   end
   self.level = level
   return self
 end
 
 method("persist", { "level?" }, function(self, level)
-  local result = persist(self, level or "MEMORY_ONLY_SER")
+  local result = persist(self, level or "MEMORY_ONLY_SER", "persisted")
   return result
 end)
 
 method("cache", {}, function(self)
-  local result = persist(self, "MEMORY_ONLY_SER")
+  local result = persist(self, "MEMORY_ONLY_SER", "persisted")
   return result
 end)
+
+-- State is logged in every batch and nothing is recomputed from further back, so the interval has nothing to set.
+method("checkpoint", { "duration" }, function(self, ms)
+  local result = persist(self, "MEMORY_ONLY_SER", "checkpointed")
+  self.checkpoint_ms, self.checkpoint_site = ms, site.here()
+  return result
+end)
+
+--- The checks at start of a stream that an output depends on (section 3.5 of the reference).
+---@param has_directory boolean
+function DStream:check_checkpoint(has_directory)
+  local ms, where = self.checkpoint_ms, self.checkpoint_site
+  if not ms then return end
+  local label = self:label()
+  local function refuse(message, ...) error(site.located(where, message:format(label, ...)), 0) end
+  if not has_directory then
+    refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
+  end
+  if ms < self.slide then
+    refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
+      ms / 1000, self.slide / 1000)
+  end
+  if ms % self.slide ~= 0 then
+    refuse("the checkpoint interval of %s, %g s, is no multiple of its slide of %g s", ms / 1000, self.slide / 1000)
+  end
+end
 
 function DStream:uid(name)
   check.self(DStream, "uid", self)

@@ -85,7 +85,19 @@ local function split_settings()
   return settings, secrets
 end
 
--- Options of the program stand before the script, at negative places: they may hold secrets, and are not taken.
+-- Options of the program stand before the script, at negative places of `arg`: they may hold secrets, and are not taken.
+local function without_options(f, ...)
+  local given, options = rawget(_G, "arg"), {}
+  if type(given) ~= "table" then return pcall(f, ...) end
+  for i, word in next, given do
+    if math.type(i) == "integer" and i < 0 then options[i] = word end
+  end
+  for i in next, options do given[i] = nil end
+  local ok, result = pcall(f, ...)
+  for i, word in next, options do given[i] = word end
+  return ok, result
+end
+
 local function arguments()
   local given, list = rawget(_G, "arg"), {}
   if type(given) ~= "table" then return list end
@@ -137,7 +149,7 @@ end
 ---@return { bytes: string?, why: string? }
 function durable.setup(make, name)
   local where = site.here(make)
-  local ok, result = pcall(core.encodeFunction, make, "the function given to " .. name, where)
+  local ok, result = without_options(core.encodeFunction, make, "the function given to " .. name, where)
   if ok then return { bytes = result } end
   return { why = result }
 end

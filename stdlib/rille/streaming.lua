@@ -356,6 +356,18 @@ end)
 
 -- life ----------------------------------------------------------------------------------------------------------------
 
+local function check_checkpoints(self)
+  local reached = {}
+  for _, output in ipairs(self.outputs) do reached[output.stream] = true end
+  for i = #self.nodes, 1, -1 do -- parents come before their children
+    local node = self.nodes[i]
+    if reached[node] then
+      node:check_checkpoint(self.checkpoint_dir ~= nil)
+      for _, parent in ipairs(node.parents) do reached[parent] = true end
+    end
+  end
+end
+
 -- The modules in its functions, of a durable job.
 local function materialise(self)
   local uids, fns, is_durable = uid.all(self.nodes), {}, durable.is(self)
@@ -385,6 +397,7 @@ local function start(self)
   local first = self.handle:state() == "INITIALIZED"
   if first and not self.made then
     if control.holder then control.holder:starting(self) end
+    check_checkpoints(self)
     self.modules = materialise(self)
     watch_bad_records(self)
     if durable.is(self) then shared.keep(self) end

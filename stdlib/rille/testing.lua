@@ -60,7 +60,8 @@ local function checked(options)
   return used
 end
 
--- An input that gives one list of the batches after another; then empty ones.
+-- An input that gives one list of the batches after another; then empty ones. It can repeat itself: a job that goes on
+-- with a checkpoint is given the same lists, and takes those behind the last batch.
 local function add_input(ssc, batches, partitions)
   local handle = ssc:context().handle
   local function compute(time)
@@ -86,7 +87,7 @@ local function collect_batches(ssc, options)
     records[time] = rdd:collect()
   end)
   ssc:start()
-  for _ = 1, options.batches do
+  for _ = ssc.handle:time() // ssc.batch_ms + 1, options.batches do
     ssc:clock():advance(ssc.batch_ms / 1000)
     ssc:awaitTerminationOrTimeout(0) -- raises what went wrong
   end
