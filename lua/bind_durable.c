@@ -73,6 +73,14 @@ void rl_bind_push_modules(lua_State *L, const rl_image *img)
   rl_image_modules(img, add_module, L);
 }
 
+/* core.addClass(class): objects with this metatable are the library's. */
+static int add_class(lua_State *L)
+{
+  luaL_checktype(L, 1, LUA_TTABLE);
+  rl_capture_add_class(L, 1);
+  return 0;
+}
+
 /* core.checkDurable({ { f =, role =, site = }, ... }) -> modules in them: name to { source =, text = } */
 static int check_durable(lua_State *L)
 {
@@ -89,7 +97,7 @@ static int check_durable(lua_State *L)
       .index = entry + 1, .role = rl_bind_text(L, entry, "role"), .site = rl_bind_text(L, entry, "site")};
   }
   rl_image *img = NULL;
-  rl_bind_check(L, rl_capture_durable(L, roots, (size_t)n, &img));
+  rl_bind_check(L, rl_capture_look(L, roots, (size_t)n, &img));
   *h = img;
   rl_bind_push_modules(L, img);
   return 1;
@@ -315,6 +323,7 @@ void rl_bind_add_durable(lua_State *L)
   static const luaL_Reg functions[] = {
     {"encodeFunction", encode_function},
     {"decodeFunction", decode_function},
+    {"addClass", add_class},
     {"checkDurable", check_durable},
     {"loadText", load_text},
     {"knownText", known_text},

@@ -21,6 +21,10 @@
  * job.lua:12: the function given to foreachRDD captures 'f' (a function without source text, via upvalue 'f'): ... */
 rl_status rl_capture_durable(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out);
 
+/* Likewise, of functions that stay in the driver's state: contexts, streams and RDDs may be in them, for a script makes
+ * them anew. What comes out is for rl_image_modules only. */
+rl_status rl_capture_look(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out);
+
 /* Appends the image. RL_EINVAL when a function in it has no text (not of images by rl_capture_durable). */
 rl_status rl_closure_encode(const rl_image *img, rl_buf *out);
 
@@ -31,6 +35,9 @@ rl_status rl_closure_decode(lua_State *L, const char *p, size_t n, rl_image **ou
 /* Pushes the array of roots of a decoded image in a driver's state, as rl_image_push does in a worker's: its broadcasts
  * are the driver's own, and its texts are known when functions of it are captured again. */
 void rl_image_push_home(lua_State *L, const rl_image *img);
+
+/* Objects whose metatable is the table at `index` are the library's. May raise (out of memory). */
+void rl_capture_add_class(lua_State *L, int index);
 
 /* Texts that the state knows without a file: the chunk `source` has this text; `module` (NULL: none) is its name for
  * `require`. Raises only out of memory. */

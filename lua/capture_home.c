@@ -38,6 +38,16 @@ void rl_capture_know_text(lua_State *L, const char *source, const char *text, si
   lua_pop(L, 1);
 }
 
+void rl_capture_add_class(lua_State *L, int index)
+{
+  index = lua_absindex(L, index);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_CLASSES_TABLE);
+  lua_pushvalue(L, index);
+  lua_pushboolean(L, true);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
 /* Names of what was decoded have no NUL in them, but no NUL behind them either: so they are pushed first. */
 static void know_module(void *user, const char *name, size_t name_n, const char *source, size_t source_n,
                         const char *text, size_t text_n)

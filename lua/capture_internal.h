@@ -50,6 +50,7 @@
 #define RL_MODULES_TABLE "rille.modules" /* [name \0 hash of the text] = what the module returned */
 #define RL_TEXTS_TABLE "rille.texts"     /* [chunk name] = text that is known without a file */
 #define RL_RECORDED_TABLE "rille.recorded" /* [module] = chunk name of such a text */
+#define RL_CLASSES_TABLE "rille.classes"   /* [metatable of the library's objects] = true */
 #define RL_WARNED_TABLE "rille.warned"   /* [hash of a function's dump] = true */
 #define RL_PACKAGE_TABLE "rille.package" /* the library `package`; a worker hides it behind a read-only table */
 
@@ -164,6 +165,7 @@ typedef struct rl_walk {
   const rl_capture_root *roots;
   size_t nroots;
   bool durable;     /* functions without a text are refused */
+  bool at_home;     /* the driver's own objects may be in what is captured, which is only looked at */
   rl_status status; /* why the protected call was left, when not through an error of Lua's */
 
   /* Stack indices of tables. */
@@ -247,6 +249,7 @@ _Noreturn void rl_walk_refuse_textless(rl_walk *w, uint32_t entry);
 _Noreturn void rl_walk_too_large(rl_walk *w, uint32_t entry, size_t limit);
 /* What keeps the value at `index` from travelling, in words, and what to do about it. */
 const char *rl_obstacle(lua_State *L, int index, const char **hint);
+bool rl_capture_is_own(lua_State *L, int index); /* is the userdata there one of the library's? */
 /* Logs, once for a prototype, that w->proto (of `entry`) assigns variables from outside. */
 void rl_walk_warn(rl_walk *w, uint32_t entry);
 

@@ -16,7 +16,7 @@
 #define SHOWN_TAIL 8
 #define SHOWN_KEY 40
 
-static bool is_own(lua_State *L, int index)
+bool rl_capture_is_own(lua_State *L, int index)
 {
   if (luaL_getmetafield(L, index, "__name") == LUA_TNIL) return false;
   const char *name = lua_tostring(L, -1);
@@ -30,7 +30,7 @@ const char *rl_obstacle(lua_State *L, int index, const char **hint)
   switch (lua_type(L, index)) {
     case LUA_TUSERDATA:
     case LUA_TLIGHTUSERDATA:
-      *hint = is_own(L, index) ? "contexts, RDDs and streams are the driver's: use them in foreachRDD or transform"
+      *hint = rl_capture_is_own(L, index) ? "contexts, RDDs and streams are the driver's: use them in foreachRDD or transform"
                                : "open it inside foreachPartition, or see rille.once";
       return lua_type(L, index) == LUA_TUSERDATA ? "userdata" : "light userdata";
     case LUA_TTHREAD:

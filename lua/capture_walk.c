@@ -150,6 +150,23 @@ static uint32_t reach_shared(rl_walk *w, int index, rl_shared *s, int64_t parent
   return id;
 }
 
+/* A context, stream or RDD, or a handle of one. */
+static bool is_of_library(rl_walk *w, int index)
+{
+  lua_State *L = w->L;
+  int top = lua_gettop(L);
+  if (lua_type(L, index) == LUA_TUSERDATA) {
+    return rl_capture_is_own(L, index) && !rl_shared_test(L, index);
+  }
+  if (!lua_getmetatable(L, index)) {
+    return false;
+  }
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_CLASSES_TABLE);
+  bool is = rl_walk_look_up(w, lua_gettop(L), top + 1) != LUA_TNIL;
+  lua_settop(L, top);
+  return is;
+}
+
 uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
 {
   lua_State *L = w->L;
@@ -164,6 +181,9 @@ uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
   id = reach_by_name(w, index, parent);
   if (id != RL_NO_RECORD) {
     return id;
+  }
+  if (w->at_home && is_of_library(w, index)) {
+    return rl_walk_add_object(w, index, RL_R_ENV, parent); /* nothing of it is written */
   }
   if (lua_type(L, index) == LUA_TTABLE) {
     return rl_walk_add_object(w, index, RL_R_TABLE, parent);

@@ -126,16 +126,19 @@ end
 ---@return boolean
 function durable.is(ssc) return ssc.checkpoint_dir ~= nil and ssc.sc.handle:conf "rille.reliable" == "true" end
 
---- Functions of a job that run in the driver, and would be lost with it: they must be fit for a checkpoint too.
+--- Functions of a job that run in the driver, and would be lost with it, and those of receivers: they must be fit for a
+--- checkpoint too.
 ---@param ssc rille.StreamingContext
 ---@return table<string, rille.RecordedModule> modules in them
 function durable.check(ssc)
   local list = {}
   local function add(f, name, where)
-    list[#list + 1] = { f = f, role = "the function given to " .. name, site = where }
+    local what = type(f) == "function" and "function" or "receiver"
+    list[#list + 1] = { f = f, role = ("the %s given to %s"):format(what, name), site = where }
   end
   for _, node in ipairs(ssc.nodes) do
-    if node.f then add(node.f, node.operation, node.site) end
+    local f = node.f or node.filter or node.ships -- what is shipped has modules of its own
+    if f then add(f, node.operation, node.site) end
   end
   for _, output in ipairs(ssc.outputs) do
     if output.f then add(output.f, output.name, output.site) end

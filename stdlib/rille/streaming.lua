@@ -173,8 +173,8 @@ end
 ---@param name string the operation
 ---@param detail string? what tells it from others of its kind: its uid is made of this
 ---@param make fun(site: string?): rille.core.DStream
----@param node table? further fields of the stream: `compute`, the driver function of its batches; `ships`, what goes to
----a receiver's thread
+---@param node table? further fields of the stream: `compute`, the driver function of its batches; `filter`, one that it
+---asks; `ships`, what goes to a receiver's thread
 ---@return rille.DStream
 function StreamingContext:input(name, detail, make, node)
   self:check_open()
@@ -220,7 +220,7 @@ local function files(self, name, spec)
   return self:input(name, spec.path, function(where)
     spec.site = where
     return self.handle:files(spec)
-  end)
+  end, { filter = spec.filter })
 end
 
 method("textFileStream", { "text" }, function(self, path)
