@@ -1,5 +1,5 @@
---- The script in the checkpoint (docs/recovery-of-scripts.md): what of a durable job's Lua is recorded at its start, and
---- how it is had again when the script is gone. Source text only, never bytecode.
+--- The script in the checkpoint (docs/recovery-of-scripts.md): what of a durable job's Lua is recorded at its start,
+--- and how it is had again when the script is gone. Source text only, never bytecode.
 local core = require "rille.core"
 local site = require "rille.site"
 
@@ -85,7 +85,8 @@ local function split_settings()
   return settings, secrets
 end
 
--- Options of the program stand before the script, at negative places of `arg`: they may hold secrets, and are not taken.
+-- Options of the program stand before the script, at negative places of `arg`: they may hold secrets, and are not
+-- taken.
 local function without_options(f, ...)
   local given, options = rawget(_G, "arg"), {}
   if type(given) ~= "table" then return pcall(f, ...) end
