@@ -1290,7 +1290,7 @@ function DStream:toDebugString() end
 ---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
 ---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
 ---@field batch number?             seconds; 1 without it
----@field batches integer?          how many are run; without it as many as the longest input has
+---@field batches integer?          how many are run; without it those that the longest input has, and has left
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
 ---@field checkpoint string?        directory; with a job in it, what is run are the batches behind its last one

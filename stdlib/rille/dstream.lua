@@ -293,25 +293,6 @@ method("checkpoint", { "duration" }, function(self, ms)
   return result
 end)
 
---- The checks at start of a stream that an output depends on (section 3.5 of the reference).
----@param has_directory boolean
-function DStream:check_checkpoint(has_directory)
-  local ms, where = self.checkpoint_ms, self.checkpoint_site
-  if not ms then return end
-  local label = self:label()
-  local function refuse(message, ...) error(site.located(where, message:format(label, ...)), 0) end
-  if not has_directory then
-    refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
-  end
-  if ms < self.slide then
-    refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
-      ms / 1000, self.slide / 1000)
-  end
-  if ms % self.slide ~= 0 then
-    refuse("the checkpoint interval of %s, %g s, is no multiple of its slide of %g s", ms / 1000, self.slide / 1000)
-  end
-end
-
 function DStream:uid(name)
   check.self(DStream, "uid", self)
   self.owner:check_open()

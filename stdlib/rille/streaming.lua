@@ -356,13 +356,32 @@ end)
 
 -- life ----------------------------------------------------------------------------------------------------------------
 
+-- A stream's interval, as section 3.5 of the reference has it.
+local function check_interval(node, has_directory)
+  local ms, where = node.checkpoint_ms, node.checkpoint_site
+  if not ms then return end
+  local label = node:label()
+  local function refuse(message, ...) error(site.located(where, message:format(label, ...)), 0) end
+  if not has_directory then
+    refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
+  end
+  if ms < node.slide then
+    refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
+      ms / 1000, node.slide / 1000)
+  end
+  if ms % node.slide ~= 0 then
+    refuse("the checkpoint interval of %s, %g s, is no multiple of its slide of %g s", ms / 1000, node.slide / 1000)
+  end
+end
+
+-- Of the streams that outputs depend on.
 local function check_checkpoints(self)
   local reached = {}
   for _, output in ipairs(self.outputs) do reached[output.stream] = true end
   for i = #self.nodes, 1, -1 do -- parents come before their children
     local node = self.nodes[i]
     if reached[node] then
-      node:check_checkpoint(self.checkpoint_dir ~= nil)
+      check_interval(node, self.checkpoint_dir ~= nil)
       for _, parent in ipairs(node.parents) do reached[parent] = true end
     end
   end
