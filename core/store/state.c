@@ -239,6 +239,17 @@ rl_layer *rl_state_unapplied(const rl_state *s)
   return l;
 }
 
+int64_t rl_state_unapplied_time(rl_state *s)
+{
+  int64_t time = INT64_MAX;
+  pthread_mutex_lock(&s->lock);
+  for (const rl_layer *l = rl_state_unapplied(s); l; l = l->next) {
+    if (l->version < time) time = l->version;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return time;
+}
+
 rl_held rl_layer_held(const rl_state *s, const rl_layer *l)
 {
   rl_held held = RL_HELD_NOT;
@@ -263,6 +274,20 @@ void rl_state_end(rl_state *s, int64_t time)
   pthread_mutex_lock(&s->lock);
   if (time > s->ended) s->ended = time;
   pthread_cond_signal(&s->work);
+  pthread_mutex_unlock(&s->lock);
+}
+
+void rl_outside_begin(rl_state *s)
+{
+  pthread_mutex_lock(&s->lock);
+  s->outside++;
+  pthread_mutex_unlock(&s->lock);
+}
+
+void rl_outside_end(rl_state *s)
+{
+  pthread_mutex_lock(&s->lock);
+  if (--s->outside == 0) pthread_cond_signal(&s->work);
   pthread_mutex_unlock(&s->lock);
 }
 
