@@ -2,7 +2,7 @@
 #ifndef RILLE_H
 #define RILLE_H
 
-#define RILLE_VERSION "0.1.0"
+#include "base/version.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
