@@ -94,6 +94,7 @@ typedef struct verification {
   void *user;
   rl_inspect_verified *out;
   rl_error first;
+  uint64_t begins; /* sequence in the name of the first segment; 0: there is none */
 } verification;
 
 /* d->message is the thread's current error, if that is not torn. */
@@ -134,6 +135,7 @@ static rl_status count_segments(verification *v)
 {
   rl_wal_firsts firsts = {0};
   rl_status st = rl_wal_list(v->log, false, &firsts);
+  v->begins = firsts.n > 0 ? firsts.v[0] : 0;
   for (size_t i = 0; i < firsts.n && st == RL_OK; i++) {
     char *path = rl_wal_path(v->log, firsts.v[i]);
     uint64_t bytes = 0;
@@ -235,12 +237,26 @@ static void hear(void *user, const char *p, size_t n)
   v->out->notes = totals.notes;
 }
 
+/* Without an image all has to be in the log. */
+static void check_missing(verification *v)
+{
+  if (v->begins <= 1) return;
+  char *state = rl_checkpoint_state(v->dir);
+  char *line = rl_format("damaged state: %s is missing, and the log begins with record %" PRIu64, state, v->begins);
+  report(v, &(rl_inspect_damage){.message = line});
+  rl_free(state);
+  rl_free(line);
+}
+
 static rl_status verify_image(verification *v)
 {
   bool crashed;
   uint64_t before = v->out->damages;
   rl_status st = rl_apart_run(&(rl_apart_spec){.work = verify_in_child, .told = hear, .user = v}, &crashed);
-  if (st == RL_ENOTFOUND) return RL_OK; /* there is no image yet: all is in the log */
+  if (st == RL_ENOTFOUND) {
+    check_missing(v);
+    return RL_OK;
+  }
   if (st != RL_EDATA || (v->out->damages > before && !crashed)) return st == RL_EDATA ? RL_OK : st;
   char *state = rl_checkpoint_state(v->dir), *why = rl_strdup(rl_error_message());
   char *line = rl_format("damaged state: %s: %s%s", state, crashed ? "while it was read: " : "", why);

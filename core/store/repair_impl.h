@@ -17,7 +17,7 @@ typedef struct rl_salvage_item {
   bool backup;                /* it is in the backup's log */
   bool discarded;             /* COMPLETE */
   bool drop;                  /* not to be written */
-  bool end;                   /* the END of its batch, which is lost, is to be written behind it */
+  bool end, complete;         /* the END, COMPLETE of its batch, which are lost, are to be written behind it */
   uint64_t written;           /* its new sequence */
 } rl_salvage_item;
 
@@ -61,6 +61,7 @@ typedef struct rl_salvage {
   int64_t newest; /* of them; RL_NO_TIME: none */
   bool stateful;  /* there is any state */
   int64_t ghost;  /* a batch that only the image knows; RL_NO_TIME: none */
+  uint64_t *reached; /* of names: the newest position of the stream that a BEGIN or BLOCK tells */
 } rl_salvage;
 
 void rl_salvage_say(const rl_salvage *s, const char *fmt, ...) RL_PRINTF(2, 3);

@@ -225,6 +225,7 @@ void rl_salvage_free(rl_salvage *s)
   rl_free(s->items);
   rl_free(s->gaps);
   rl_free(s->batches);
+  rl_free(s->reached);
   rl_free(s->log);
   rl_free(s->backup_log);
   rl_buf_free(&s->kept);

@@ -167,7 +167,8 @@ static void strip(rl_salvage *s, int64_t from)
     if (b->discarded || b->time <= s->newest) continue;
     b->stripped = true;
     if (b->begin == NONE) {
-      rl_salvage_say(s, "batch %" PRId64 " is lost: what it received is in no state and no later output", b->time);
+      rl_salvage_say(s, "batch %" PRId64 " is lost: blocks that it had go into the next batch, what it read of files and "
+                     "the like is left out", b->time);
     } else if (b->end != NONE || b->complete != NONE) {
       if (again++ > 0) continue;
       rl_salvage_say(s, "changes of state are lost from batch %" PRId64 " on: what was made runs again, from its inputs",
@@ -188,7 +189,18 @@ static void mark_items(rl_salvage *s)
   }
 }
 
-/* What the image proves: batches it has were made, and one that no BEGIN is left of was. */
+/* An operator's changes of a batch that are there in part only cannot be used, and nobody needs them: the image has the
+ * result. */
+static void drop_parts(rl_salvage *s, const rl_salvage_batch *b)
+{
+  for (size_t i = 0; i < s->nitems; i++) {
+    rl_salvage_item *x = &s->items[i];
+    if (x->type != RL_JOURNAL_STATE || x->time != b->time || x->drop) continue;
+    if (!has_all_parts(s, s->names[x->name], b->time)) x->drop = true;
+  }
+}
+
+/* What the image proves: a batch that it has was made, and was over, as batches go into it only then. */
 static void add_proofs(rl_salvage *s)
 {
   int64_t last = RL_NO_TIME;
@@ -196,9 +208,13 @@ static void add_proofs(rl_salvage *s)
     const rl_salvage_batch *b = &s->batches[i];
     if (b->begin == NONE) continue;
     last = b->time;
-    if (b->time > s->newest || b->end != NONE || b->discarded) continue;
+    if (b->time > s->newest || b->discarded) continue;
+    bool whole = true;
+    for (size_t k = 0; k < s->ngaps; k++) whole = whole && !is_doubtful(b, s->gaps[k].at);
+    if (!whole) drop_parts(s, b);
     size_t at = b->last_state != NONE && b->last_state > b->begin ? b->last_state : b->begin;
-    s->items[at].end = true;
+    s->items[at].end = b->end == NONE;
+    s->items[b->end != NONE && b->end > at ? b->end : at].complete = b->complete == NONE;
   }
   s->ghost = s->newest != RL_NO_TIME && last < s->newest && s->batch_ms > 0 ? s->newest : RL_NO_TIME;
 }
@@ -229,7 +245,6 @@ static bool may_be_used_up(const rl_salvage *s, size_t block)
 typedef struct uses {
   bool *named;        /* of items: a BEGIN names it */
   uint64_t *made;     /* of names: position of the newest batch that is made */
-  uint64_t *reached;  /* of names: the newest position that any BEGIN tells */
   rl_buf payload;
 } uses;
 
@@ -259,7 +274,7 @@ static void use_input(const rl_salvage *s, uses *u, const rl_salvage_batch *b, r
   }
   if (in->kind != RL_JOURNAL_BLOCKS || name == s->nnames) return;
   if (!pending && in->position > u->made[name]) u->made[name] = in->position;
-  if (in->position > u->reached[name]) u->reached[name] = in->position;
+  if (in->position > s->reached[name]) s->reached[name] = in->position;
 }
 
 static rl_status use_batch(const rl_salvage *s, uses *u, const rl_salvage_batch *b)
@@ -285,7 +300,7 @@ static void say_lost(const rl_salvage *s, uint32_t name, uint64_t from, uint64_t
 }
 
 /* Positions count records: where one block does not begin where the one before ends, others stood between. */
-static void say_lost_blocks(const rl_salvage *s, const uses *u)
+static void say_lost_blocks(rl_salvage *s, const uses *u)
 {
   uint64_t *reached = rl_calloc(s->nnames + 1, sizeof *reached);
   bool *met = rl_calloc(s->nnames + 1, sizeof *met);
@@ -299,7 +314,8 @@ static void say_lost_blocks(const rl_salvage *s, const uses *u)
     reached[x->name] = x->position;
   }
   for (uint32_t i = 0; i < s->nnames; i++) {
-    if (met[i]) say_lost(s, i, reached[i], u->reached[i], u->made[i]);
+    if (met[i]) say_lost(s, i, reached[i], s->reached[i], u->made[i]);
+    if (reached[i] > s->reached[i]) s->reached[i] = reached[i];
   }
   rl_free(reached);
   rl_free(met);
@@ -322,8 +338,8 @@ static void drop_used_up(rl_salvage *s, const uses *u)
 
 static rl_status settle_blocks(rl_salvage *s)
 {
-  uses u = {rl_calloc(s->nitems + 1, sizeof(bool)), rl_calloc(s->nnames + 1, sizeof(uint64_t)),
-            rl_calloc(s->nnames + 1, sizeof(uint64_t)), {0}};
+  uses u = {rl_calloc(s->nitems + 1, sizeof(bool)), rl_calloc(s->nnames + 1, sizeof(uint64_t)), {0}};
+  s->reached = rl_calloc(s->nnames + 1, sizeof *s->reached);
   rl_status st = RL_OK;
   for (size_t i = 0; i < s->nbatches && st == RL_OK; i++) {
     if (s->batches[i].begin != NONE) st = use_batch(s, &u, &s->batches[i]);
@@ -334,7 +350,6 @@ static rl_status settle_blocks(rl_salvage *s)
   }
   rl_free(u.named);
   rl_free(u.made);
-  rl_free(u.reached);
   rl_buf_free(&u.payload);
   return st;
 }
@@ -346,6 +361,7 @@ static void say_gaps(const rl_salvage *s)
   for (size_t k = 0; k < s->ngaps; k++) {
     size_t at = s->gaps[k].at;
     uint64_t from = at > 0 ? s->items[at - 1].seq + 1 : s->first;
+    if (at < s->nitems && s->items[at].seq == from) continue; /* of another kind: rl_repair_run has told it */
     if (at == s->nitems) {
       rl_salvage_say(s, "records of the log from %" PRIu64 " on are lost", from);
     } else if (s->items[at].seq == from + 1) {

@@ -49,6 +49,15 @@ static rl_status write_end(rl_wal *w, int64_t time)
   return st;
 }
 
+static rl_status write_complete(const rl_salvage *s, rl_wal *w, int64_t time)
+{
+  rl_buf b = {0};
+  rl_journal_put_complete(&b, &(rl_journal_complete){time, false, {s->kept.p, s->kept.n}});
+  rl_status st = append(w, RL_JOURNAL_COMPLETE, &b, NULL);
+  rl_buf_free(&b);
+  return st;
+}
+
 static rl_status write_item(const rl_salvage *s, rl_wal *w, rl_salvage_item *item)
 {
   rl_buf payload = {0}, begin = {0};
@@ -57,22 +66,75 @@ static rl_status write_item(const rl_salvage *s, rl_wal *w, rl_salvage_item *ite
   if (st == RL_OK && is_begin) st = put_begin(s, &payload, &begin);
   if (st == RL_OK) st = append(w, item->type, is_begin ? &begin : &payload, &item->written);
   if (st == RL_OK && item->end) st = write_end(w, item->time);
+  if (st == RL_OK && item->complete) st = write_complete(s, w, item->time);
   rl_buf_free(&payload);
   rl_buf_free(&begin);
   return st;
 }
 
-/* A batch that only the image knows: without it the next start would make it once more. */
+/* A batch that only the image knows. Without it the next start would make it once more; and what inputs remember from
+ * batch to batch is in the last BEGIN. */
+static const rl_salvage_item *last_begin(const rl_salvage *s)
+{
+  for (size_t i = s->nitems; i-- > 0;) {
+    if (s->items[i].type == RL_JOURNAL_BEGIN && !s->items[i].drop) return &s->items[i];
+  }
+  return NULL;
+}
+
+static bool is_receiver(const rl_salvage *s, uint32_t name)
+{
+  for (size_t i = 0; i < s->nitems; i++) {
+    if (s->items[i].type == RL_JOURNAL_BLOCK && s->items[i].name == name) return true;
+  }
+  return false;
+}
+
+static uint64_t put_ghost_inputs(const rl_salvage *s, rl_journal_begin *begin, rl_buf *out)
+{
+  uint64_t n = 0;
+  bool *put = rl_calloc(s->nnames + 1, sizeof *put);
+  rl_journal_input in;
+  for (uint64_t i = 0; i < begin->ninputs && rl_journal_next_input(begin, &in) == RL_OK; i++) {
+    uint32_t name = 0;
+    while (name < s->nnames && (strlen(s->names[name]) != in.uid.n || memcmp(s->names[name], in.uid.p, in.uid.n) != 0)) {
+      name++;
+    }
+    put[name] = true;
+    in.nblocks = 0;
+    if (in.kind == RL_JOURNAL_BLOCKS) in.records = 0;
+    if (in.kind == RL_JOURNAL_BLOCKS && name < s->nnames && s->reached[name] > in.position) in.position = s->reached[name];
+    rl_journal_put_input(out, &in);
+    n++;
+  }
+  for (uint32_t i = 0; i < s->nnames; i++) {
+    if (put[i] || !is_receiver(s, i)) continue;
+    in = (rl_journal_input){{s->names[i], strlen(s->names[i])}, RL_JOURNAL_BLOCKS, 0, s->reached[i], {0}, NULL, 0, {0}};
+    rl_journal_put_input(out, &in);
+    n++;
+  }
+  rl_free(put);
+  return n;
+}
+
 static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
 {
-  rl_buf b = {0};
-  rl_journal_put_begin(&b, &(rl_journal_begin){.time = s->ghost, .zero = s->zero, .batch_ms = s->batch_ms,
-                                               .script = s->script});
-  rl_status st = append(w, RL_JOURNAL_BEGIN, &b, NULL);
+  const rl_salvage_item *last = last_begin(s);
+  rl_buf payload = {0}, inputs = {0}, b = {0};
+  rl_journal_begin begin = {0};
+  rl_status st = last ? rl_salvage_read(s, last, &payload) : RL_OK;
+  if (st == RL_OK && last) st = rl_journal_get_begin(payload.p, payload.n, &begin);
+  if (st == RL_OK) {
+    uint64_t n = put_ghost_inputs(s, &begin, &inputs);
+    rl_journal_put_begin(&b, &(rl_journal_begin){.time = s->ghost, .zero = s->zero, .batch_ms = s->batch_ms,
+                                                 .script = s->script, .ninputs = n});
+    rl_buf_add(&b, inputs.p, inputs.n);
+    st = append(w, RL_JOURNAL_BEGIN, &b, NULL);
+  }
   if (st == RL_OK) st = write_end(w, s->ghost);
-  rl_buf_clear(&b);
-  rl_journal_put_complete(&b, &(rl_journal_complete){s->ghost, false, {s->kept.p, s->kept.n}});
-  if (st == RL_OK) st = append(w, RL_JOURNAL_COMPLETE, &b, NULL);
+  if (st == RL_OK) st = write_complete(s, w, s->ghost);
+  rl_buf_free(&payload);
+  rl_buf_free(&inputs);
   rl_buf_free(&b);
   return st;
 }
