@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bind.h"
+#include "cmd.h"
 #include "rille.h"
 #include "run/supervise.h"
 #include "searcher.h"
@@ -26,6 +27,8 @@ static const char general_help[] =
   "  rille run JOB.lua [ARG]...   runs a job until it ends; Ctrl-C stops it gracefully\n"
   "  rille check JOB.lua [ARG]... shows what a job is made of, and what is wrong with it\n"
   "  rille test [FILE | DIR]...   runs tests of jobs\n"
+  "  rille inspect DIR            shows, verifies and repairs the checkpoint directory of a job\n"
+  "  rille backup DIR TO          copies one, while the job runs\n"
   "  rille version                tells the version\n"
   "  rille help [COMMAND]         this text, or a command's\n"
   "  rille help settings          all settings, with defaults\n";
@@ -327,6 +330,21 @@ static int run_command(char **argv, int name, const char **args, int nargs)
   return run_in_state(run_module, &(command){.argv = argv, .script = name, .args = args, .nargs = nargs});
 }
 
+/* Commands in C, by name. */
+static const struct {
+  const char *name, *help;
+  int (*run)(int argc, char **argv);
+} commands[] = {{"inspect", rl_cmd_inspect_help, rl_cmd_inspect}, {"backup", rl_cmd_backup_help, rl_cmd_backup}};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int find_command(const char *name)
+{
+  int i = 0;
+  while (i < COMMANDS && strcmp(name, commands[i].name) != 0) i++;
+  return i;
+}
+
 static void show_settings(void)
 {
   int width = 0;
@@ -345,7 +363,11 @@ int main(int argc, char **argv)
   bool helps = strcmp(name, "help") == 0 || is_help(name);
   if (is_module(name)) return run_command(argv, 1, (const char **)argv + 2, argc - 2);
   if (helps && is_module(second)) return run_command(argv, 2, (const char *[]){"--help"}, 1);
-  if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
+  int command = find_command(helps ? second : name);
+  if (command < COMMANDS && !helps && !is_help(second)) return end_output(commands[command].run(argc - 2, argv + 2));
+  if (command < COMMANDS) {
+    fputs(commands[command].help, stdout);
+  } else if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
     if (!helps && !is_help(second)) return run(argc, argv);
     fputs(run_help, stdout);
   } else if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {

@@ -11,16 +11,18 @@
 #include "data/codec.h"
 #include "store/state_impl.h"
 
-#define OP_PREFIX "op:"
-#define OP_PREFIX_N 3
-#define CHECK_SIZE 4
+#define PREFIX_N (sizeof RL_META_OP - 1)
 #define NOTE_CHECK_SIZE 8
-#define MAX_DBS 16
 
 struct rl_look {
   rl_state store; /* only its image, for what reads entries */
   MDB_txn *txn;
 };
+
+static rl_octets octets_of(const MDB_val *v)
+{
+  return (rl_octets){v->mv_data, v->mv_size};
+}
 
 static rl_status failed(const rl_look *l, int rc)
 {
@@ -39,12 +41,19 @@ static int open_dbis(rl_look *l)
 
 static int open_env(rl_look *l)
 {
-  rl_image *im = &l->store.image;
-  int rc = mdb_env_create(&im->env);
-  if (rc == 0) rc = mdb_env_set_maxdbs(im->env, MAX_DBS);
-  if (rc == 0) rc = mdb_env_open(im->env, im->dir, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0600);
-  if (rc == 0) rc = mdb_txn_begin(im->env, NULL, MDB_RDONLY, &l->txn);
+  int rc = rl_env_open_reader(l->store.image.dir, &l->store.image.env);
+  if (rc == 0) rc = mdb_txn_begin(l->store.image.env, NULL, MDB_RDONLY, &l->txn);
   return rc == 0 ? open_dbis(l) : rc;
+}
+
+static rl_status check_format(const rl_look *l)
+{
+  MDB_val key = {.mv_size = strlen(rl_meta_format_name), .mv_data = rl_meta_format_name}, value;
+  uint64_t format = 0;
+  int rc = mdb_get(l->txn, l->store.image.meta, &key, &value);
+  if (rc != 0) return failed(l, rc);
+  if (!rl_meta_read(octets_of(&key), octets_of(&value), &format, 1)) return failed(l, MDB_CORRUPTED);
+  return format == RL_META_FORMAT ? RL_OK : rl_meta_other_format(l->store.image.dir, format);
 }
 
 rl_status rl_look_open(const char *dir, rl_look **out)
@@ -57,12 +66,9 @@ rl_status rl_look_open(const char *dir, rl_look **out)
   rl_look *l = RL_NEW(rl_look);
   l->store.image.dir = rl_strdup(dir);
   int rc = open_env(l);
-  if (rc == 0) {
-    *out = l;
-    return RL_OK;
-  }
-  st = failed(l, rc);
-  rl_look_close(l);
+  st = rc == 0 ? check_format(l) : failed(l, rc);
+  if (st == RL_OK) *out = l;
+  else rl_look_close(l);
   return st;
 }
 
@@ -92,18 +98,15 @@ typedef struct known {
 
 static rl_status read_op(const rl_look *l, const MDB_val *key, const MDB_val *value, char *uid, known *out)
 {
-  const char *p = value->mv_data;
-  uint32_t check = 0;
-  uint64_t number, timed, version, count;
-  rl_reader r = {p + CHECK_SIZE, p + value->mv_size};
-  bool ok = value->mv_size > CHECK_SIZE;
-  if (ok) memcpy(&check, p, CHECK_SIZE);
-  ok = ok && check == (uint32_t)rl_hash_bytes(p + CHECK_SIZE, value->mv_size - CHECK_SIZE,
-                                              rl_hash_bytes(key->mv_data, key->mv_size, RL_HASH_SEED));
-  ok = ok && rl_get_varint(&r, &number) == RL_OK && number < UINT32_MAX && rl_get_varint(&r, &timed) == RL_OK &&
-       rl_get_varint(&r, &version) == RL_OK && rl_get_varint(&r, &count) == RL_OK;
-  if (!ok) return rl_fail(RL_EDATA, "the state in %s: what is noted of operator '%s' is damaged", l->store.image.dir, uid);
-  *out = (known){(uint32_t)number, {uid, timed != 0, (int64_t)version, count}};
+  uint64_t x[RL_META_NUMBERS];
+  rl_image_op image;
+  if (!rl_meta_read(octets_of(key), octets_of(value), x, RL_META_NUMBERS)) {
+    return rl_fail(RL_EDATA, "the state in %s: what is noted of operator '%s' is damaged", l->store.image.dir, uid);
+  }
+  out->op.uid = uid;
+  rl_meta_read_op(x, &out->number, &out->op.timed, &image);
+  out->op.version = image.version;
+  out->op.keys = image.count;
   return RL_OK;
 }
 
@@ -111,16 +114,16 @@ typedef rl_status op_fn(void *user, const known *op);
 
 static rl_status each_op(rl_look *l, op_fn *fn, void *user)
 {
-  static char prefix[] = OP_PREFIX; /* LMDB's keys are not const */
-  MDB_val key = {.mv_size = OP_PREFIX_N, .mv_data = prefix}, value;
+  static char prefix[] = RL_META_OP; /* LMDB's keys are not const */
+  MDB_val key = {.mv_size = PREFIX_N, .mv_data = prefix}, value;
   MDB_cursor *c = NULL;
   rl_status st = RL_OK;
   int rc = mdb_cursor_open(l->txn, l->store.image.meta, &c);
   if (rc != 0) return failed(l, rc);
   rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE);
-  while (rc == 0 && key.mv_size > OP_PREFIX_N && memcmp(key.mv_data, OP_PREFIX, OP_PREFIX_N) == 0) {
+  while (rc == 0 && key.mv_size > PREFIX_N && memcmp(key.mv_data, RL_META_OP, PREFIX_N) == 0) {
     known op;
-    char *uid = rl_strndup((const char *)key.mv_data + OP_PREFIX_N, key.mv_size - OP_PREFIX_N);
+    char *uid = rl_strndup((const char *)key.mv_data + PREFIX_N, key.mv_size - PREFIX_N);
     st = read_op(l, &key, &value, uid, &op);
     if (st == RL_OK) st = fn(user, &op);
     rl_free(uid);

@@ -33,7 +33,8 @@ typedef struct rl_salvage_batch {
 
 typedef struct rl_salvage_gap {
   size_t at;              /* records are missing before items[at]; nitems: behind the last */
-  int64_t before, behind; /* times of the BEGINs around it; RL_NO_TIME, INT64_MAX: none. Set by the plan */
+  int64_t before, behind; /* the newest batch begun before it, the next BEGIN behind it; RL_NO_TIME, INT64_MAX: none.
+                           * Set by the plan */
 } rl_salvage_gap;
 
 typedef struct rl_salvage_version { /* of an operator, in the image */

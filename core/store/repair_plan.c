@@ -67,15 +67,20 @@ static bool is_doubtful(const rl_salvage_batch *b, size_t gap)
   return !b->discarded && (b->begin == NONE || b->begin < gap) && (b->end == NONE || b->end >= gap);
 }
 
-/* In a log that goes back to the job's beginning there is no batch up to time zero. */
+/* The newest batch that had begun before items[at]: a record of it is there. In a log that goes back to the job's
+ * beginning there is none up to time zero. */
+static int64_t begun_before(const rl_salvage *s, size_t at)
+{
+  int64_t time = s->first == 1 && s->batch_ms > 0 ? s->zero : RL_NO_TIME;
+  for (size_t i = 0; i < at; i++) {
+    if (s->items[i].time > time) time = s->items[i].time;
+  }
+  return time;
+}
+
 static void look_around(const rl_salvage *s, rl_salvage_gap *g)
 {
-  if (s->first == 1 && s->batch_ms > 0) g->before = s->zero;
-  for (size_t i = g->at; i-- > 0;) {
-    if (s->items[i].type != RL_JOURNAL_BEGIN) continue;
-    g->before = s->items[i].time;
-    break;
-  }
+  g->before = begun_before(s, g->at);
   for (size_t i = g->at; i < s->nitems && g->behind == INT64_MAX; i++) {
     if (s->items[i].type == RL_JOURNAL_BEGIN) g->behind = s->items[i].time;
   }
@@ -227,16 +232,18 @@ static bool is_over_without_begin(const rl_salvage_batch *b)
   return b->begin == NONE && !b->stripped && !b->discarded && (b->complete != NONE || b->end != NONE);
 }
 
-/* Blocks that no BEGIN names belong to the next batch, unless a lost BEGIN named them and its batch is over. */
+/* Blocks that no BEGIN names belong to the next batch, unless a lost BEGIN named them and its batch is over. That one
+ * is behind all that had begun before the block. */
 static bool may_be_used_up(const rl_salvage *s, size_t block)
 {
+  int64_t begun = begun_before(s, block);
   for (size_t k = 0; k < s->ngaps; k++) {
     const rl_salvage_gap *g = &s->gaps[k];
-    if (g->at <= block || !may_hide(s, g)) continue;
-    if (s->newest != RL_NO_TIME && (g->before == RL_NO_TIME || s->newest - g->before >= s->batch_ms)) return true;
+    if (g->at <= block || g->behind <= begun) continue;
+    if (s->newest != RL_NO_TIME && (begun == RL_NO_TIME || s->newest - begun >= s->batch_ms) && may_hide(s, g)) return true;
     for (size_t i = 0; i < s->nbatches; i++) {
       const rl_salvage_batch *b = &s->batches[i];
-      if (b->time > g->before && b->time < g->behind && is_over_without_begin(b)) return true;
+      if (b->time > begun && b->time < g->behind && is_over_without_begin(b)) return true;
     }
   }
   return false;

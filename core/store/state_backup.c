@@ -14,6 +14,7 @@ int rl_env_open_reader(const char *dir, MDB_env **out)
   int rc = mdb_env_create(&env);
   if (rc != 0) return rc;
   rc = mdb_env_set_maxreaders(env, RL_IMAGE_READERS);
+  if (rc == 0) rc = mdb_env_set_maxdbs(env, 3 + RL_NOTE_KINDS);
   if (rc == 0) rc = mdb_env_open(env, dir, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0600);
   if (rc == 0) {
     *out = env;
