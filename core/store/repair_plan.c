@@ -217,7 +217,8 @@ static void add_proofs(rl_salvage *s)
     bool whole = true;
     for (size_t k = 0; k < s->ngaps; k++) whole = whole && !is_doubtful(b, s->gaps[k].at);
     if (!whole) drop_parts(s, b);
-    size_t at = b->last_state != NONE && b->last_state > b->begin ? b->last_state : b->begin;
+    bool state = b->last_state != NONE && b->last_state > b->begin && !s->items[b->last_state].drop;
+    size_t at = state ? b->last_state : b->begin;
     s->items[at].end = b->end == NONE;
     s->items[b->end != NONE && b->end > at ? b->end : at].complete = b->complete == NONE;
   }

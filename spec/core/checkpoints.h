@@ -27,6 +27,12 @@ typedef struct ck_job {
   int64_t last;     /* batch time */
 } ck_job;
 
+/* For main: directories are made by the thousand, and no power is cut: where there is a disk in memory, they lie there. */
+static inline void ck_be_fast(void)
+{
+  if (access("/dev/shm", W_OK) == 0) (void)setenv("TMPDIR", "/dev/shm", 0);
+}
+
 /* How far a batch is taken. */
 typedef enum ck_stage { CK_BEGUN, CK_STATED, CK_ENDED, CK_COMPLETE, CK_APPLIED } ck_stage;
 
@@ -226,6 +232,7 @@ static inline void ck_recover_batch(ck_found *f, rl_state_op *op, const ck_recor
     ok(rl_journal_next_input(&begin, &in));
     while (rl_journal_next_block(&in, &seq)) {
       ck_record *block = ck_find(f, seq);
+      if (!block && begin.time <= rl_state_sealed(op)) continue; /* trimmed */
       assert_non_null(block);
       assert_int_equal(block->at.type, RL_JOURNAL_BLOCK);
       assert_false(block->used);

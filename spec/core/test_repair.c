@@ -57,10 +57,6 @@ static unsigned make_job(const char *dir, unsigned applied)
   return j.records;
 }
 
-typedef struct frames {
-  ck_found f;
-} frames;
-
 static ck_found frames_of(const char *dir)
 {
   ck_found f = {0};
@@ -395,6 +391,7 @@ static void what_was_damaged_is_kept(void **state)
 int main(void)
 {
   rl_log_set_sink(quiet, NULL);
+  ck_be_fast();
   const struct CMUnitTest tests[] = {
       in_a_folder(a_damaged_record_costs_no_more_than_itself),
       in_a_folder(also_when_the_image_has_half_of_the_batches),
