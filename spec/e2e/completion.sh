@@ -33,14 +33,18 @@ completes() {
 mkdir jobs 'two words'
 touch words.lua 'a job.lua' data.txt
 
-completes 'rille ' run check test version help
+completes 'rille ' run recover check test version help
 completes 'rille ve' version
-completes 'rille help ' run check test settings
+completes 'rille help ' run recover check test settings
 completes 'rille run ' words.lua 'a job.lua' jobs 'two words'
 completes 'rille run w' words.lua
 completes 'rille run --' --supervise --restarts --backoff --master --conf --properties --help
 completes 'rille run --su' --supervise
 completes 'rille run --restarts ' ''
+completes 'rille recover ' jobs 'two words'
+completes 'rille recover --' --supervise --restarts --backoff --master --conf --properties --help
+completes 'rille recover --conf=rille.streaming.block' rille.streaming.blockInterval=
+completes 'rille recover --conf rille.streaming.blockInterval=' ''
 completes 'rille check --s' --strict
 completes 'rille check --strict w' words.lua
 completes 'rille test --' --filter --tap --junit --watch --master --conf --properties --help

@@ -842,15 +842,26 @@ local StreamingContext = {}
 ---@return rille.StreamingContext?
 function StreamingContext.getActive() end
 
+--- A context whose checkpoint is in a directory: start goes on with the job that is there. `make` is always called: the
+--- script of today says what is done, the checkpoint has the state, the batches that were not done, and the positions.
+--- Where there is a checkpoint and `make` raises, gives nothing or is nil, the function recorded in the checkpoint is
+--- called instead, with a warning.
+---@overload fun(path: string, make: (fun(): rille.StreamingContext)?, createOnError: boolean?): rille.StreamingContext
 ---@param path string checkpoint directory
----@param make fun(): rille.StreamingContext used when there is no checkpoint
+---@param make (fun(): rille.StreamingContext)? may call ssc:checkpoint(path) itself
+---@param conf table? has no meaning here
+---@param createOnError boolean? a checkpoint that cannot be read is put aside; without it that is an error
 ---@return rille.StreamingContext
-function StreamingContext.getOrCreate(path, make) end
+function StreamingContext.getOrCreate(path, make, conf, createOnError) end
 
----@overload fun(path: string, make: fun(): rille.StreamingContext): rille.StreamingContext
----@param make fun(): rille.StreamingContext
+--- The active context, or else as getOrCreate; without a directory what `make` gives.
+---@overload fun(make: fun(): rille.StreamingContext): rille.StreamingContext
+---@param path string
+---@param make (fun(): rille.StreamingContext)?
+---@param conf table?
+---@param createOnError boolean?
 ---@return rille.StreamingContext
-function StreamingContext.getActiveOrCreate(make) end
+function StreamingContext.getActiveOrCreate(path, make, conf, createOnError) end
 
 --- Lines of text from a TCP server; connects again after rille.streaming.receiverRestartDelay when the peer goes.
 --- With ack, the server is one that keeps its lines until they are acknowledged, which is when they are in the job's log
@@ -922,7 +933,8 @@ function StreamingContext:remember(seconds) end
 ---@return rille.State
 function StreamingContext:state(uid) end
 
---- Has no effect yet.
+--- Makes the job durable: its log, state and script are kept in a directory, and start goes on with the job that is
+--- there. nil: it is not durable. Before start.
 ---@param directory string?
 function StreamingContext:checkpoint(directory) end
 
@@ -1234,6 +1246,12 @@ function DStream:persist(level) end
 ---@return rille.DStream self
 function DStream:cache() end
 
+--- persist("MEMORY_ONLY_SER"), as in Spark. The interval is checked at start: it needs a checkpoint directory, and is a
+--- multiple of the stream's slide. It has no other effect: state is logged in every batch.
+---@param interval number seconds
+---@return rille.DStream self
+function DStream:checkpoint(interval) end
+
 --- Diverts the bad records of the operation just made: those on which its function raises (or gives nil where a record
 --- is needed), and keys that are nil or NaN. They are counted (`badRecords` of the batch's event), shown in one line of
 --- the log a batch, and left out. Before start.
@@ -1274,10 +1292,10 @@ function DStream:toDebugString() end
 ---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
 ---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
 ---@field batch number?             seconds; 1 without it
----@field batches integer?          how many are run; without it as many as the longest input has
+---@field batches integer?          how many are run; without it those that the longest input has, and has left
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
----@field checkpoint string?        directory
+---@field checkpoint string?        directory; with a job in it, what is run are the batches behind its last one
 
 -- rille.testing: scripts under test -----------------------------------------------------------------------------------
 
