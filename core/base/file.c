@@ -302,7 +302,7 @@ rl_status rl_dir_make_private(const char *path)
   return fs->mkdir(path, 0700) != 0 ? fail_path("make directory", path) : RL_OK;
 }
 
-rl_status rl_dir_make_durable(const char *path)
+static rl_status make_durable(const char *path, mode_t mode) /* NOLINT(misc-no-recursion) */
 {
   struct stat info;
   if (fs->stat(path, &info) == 0) {
@@ -310,10 +310,20 @@ rl_status rl_dir_make_durable(const char *path)
   }
   if (errno != ENOENT) return fail_path("look at", path);
   char *parent = parent_of(path);
-  rl_status st = rl_dir_make_durable(parent);
+  rl_status st = make_durable(parent, mode);
   rl_free(parent);
-  if (st == RL_OK) st = make_one(path, 0700);
+  if (st == RL_OK) st = make_one(path, mode);
   return st == RL_OK ? sync_parent(path) : st;
+}
+
+rl_status rl_dir_make_durable(const char *path)
+{
+  return make_durable(path, 0700);
+}
+
+rl_status rl_dir_make_shared(const char *path)
+{
+  return make_durable(path, 0777);
 }
 
 rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user)
