@@ -75,8 +75,9 @@ static rl_status begin_again(const char *dir, uint32_t partitions)
 rl_status rl_sink_prepare(const char *dir, bool overwrite, uint32_t partitions)
 {
   struct stat info;
-  bool exists = rl_fs_get()->stat(dir, &info) == 0;
-  if (!exists) return hint(rl_dir_make_shared(dir));
+  if (rl_fs_get()->stat(dir, &info) != 0) {
+    return errno == ENOENT ? hint(rl_dir_make_shared(dir)) : rl_fail_errno("cannot look at %s", dir);
+  }
   if (!S_ISDIR(info.st_mode)) return rl_fail(RL_EINVAL, "cannot write to %s: a directory is needed, not a file", dir);
   if (!overwrite) return rl_fail(RL_EINVAL, "output directory %s exists already; choose another, or remove it", dir);
   return hint(begin_again(dir, partitions));

@@ -138,12 +138,13 @@ static void with_failing_disk(void **state, int bytes, bool at_close, const char
   fs.write = short_write;
   fs.close = failing_close;
   atomic_store(&room, bytes);
-  atomic_store(&close_fails, at_close);
+  atomic_store(&close_fails, false);
   rl_fs_set(&fs);
   static const char *const settings[] = {"rille.task.maxFailures", "1", NULL};
   rl_context *c = new_context(settings);
   char *dir = rl_path_join(*state, "full");
   assert_int_equal(rl_sink_prepare(dir, true, 1), RL_OK);
+  atomic_store(&close_fails, at_close);
   assert_int_equal(save(c, integers(1, 100, 1), dir, RL_SINK_TEXT), RL_EIO);
   assert_non_null(strstr(rl_error_message(), message));
   assert_non_null(strstr(rl_error_message(), "full/part-00000"));
