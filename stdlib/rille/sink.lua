@@ -5,7 +5,6 @@ local DStream = require "rille.dstream"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
 local steps = require "rille.steps"
-local uid = require "rille.uid"
 
 local sink = {}
 
@@ -20,8 +19,9 @@ local OPTIONS = {
 -- These run on workers.
 
 local function encoder(encode)
-  return function(value)
-    if value ~= nil then return encode(value) end
+  return function(key, value)
+    if value ~= nil then value = encode(value) end
+    return key, value
   end
 end
 
@@ -40,8 +40,11 @@ end
 local function plan_of(options, handle)
   local writer = { kind = "narrow", native = handle and handle:writer() }
   if not options.merge then
-    local ready = options.encode and steps.keyed_narrow("mapValues", encoder(options.encode)) or steps.as_pairs()
-    return { ready, steps.round_robin(1), writer }
+    local plan = { steps.as_pairs() }
+    if options.encode then plan[2] = steps.narrow("map", encoder(options.encode)) end
+    plan[#plan + 1] = steps.round_robin(1)
+    plan[#plan + 1] = writer
+    return plan
   end
   return {
     steps.as_pairs(), steps.by_key(steps.step "group", 1), { kind = "narrow", native = handle and handle:old() },
@@ -72,14 +75,12 @@ local function check_alone(stream, options)
   end
 end
 
-local function open(stream, options, where)
-  local owner = stream.owner
-  local name = options.name or uid.all(owner.nodes)[stream]
+-- At the start: the environment is there, the functions are made.
+local function open(owner, options, name, where)
   local output = ("%s/%s/%s"):format(owner.sc.handle:conf "rille.app.name", name, options.db)
   local handle = core.lmdbSink { path = options.path, db = options.db, output = output, format = options.format,
     map = options.mapSize }
   local made = steps.make(plan_of(options, handle), NAME, where, name .. "/" .. NAME)
-  core.capture(made.fns)
   return { handle = handle, made = made, what = where and NAME .. " at " .. where or NAME, path = options.path }
 end
 
@@ -108,18 +109,23 @@ function sink.lmdb(stream, options)
   stream.owner:check_open()
   local where = site.here()
   steps.make(plan_of(options), NAME, where) -- functions that cannot travel are refused here
-  local turn, writer, failed = core.turn(stream.owner.sc.handle), nil, nil
+  local turn, writer, failed, cause = core.turn(stream.owner.sc.handle), nil, nil, nil
+  local function prepare(own)
+    local ok, result = pcall(open, stream.owner, options, options.name or own, where)
+    if not ok then error(site.located(where, result), 0) end
+    writer = result
+    return writer.made.fns
+  end
   local function body(rdd, time)
     local _ <close> = turn:take() -- batches may run at once; they are written in their order
     if failed and time > failed then
-      error(("batch %d ms could not be written, and has to come first"):format(failed), 0)
+      error(("batch %d ms has to come first, and could not be written: %s"):format(failed, cause), 0)
     end
-    failed = time
-    writer = writer or open(stream, options, where)
-    write(writer, rdd, time)
-    failed = nil
+    local ok, why = pcall(write, writer, rdd, time)
+    failed, cause = not ok and time or nil, tostring(why):match "^[^\n]*"
+    if not ok then error(why, 0) end
   end
-  DStream.output(stream, { name = NAME, body = body, lmdb = options })
+  DStream.output(stream, { name = NAME, body = body, prepare = prepare, lmdb = options })
 end
 
 local READ_OPTIONS = { db = "text", format = "format" }
