@@ -2,7 +2,7 @@
 #ifndef RILLE_H
 #define RILLE_H
 
-#define RILLE_VERSION "0.1.0"
+#include "base/version.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -26,6 +26,7 @@
 #include "sink/files.h"
 #include "sink/lmdb.h"
 #include "source/sources.h"
+#include "store/journal.h"
 #include "store/memory.h"
 #include "store/replica.h"
 #include "store/state.h"
