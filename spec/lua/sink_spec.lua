@@ -105,8 +105,9 @@ describe("sink.lmdb", function()
   end)
 
   it("writes no batch behind one that failed", function()
-    local function attempt(bad)
-      local ssc = rille.StreamingContext({ master = "local[1]", clock = "manual", ["rille.task.maxFailures"] = 1 }, 1)
+    local function attempt(bad, on_failure)
+      local ssc = rille.StreamingContext({ master = "local[1]", clock = "manual", ["rille.task.maxFailures"] = 1,
+        ["rille.streaming.onBatchFailure"] = on_failure or "stop" }, 1)
       local rdds = {}
       for i = 1, 4 do rdds[i] = ssc:context():parallelize(pairs_of("n", i), 1) end
       rille.sink.lmdb(ssc:queueStream(rdds), { path = path, merge = function(old, i)
@@ -126,6 +127,9 @@ describe("sink.lmdb", function()
     assert.equal("n=1", stored())
     assert.is_true(attempt())
     assert.equal("n=10", stored())
+    support.remove(path)
+    assert.matches("batch 2000 ms: .*no luck", attempt(2, "skip"))
+    assert.equal("n=8", stored())
   end)
 
   it("grows, and does not run functions again for that", function()
@@ -273,6 +277,58 @@ describe("outputs of a job that is killed again and again", function()
     local left = io.popen(("find '%s/files' -name '.part*' | wc -l"):format(dir))
     assert.equal("0", left:read "l")
     left:close()
+    support.remove(dir)
+  end)
+end)
+
+-- A durable job over files; it ends when as many words are counted as it is told. `delay`: when it is killed.
+local RECOVERING = [[
+local rille = require "rille"
+local dir, wanted, delay = arg[1], tonumber(arg[2]), arg[3]
+if delay then os.execute(("{ sleep %s; kill -9 %d; } &"):format(delay, io.open("/proc/self/stat"):read "n")) end
+local ssc = rille.StreamingContext({ appName = "Recovering", master = "local[2]" }, 0.02)
+ssc:checkpoint(dir .. "/checkpoint")
+local words = ssc:fileStream(dir .. "/in", { newFilesOnly = false }):map(function(word) return word, 1 end)
+rille.sink.lmdb(words:uid "words", { path = dir .. "/out", merge = function(old, n) return (old or 0) + n end })
+ssc:start()
+local counted, over
+repeat
+  over = ssc:awaitTerminationOrTimeout(0.02)
+  counted = 0
+  local there, all, state, first, closing = pcall(rille.sink.lmdbRead, dir .. "/out")
+  if there then
+    for _, n in all, state, first, closing do counted = counted + n end
+  end
+until over or counted >= wanted
+ssc:stop(true, true)
+print("counted", counted)
+]]
+
+describe("a durable job that is killed again and again", function()
+  it("has every record in LMDB exactly once", function()
+    local dir = support.directory()
+    assert(os.execute(("mkdir '%s/in' '%s/new'"):format(dir, dir)))
+    math.randomseed(42)
+    local files, lives = 0, 8
+    for life = 1, lives + 1 do
+      for _ = 1, 4 do
+        files = files + 1
+        local name = "file" .. files
+        support.write(dir .. "/new/" .. name, ("one\ntwo\ntwo\n"):rep(10))
+        assert(os.rename(dir .. "/new/" .. name, dir .. "/in/" .. name))
+      end
+      local wanted = life <= lives and math.maxinteger or files * 30
+      local delay = life <= lives and ("%.3f"):format(0.05 + math.random() * 0.3) or nil
+      local result = child.run(RECOVERING, { args = { dir, tostring(wanted), delay } })
+      if life <= lives then
+        assert.same({ 137 }, { result.status, result.err:match "[^\n]* ERROR [^\n]*" })
+      else
+        assert.same({ "counted\t" .. files * 30 .. "\n", 0 }, { result.out, result.status })
+      end
+    end
+    local counts = {}
+    for word, n in rille.sink.lmdbRead(dir .. "/out") do counts[word] = n end
+    assert.same({ one = files * 10, two = files * 20 }, counts)
     support.remove(dir)
   end)
 end)

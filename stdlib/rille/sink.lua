@@ -81,7 +81,8 @@ local function open(owner, options, name, where)
   local handle = core.lmdbSink { path = options.path, db = options.db, output = output, format = options.format,
     map = options.mapSize }
   local made = steps.make(plan_of(options, handle), NAME, where, name .. "/" .. NAME)
-  return { handle = handle, made = made, what = where and NAME .. " at " .. where or NAME, path = options.path }
+  return { handle = handle, made = made, what = where and NAME .. " at " .. where or NAME, path = options.path,
+    skips = owner.sc.handle:conf "rille.streaming.onBatchFailure" == "skip" }
 end
 
 local function log_repeated(writer, time, newest)
@@ -119,10 +120,11 @@ function sink.lmdb(stream, options)
   local function body(rdd, time)
     local _ <close> = turn:take() -- batches may run at once; they are written in their order
     if failed and time > failed then
-      error(("batch %d ms has to come first, and could not be written: %s"):format(failed, cause), 0)
+      error(("batch %d ms has to come first, and could not be written: %s (rille.streaming.onBatchFailure = skip " ..
+        "goes on without it)"):format(failed, cause), 0)
     end
     local ok, why = pcall(write, writer, rdd, time)
-    failed, cause = not ok and time or nil, tostring(why):match "^[^\n]*"
+    failed, cause = not ok and not writer.skips and time or nil, tostring(why):match "^[^\n]*"
     if not ok then error(why, 0) end
   end
   DStream.output(stream, { name = NAME, body = body, prepare = prepare, lmdb = options })
