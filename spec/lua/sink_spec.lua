@@ -231,7 +231,7 @@ local dir, last, delay = arg[1], tonumber(arg[2]), arg[3]
 local ssc = rille.StreamingContext({ appName = "Crashing", master = "local[2]", clock = "manual",
   ["rille.streaming.concurrentJobs"] = 2 }, 1)
 local rdds = {}
-for i = 1, 60 do
+for i = 1, 30 do
   local records = {}
   for k = 1, 40 do records[k] = rille.tuple("key" .. k % 20, i) end
   rdds[i] = ssc:context():parallelize(records, 2)
@@ -245,7 +245,7 @@ end)
 rille.sink.lmdb(stream, { path = dir .. "/lmdb", merge = function(old, i) return (old or 0) + i end })
 stream:saveAsTextFiles(dir .. "/files/batch", "txt")
 ssc:start()
-for _ = 1, 30 do ssc:clock():advance(2) end
+for _ = 1, 15 do ssc:clock():advance(2) end
 ssc:awaitTerminationOrTimeout(0)
 if last < 0 then print "all are done" end
 while last > 0 do rille.sleep(1) end -- the end comes
@@ -255,19 +255,19 @@ describe("outputs of a job that is killed again and again", function()
   it("have every batch exactly once", function()
     local dir = support.directory()
     math.randomseed(20261126)
-    for _ = 1, 25 do
-      local args = { dir, tostring(math.random(60)), ("%.4f"):format(math.random() * 0.03) }
+    for _ = 1, 12 do
+      local args = { dir, tostring(math.random(30)), ("%.4f"):format(math.random() * 0.03) }
       local result = child.run(CRASHING, { args = args })
       assert.same({ 137 }, { result.status, result.err:match "[^\n]* ERROR [^\n]*" })
     end
     assert.equal("all are done\n", child.run(CRASHING, { args = { dir, "-1", "0" } }).out)
     local keys = 0
     for key, sum in rille.sink.lmdbRead(dir .. "/lmdb") do
-      assert.same({ key, 2 * 60 * 61 // 2 }, { key, sum })
+      assert.same({ key, 2 * 30 * 31 // 2 }, { key, sum })
       keys = keys + 1
     end
     assert.equal(20, keys)
-    for i = 1, 60 do
+    for i = 1, 30 do
       local batch = ("%s/files/batch-%d.txt/"):format(dir, i * 1000)
       local _, lines = (support.read(batch .. "part-00000") .. support.read(batch .. "part-00001"))
         :gsub("%(key%d+," .. i .. "%)\n", "")
@@ -278,6 +278,42 @@ describe("outputs of a job that is killed again and again", function()
     assert.equal("0", left:read "l")
     left:close()
     support.remove(dir)
+  end)
+end)
+
+-- No file may grow beyond some kilobytes: as on a disk that is full.
+local FULL = [[
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "Full", master = "local[2]", clock = "manual" }, 1)
+local long = ssc:queueStream { ssc:context():parallelize({ ("x"):rep(200000) }, 1) }
+if arg[2] == "files" then
+  long:saveAsTextFiles(arg[1] .. "/out")
+else
+  rille.sink.lmdb(long:map(function(x) return "key", x end), { path = arg[1] .. "/out-1000" })
+end
+ssc:start()
+ssc:clock():advance(1)
+ssc:awaitTermination()
+]]
+
+describe("outputs on a full disk", function()
+  local function errors_of(kind)
+    local dir = support.directory()
+    local result = child.run(FULL, { args = { dir, kind }, before = "trap '' XFSZ; ulimit -f 100" })
+    assert.is_false(support.exists(dir .. "/out-1000/_SUCCESS"))
+    support.remove(dir)
+    assert.equal(1, result.status)
+    local lines = {}
+    for line in result.err:gmatch "[^\n]* ERROR ([^\n]*)" do lines[#lines + 1] = line:gsub(dir, "DIR", 1) end
+    return lines
+  end
+
+  it("end the job with one error that names the file", function()
+    assert.same({ "batch 1000 ms: saveAsTextFiles at job.lua:5: cannot write DIR/out-1000/part-00000: File too large" },
+      errors_of "files")
+    local lines = errors_of "lmdb"
+    assert.matches("^batch 1000 ms: sink.lmdb at job.lua:7: cannot write to DIR/out%-1000: ", lines[1])
+    assert.is_nil(lines[2])
   end)
 end)
 
