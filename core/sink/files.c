@@ -57,7 +57,7 @@ static rl_status remove_leftover(void *user, const char *name)
 static rl_status sync_entry_of(const char *dir)
 {
   char *parent = rl_path_join(dir, "..");
-  rl_status st = rl_dir_sync(parent);
+  rl_status st = rl_dir_try_sync(parent);
   rl_free(parent);
   return st;
 }
@@ -68,7 +68,7 @@ static rl_status begin_again(const char *dir, uint32_t partitions)
   leftovers l = {dir, partitions};
   rl_status st = sync_entry_of(dir); /* who made it may have been killed before that */
   if (st == RL_OK) st = remove_file(dir, SUCCESS);
-  if (st == RL_OK) st = rl_dir_sync(dir);
+  if (st == RL_OK) st = rl_dir_try_sync(dir);
   return st == RL_OK ? rl_dir_each(dir, remove_leftover, &l) : st;
 }
 
@@ -96,9 +96,9 @@ static rl_status make_success(const char *dir)
 
 rl_status rl_sink_commit(const char *dir)
 {
-  rl_status st = rl_dir_sync(dir);
+  rl_status st = rl_dir_try_sync(dir);
   if (st == RL_OK) st = make_success(dir);
-  if (st == RL_OK) st = rl_dir_sync(dir);
+  if (st == RL_OK) st = rl_dir_try_sync(dir);
   return hint(st);
 }
 

@@ -147,7 +147,7 @@ static rl_status open_new(const char *path, bool create, bool is_file, size_t ma
   int rc = open_either(e, create, is_file);
   if (rc == 0) rc = settle(e, map);
   rl_status st = rc != 0 ? fail_at(path, rc, "open") : RL_OK;
-  if (st == RL_OK && create && !is_file) st = rl_dir_sync(path); /* the names of new files */
+  if (st == RL_OK && create && !is_file) st = rl_dir_try_sync(path); /* the names of new files */
   if (st != RL_OK) {
     destroy(e);
     return st;
