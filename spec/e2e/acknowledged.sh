@@ -72,6 +72,23 @@ done
 expect_in after.out "^$lines lines, 0 not once"
 say "kill -9 of the job and of the sender: every line once"
 
+# The script that docs/fault-tolerance.md begins with. Its sender has a file as its standard input.
+seq 20000 >words
+begin fed bash -c 'exec lua5.4 "$0" 0 <words' "$RILLE_SOURCE/scripts/ack_sender.lua"
+sender=$begun
+until_true 20 test -s fed.out
+port=$(<fed.out)
+words() { begin "$1" rille run "$RILLE_SOURCE/scripts/recoverable_wordcount.lua" 127.0.0.1 "$port" counted 0.1; }
+words words1
+until_true 60 shown words1 ': [1-9][0-9]* words'
+kill_hard "$begun"
+words words2
+expect_end "$sender" 0 60
+until_true 60 shown words2 ': 20000 words, 20000 different'
+expect_not_in words2.out ': 20[0-9][0-9][1-9] words'
+interrupt words2
+say "recoverable_wordcount: ok"
+
 # Lines of standard input, as they come.
 mkfifo typed
 input=typed begin_sender typed_sender 0
