@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "capture_durable.h"
+#include "cmd.h"
 #include "rille.h"
 #include "run/supervise.h"
 #include "searcher.h"
@@ -30,6 +31,8 @@ static const char general_help[] =
   "  rille recover DIR [ARG]...   goes on with the job of a checkpoint, from the script recorded in it\n"
   "  rille check JOB.lua [ARG]... shows what a job is made of, and what is wrong with it\n"
   "  rille test [FILE | DIR]...   runs tests of jobs\n"
+  "  rille inspect DIR            shows, verifies and repairs the checkpoint directory of a job\n"
+  "  rille backup DIR TO          copies one, while the job runs\n"
   "  rille version                tells the version\n"
   "  rille help [COMMAND]         this text, or a command's\n"
   "  rille help settings          all settings, with defaults\n";
@@ -386,6 +389,21 @@ static int run_command(char **argv, int name, const char **args, int nargs)
   return run_in_state(run_module, &(command){.argv = argv, .script = name, .args = args, .nargs = nargs});
 }
 
+/* Commands in C, by name. */
+static const struct {
+  const char *name, *help;
+  int (*run)(int argc, char **argv);
+} commands[] = {{"inspect", rl_cmd_inspect_help, rl_cmd_inspect}, {"backup", rl_cmd_backup_help, rl_cmd_backup}};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int find_command(const char *name)
+{
+  int i = 0;
+  while (i < COMMANDS && strcmp(name, commands[i].name) != 0) i++;
+  return i;
+}
+
 static void show_settings(void)
 {
   int width = 0;
@@ -404,7 +422,11 @@ int main(int argc, char **argv)
   bool helps = strcmp(name, "help") == 0 || is_help(name);
   if (is_module(name)) return run_command(argv, 1, (const char **)argv + 2, argc - 2);
   if (helps && is_module(second)) return run_command(argv, 2, (const char *[]){"--help"}, 1);
-  if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
+  int command = find_command(helps ? second : name);
+  if (command < COMMANDS && !helps && !is_help(second)) return end_output(commands[command].run(argc - 2, argv + 2));
+  if (command < COMMANDS) {
+    fputs(commands[command].help, stdout);
+  } else if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
     if (!helps && !is_help(second)) return run(argc, argv, run_script, "which job? Give a Lua script");
     fputs(run_help, stdout);
   } else if (strcmp(name, "recover") == 0 || (helps && strcmp(second, "recover") == 0)) {

@@ -145,8 +145,8 @@ static void begins_come_back(void **state)
   (void)state;
   for (size_t i = 0; i < COUNT(TIMES) * (COUNT(INPUTS) + 1); i++) {
     rl_buf b = {0};
-    rl_journal_begin in = {.time = TIMES[i % COUNT(TIMES)], .zero = TIMES[(i + 1) % COUNT(TIMES)], .batch_ms = INT64_MAX,
-                           .script = UINT32_MAX, .ninputs = i % (COUNT(INPUTS) + 1)};
+    rl_journal_begin in = {.time = TIMES[i % COUNT(TIMES)], .zero = TIMES[(i + 1) % COUNT(TIMES)],
+                           .batch_ms = INT64_MAX, .script = UINT32_MAX, .ninputs = i % (COUNT(INPUTS) + 1)};
     rl_journal_begin out;
     put_begin(&b, &in);
     assert_int_equal(rl_journal_get_begin(b.p, b.n, &out), RL_OK);
@@ -257,8 +257,8 @@ static void sample(unsigned type, rl_buf *b)
   }
 }
 
-/* Refused, or a record that encodes to these bytes. In memory of just that size, so that the address sanitizer sees what
- * is read beyond. */
+/* Refused, or a record that encodes to these bytes. In memory of just that size, so that the address sanitizer sees
+ * what is read beyond. */
 static rl_status expect_sound(unsigned type, const char *p, size_t n)
 {
   char *copy = malloc(n > 0 ? n : 1);

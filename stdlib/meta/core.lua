@@ -132,7 +132,7 @@ local Streaming = {}
 ---@return rille.core.Streaming
 function core.streaming(context, batchMs) end
 function core.active() end                 ---@return rille.core.Streaming? the same userdata as made by core.streaming
-function Streaming:socket(host, port, site) end      ---@return rille.core.DStream
+function Streaming:socket(host, port, site, ack) end  ---@return rille.core.DStream
 function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStream
 ---@param spec { path: string, format: "text"|"binary", recordLength: integer?, newFilesOnly: boolean, filter: (fun(path: string): boolean)?, site: string? }
 function Streaming:files(spec) end                   ---@return rille.core.DStream

@@ -864,6 +864,8 @@ function StreamingContext.getOrCreate(path, make, conf, createOnError) end
 function StreamingContext.getActiveOrCreate(path, make, conf, createOnError) end
 
 --- Lines of text from a TCP server; connects again after rille.streaming.receiverRestartDelay when the peer goes.
+--- With ack, the server is one that keeps its lines until they are acknowledged, which is when they are in the job's log
+--- on disk, and none is lost (docs/ack-protocol.md); the job needs a checkpoint directory then.
 ---@param host string
 ---@param port integer
 ---@param options { storageLevel: rille.StorageLevel?, ack: boolean? }? level: MEMORY_AND_DISK_SER_2; never lost

@@ -192,10 +192,9 @@ end
 
 method("socketTextStream", { "text", "port", "table?" }, function(self, host, port, options)
   options = check.options(3, "socketTextStream", { storageLevel = "level", ack = "boolean" }, options)
-  if options.ack then check.fail "socketTextStream: the option 'ack' is not supported yet" end
   local level = check.keeps(3, "socketTextStream", options.storageLevel)
   return self:input("socketTextStream", host .. ":" .. port,
-    function(where) return stored(level, self.handle:socket(host, port, where)) end)
+    function(where) return stored(level, self.handle:socket(host, port, where, options.ack)) end)
 end)
 
 method("socketStream", { "text", "port", "function", "level?" }, function(self, host, port, converter, level)
