@@ -389,7 +389,11 @@ local function materialise(self)
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)
   end
-  for _, output in ipairs(self.outputs) do output.stream.handle:output(output.name, output.site, output.run) end
+  for _, output in ipairs(self.outputs) do
+    local own = output.prepare and output.prepare(uids[output.stream]) or {}
+    table.move(own, 1, #own, #fns + 1, fns)
+    output.stream.handle:output(output.name, output.site, output.run)
+  end
   local modules = is_durable and durable.check(self) or {}
   local shipped = #fns > 0 and core.capture(fns, is_durable)
   for name, module in pairs(shipped or {}) do modules[name] = module end
