@@ -33,6 +33,14 @@ static void note_grid(rl_salvage *s, int64_t zero, int64_t batch_ms, uint32_t sc
   s->script = script;
 }
 
+/* The newest that there is counts. */
+static void note_kept(rl_salvage *s, rl_slice kept)
+{
+  if (kept.n == 0) return;
+  rl_buf_clear(&s->kept);
+  rl_buf_add(&s->kept, kept.p, kept.n);
+}
+
 /* They were checked: nothing fails. */
 static void describe_batch(rl_salvage *s, const rl_wal_record *r, rl_salvage_item *item)
 {
@@ -51,13 +59,14 @@ static void describe_batch(rl_salvage *s, const rl_wal_record *r, rl_salvage_ite
     item->partitions = state.partitions;
   } else if (r->at.type == RL_JOURNAL_END && rl_journal_get_end(r->p, r->at.length, &end) == RL_OK) {
     item->time = end.time;
+    note_kept(s, end.kept);
   } else if (r->at.type == RL_JOURNAL_OUTPUT && rl_journal_get_output(r->p, r->at.length, &output) == RL_OK) {
     item->time = output.time;
+    note_kept(s, output.kept);
   } else if (r->at.type == RL_JOURNAL_COMPLETE && rl_journal_get_complete(r->p, r->at.length, &complete) == RL_OK) {
     item->time = complete.time;
     item->discarded = complete.discarded;
-    rl_buf_clear(&s->kept);
-    rl_buf_add(&s->kept, complete.kept.p, complete.kept.n);
+    note_kept(s, complete.kept);
   }
 }
 

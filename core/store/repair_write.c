@@ -43,7 +43,7 @@ static rl_status put_begin(const rl_salvage *s, const rl_buf *payload, rl_buf *o
 static rl_status write_end(rl_wal *w, int64_t time)
 {
   rl_buf b = {0};
-  rl_journal_put_end(&b, &(rl_journal_end){time});
+  rl_journal_put_end(&b, &(rl_journal_end){.time = time});
   rl_status st = append(w, RL_JOURNAL_END, &b, NULL);
   rl_buf_free(&b);
   return st;

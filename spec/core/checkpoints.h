@@ -128,10 +128,10 @@ static inline void ck_batch(ck_job *j, ck_stage stage)
   }
   ok(rl_state_seal(j->op, time, updates, CK_PARTS));
   if (stage == CK_STATED) return;
-  rl_journal_put_end(&b, &(rl_journal_end){time});
+  rl_journal_put_end(&b, &(rl_journal_end){.time = time});
   ck_append(j, RL_JOURNAL_END, &b);
   if (stage == CK_ENDED) return;
-  rl_journal_put_output(&b, &(rl_journal_output){time, {"seen/print/1", 12}});
+  rl_journal_put_output(&b, &(rl_journal_output){.time = time, .key = {"seen/print/1", 12}});
   ck_append(j, RL_JOURNAL_OUTPUT, &b);
   rl_journal_put_complete(&b, &(rl_journal_complete){time, false, {"kept", 4}});
   uint64_t seq = ck_append(j, RL_JOURNAL_COMPLETE, &b);
