@@ -285,7 +285,7 @@ static void a_record_that_cannot_be_read_is_found(void **state)
   rl_inspect_log l;
   found f = {0};
   ok(rl_wal_open(&(rl_wal_spec){.dir = log}, &w));
-  ok(rl_wal_write(w, RL_JOURNAL_END, &(rl_wal_part){.p = "\2x", .n = 2}, 1, NULL));
+  ok(rl_wal_write(w, RL_JOURNAL_END, &(rl_wal_part){.p = "\2\0x", .n = 3}, 1, NULL));
   ok(rl_wal_write(w, 77, &(rl_wal_part){.p = "?", .n = 1}, 1, NULL));
   ok(rl_wal_write(w, RL_JOURNAL_BLOCK, &(rl_wal_part){.p = "\1a\3\3\1one\ntwo\n", .n = 13}, 1, NULL));
   ok(rl_wal_close(w));
