@@ -4,9 +4,9 @@
 --   rille run scripts/lmdb_wordcount.lua [DIRECTORY [ENVIRONMENT [CHECKPOINT [SECONDS]]]]
 --   rille run scripts/lmdb_wordcount.lua --show [ENVIRONMENT]
 --
--- DIRECTORY is "incoming", ENVIRONMENT "counts.mdb", CHECKPOINT "counts.checkpoint" ("" for none), a batch 1 second. The
--- checkpoint directory remembers which files were in which batch, the environment which batches are in it. Any program that knows
--- LMDB reads the counts: keys are words, values are numbers as text, in the database "words".
+-- DIRECTORY is "incoming", ENVIRONMENT "counts.mdb", CHECKPOINT "counts.checkpoint" ("" for none), a batch 1 second.
+-- The checkpoint directory remembers which files were in which batch, the environment which batches are in it. Any
+-- program that knows LMDB reads the counts: keys are words, values are numbers as text, in the database "words".
 local rille = require "rille"
 
 if arg[1] == "--show" then

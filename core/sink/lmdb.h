@@ -23,8 +23,8 @@
 #define RL_LMDB_TIMES "rille"
 
 typedef enum rl_lmdb_format {
-  RL_LMDB_TEXT,  /* a string is its bytes, a number or boolean its text; nothing else. Read back, keys are strings, and a
-                    value that looks as a number is written is that number */
+  RL_LMDB_TEXT,  /* a string is its bytes, a number or boolean its text; nothing else. Read back, keys are strings, and
+                    a value that looks as a number is written is that number */
   RL_LMDB_BINARY /* the codec's form (data/codec.h) of any value, keys normalised */
 } rl_lmdb_format;
 

@@ -7,8 +7,8 @@
 
 /* Values that are there -------------------------------------------------------------------------------------------- */
 
-/* A read transaction of its own, begun when the batch's write transaction has begun (which pulls): it sees what was there
- * before the batch, and nobody else can have changed that since. */
+/* A read transaction of its own, begun when the batch's write transaction has begun (which pulls): it sees what was
+ * there before the batch, and nobody else can have changed that since. */
 typedef struct old_pull {
   rl_pull base;
   rl_lmdb_sink *sink; /* its task holds it */

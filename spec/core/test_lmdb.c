@@ -154,7 +154,8 @@ static void texts_are_what_other_programs_read(void **state)
   assert_int_equal(write_pairs(c, s, 1, pairs, 15), RL_OK);
   char *text = read_text(*state, "data", RL_LMDB_TEXT);
   assert_non_null(strstr(text, "-7=#0.3\n2=#2.0\n2.5=#-0.0\n"));
-  assert_non_null(strstr(text, "k1=007\nk2=1e5\nk3=0x10\nk4=#1.2345678901235e+17\nk5=-\nk6=#-9223372036854775808\nk8="));
+  assert_non_null(strstr(text, "k1=007\nk2=1e5\nk3=0x10\nk4=#1.2345678901235e+17\nk5=-\n"));
+  assert_non_null(strstr(text, "k6=#-9223372036854775808\n"));
   assert_non_null(strstr(text, "k8=9223372036854775808\nk9= 1\nka=1.50\nkb=#1.5\ntrue=false\n~~=1"));
   rl_free(text);
   rl_lmdb_reader *r = NULL;
@@ -180,7 +181,8 @@ static void any_value_comes_back_from_binary(void **state)
   rl_put_int(&table, 5);
   rl_put_varint(&table, 0);
   rl_value t = {.type = RL_T_TUPLE, .s = {tuple.p, tuple.n}}, list = {.type = RL_T_TABLE, .s = {table.p, table.n}};
-  const rl_value pairs[][2] = {{t, list}, {rl_int(1), rl_null()}, {str("1"), rl_float(1.0)}, {rl_bool(false), str("s")}};
+  const rl_value pairs[][2] = {
+    {t, list}, {rl_int(1), rl_null()}, {str("1"), rl_float(1.0)}, {rl_bool(false), str("s")}};
   assert_int_equal(write_pairs(c, s, 1, pairs, 4), RL_OK);
   expect_text(*state, "data", RL_LMDB_BINARY, "false=s\n1=#null\n1=#1.0\n(1,x)=#{5}\n");
   rl_buf_free(&tuple);
@@ -226,7 +228,8 @@ static void what_has_no_place_is_refused_and_nothing_written(void **state)
 
 static void other_environments_are_told_apart(void **state)
 {
-  char *dir = rl_path_join(*state, "env"), *file = scratch_file(*state, "file.mdb", "this is no database at all, is it");
+  char *dir = rl_path_join(*state, "env");
+  char *file = scratch_file(*state, "file.mdb", "this is no database at all, is it");
   rl_lmdb_sink *s = NULL;
   rl_lmdb_reader *r = NULL;
   rl_lmdb_sink_spec spec = {.path = file, .db = "data", .output = "o"};
