@@ -190,7 +190,9 @@ static void damage_is_named(void **state)
     rl_buf bytes = {0}, damage = {0};
     ok(rl_file_read_all(path, &bytes));
     size_t n = strlen(cases[i].bytes);
-    for (char *at = bytes.p; (at = memmem(at, bytes.n - (size_t)(at - bytes.p), cases[i].bytes, n)) != NULL;) at[2] ^= 4;
+    for (char *at = bytes.p; (at = memmem(at, bytes.n - (size_t)(at - bytes.p), cases[i].bytes, n)) != NULL;) {
+      at[2] ^= 4;
+    }
     scratch_write_bytes(path, bytes.p, bytes.n);
     assert_int_equal(rl_state_verify(dir, note_damage, &damage, NULL), RL_EDATA);
     if (!strstr(rl_buf_cstr(&damage), cases[i].told)) fail_msg("%s", rl_buf_cstr(&damage));
@@ -268,6 +270,12 @@ static void what_was_put_back_is_found_out(void **state)
 
 /* Flipped bytes ---------------------------------------------------------------------------------------------------- */
 
+#if defined(__SANITIZE_THREAD__) /* each run takes long, and there is one thread */
+#define SPARSE 12
+#else
+#define SPARSE 1
+#endif
+
 typedef struct flips { /* shared with the child */
   size_t at, found, crashed, harmless, missed, missed_at;
 } flips;
@@ -334,10 +342,11 @@ static void expect_flips_found(const char *dir, size_t step, unsigned char mask)
   flips *f = mmap(NULL, sizeof *f, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   assert_true(f != MAP_FAILED);
   *f = (flips){0};
+  step *= SPARSE;
   ok(rl_file_size(path, &size));
   flip_all(dir, (size_t)size, step, mask, f);
-  print_message("%llu bytes: %zu found, %zu crashes, %zu mean nothing\n", (unsigned long long)size, f->found, f->crashed,
-                f->harmless);
+  print_message("%llu bytes: %zu found, %zu crashes, %zu mean nothing\n", (unsigned long long)size, f->found,
+                f->crashed, f->harmless);
   if (f->missed > 0) fail_msg("%zu flips were not found, one at %zu", f->missed, f->missed_at);
   assert_int_equal(f->crashed, 0); /* the verifier believes nothing */
   assert_true(f->found > size / step / 10);
