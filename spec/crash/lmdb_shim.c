@@ -262,7 +262,8 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 ssize_t write(int fd, const void *p, size_t n)
 {
   REAL(write_fn *, write);
-  const struct iovec v = {(void *)(uintptr_t)p, n};
+  struct iovec v = {.iov_len = n};
+  memcpy(&v.iov_base, &p, sizeof p);
   return is_ours(fd) ? write_all(fd, &v, 1, lseek(fd, 0, SEEK_CUR), true) : write_real.f(fd, p, n);
 }
 
