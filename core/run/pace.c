@@ -198,7 +198,10 @@ static void set_timer(rl_pace *p)
 }
 
 /* Is the source to go on? Locked. */
-static bool may_go_on(rl_pace *p) { return p->n == 0 && (p->free || rl_limiter_wait_ns(&p->limiter, rl_mono_ns()) == 0); }
+static bool may_go_on(rl_pace *p)
+{
+  return p->n == 0 && (p->free || rl_limiter_wait_ns(&p->limiter, rl_mono_ns()) == 0);
+}
 
 /* Sched thread, which must not wait for a disk: room is made by the source, and by the workers. */
 static void on_timer(rl_timer *t)

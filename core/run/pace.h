@@ -4,8 +4,9 @@
  * on, others wait in their store calls. Nothing is dropped.
  *
  * Text that was read and is not let through yet lies behind the gatherer's open line, in the very buffer it was read
- * into; a timer lets it through line by line. The source is held back meanwhile, so at most one buffer waits. At the end
- * of a connection, and when the receiver is stopped, what was read is let through at once. Whole blocks are not counted.
+ * into; a timer lets it through line by line. The source is held back meanwhile, so at most one buffer waits. At the
+ * end of a connection, and when the receiver is stopped, what was read is let through at once. Whole blocks are not
+ * counted.
  *
  * Calls as those of run/gather.h, which they stand for. */
 #ifndef RL_RUN_PACE_H

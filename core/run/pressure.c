@@ -63,8 +63,8 @@ static void tell(rl_pressure *p, size_t bytes)
 {
   if (p->told && rl_mono_ns() - p->off_ns < EPISODE_NS) return;
   p->told = true;
-  rl_warn("memory is nearly full (rille.memory.limit), %.1f MB of it with records that were received and not yet worked "
-          "off; sources are held back until batches have caught up",
+  rl_warn("memory is nearly full (rille.memory.limit), %.1f MB of it with records that were received and not yet "
+          "worked off; sources are held back until batches have caught up",
           (double)bytes / 1e6);
 }
 

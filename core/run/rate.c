@@ -25,7 +25,8 @@ void rl_pid_init(rl_pid *p, const rl_conf *conf, int64_t batch_ms)
                 .first = true};
 }
 
-bool rl_pid_learn(rl_pid *p, int64_t time_ms, int64_t records, double processing_ms, double scheduling_ms, double *rate)
+bool rl_pid_learn(rl_pid *p, int64_t time_ms, int64_t records, double processing_ms, double scheduling_ms,
+                  double *rate)
 {
   if (time_ms <= p->time || records <= 0 || !(processing_ms > 0)) return false;
   double seconds = (double)(time_ms - p->time) / 1000;
@@ -84,7 +85,10 @@ int64_t rl_input_rate(const rl_input *input) { return input->rate ? input->rate-
 
 /* Batches ---------------------------------------------------------------------------------------------------------- */
 
-static double ms_between(int64_t from_ns, int64_t to_ns) { return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0; }
+static double ms_between(int64_t from_ns, int64_t to_ns)
+{
+  return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e6 : 0;
+}
 
 static void learn(const rl_dstream *d, const rl_batch *b, int64_t records)
 {

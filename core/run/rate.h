@@ -1,6 +1,6 @@
-/* Backpressure (section 17 of the reference): how many records a second an input may bring, learnt from how fast batches
- * were worked off. Only inputs that can be slowed have a controller: receivers (run/pace.h), and direct sources that
- * take shorter ranges.
+/* Backpressure (section 17 of the reference): how many records a second an input may bring, learnt from how fast
+ * batches were worked off. Only inputs that can be slowed have a controller: receivers (run/pace.h), and direct sources
+ * that take shorter ranges.
  *
  * An input of this kind gets its controller with rl_rate_for before it is added, as rl_input.rate, and deletes it with
  * itself. Batches tell it of themselves (rl_rates_learn). A direct source asks rl_input_rate when it computes a batch.
@@ -28,7 +28,8 @@ void rl_pid_init(rl_pid *p, const rl_conf *conf, int64_t batch_ms);
 /* A batch that ended at `time_ms` had so many records, took so long, and had waited so long before. True: *rate is the
  * new rate in records a second. A batch without records, or one that ended no later than the one before, teaches
  * nothing; the first only gives a rate to begin with. */
-bool rl_pid_learn(rl_pid *p, int64_t time_ms, int64_t records, double processing_ms, double scheduling_ms, double *rate);
+bool rl_pid_learn(rl_pid *p, int64_t time_ms, int64_t records, double processing_ms, double scheduling_ms,
+                  double *rate);
 
 /* The controller of an input. */
 

@@ -1,5 +1,5 @@
-/* Backpressure: the estimator and the limiter, by numbers worked out by hand from sections 12.2 and 17 of the reference;
- * which batches a controller learns from. */
+/* Backpressure: the estimator and the limiter, by numbers worked out by hand from sections 12.2 and 17 of the
+ * reference; which batches a controller learns from. */
 #include <math.h>
 
 #include "engine.h"
