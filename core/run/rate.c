@@ -105,6 +105,7 @@ static void learn(const rl_dstream *d, const rl_batch *b, int64_t records)
 
 void rl_rates_learn(rl_streaming *s, const rl_batch *b)
 {
+  if (b->past) return; /* how fast it came is no measure: it is one of an earlier run */
   for (const rl_dstream *d = s->nodes; d; d = d->next) {
     if (d->kind != RL_NODE_INPUT || !d->input->rate) continue;
     for (uint32_t i = 0; i < b->ninputs; i++)
