@@ -158,17 +158,18 @@ static size_t some_lines(const char *p, size_t n, int64_t most, uint64_t *lines)
   return (size_t)(at - p);
 }
 
-/* Lets through what the limiter allows, or all. Locked, so whoever calls makes room on disk behind it. */
+/* Lets through what the limiter allows, or all, at the expense of what comes later. Locked, so whoever calls makes room
+ * on disk behind it. */
 static rl_status feed(rl_pace *p, bool all)
 {
   rl_status st = RL_OK;
   while (st == RL_OK && p->n > 0) {
-    int64_t now = rl_mono_ns(), permits = all ? INT64_MAX : rl_limiter_permits(&p->limiter, now);
-    if (permits == 0) return RL_OK;
+    int64_t now = rl_mono_ns(), permits = rl_limiter_permits(&p->limiter, now);
     size_t n = p->n;
     if (permits < INT64_MAX) {
+      if (permits == 0 && !all) return RL_OK;
       uint64_t lines;
-      n = some_lines(p->text, n < WINDOW ? n : WINDOW, permits, &lines);
+      n = some_lines(p->text, n < WINDOW ? n : WINDOW, all ? INT64_MAX : permits, &lines);
       rl_limiter_take(&p->limiter, lines, now);
     }
     bool cut_line = false;

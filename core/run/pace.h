@@ -34,7 +34,7 @@ void rl_pace_hold(void *pace, bool on);
 
 rl_status rl_pace_reserve(rl_pace *p, size_t least, char **at, size_t *room);
 rl_status rl_pace_commit(rl_pace *p, size_t n, bool *cut_line);
-void rl_pace_flush(rl_pace *p); /* before what was read is ended or dropped: what waits is let through */
+void rl_pace_flush(rl_pace *p); /* what waits is let through now: before it is ended, dropped or followed by others */
 rl_status rl_pace_store(rl_pace *p, const rl_value *fields, uint32_t n);
 rl_status rl_pace_store_block(rl_pace *p, rl_chunks *chunks);
 

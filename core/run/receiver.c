@@ -234,7 +234,13 @@ void rl_receiver_drop_text(rl_receiver *r)
 
 bool rl_receiver_is_logged(const rl_receiver *r) { return rl_gather_is_logged(r->gather); }
 uint64_t rl_receiver_position(rl_receiver *r) { return rl_gather_position(r->gather); }
-void rl_receiver_flush(rl_receiver *r) { rl_gather_cut(r->gather); }
+
+void rl_receiver_flush(rl_receiver *r)
+{
+  rl_pace_flush(r->pace);
+  rl_gather_cut(r->gather);
+}
+
 
 uint64_t rl_receiver_begin(rl_receiver *r, uint64_t records) { return r->begun += records; }
 
