@@ -111,8 +111,9 @@ bool rl_memory_is_short(rl_memory *m, size_t bytes, bool still)
   rl_memory_lock(m);
   size_t most = allowed(m), kept = m->storage - m->leaving;
   rl_memory_unlock(m);
-  size_t eighth = most / 8;
-  return still ? kept >= 6 * eighth && bytes >= eighth : kept >= 7 * eighth && bytes >= 2 * eighth;
+  if (bytes > kept) bytes = kept; /* the rest is on disk already */
+  size_t full = most / 8 * (still ? 6 : 7), part = m->budget / (still ? 8 : 4);
+  return kept >= full && bytes > 0 && bytes >= part;
 }
 
 void rl_memory_tell_full(rl_memory *m, const char *instead)

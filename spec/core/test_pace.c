@@ -334,6 +334,28 @@ static void short_memory_lets_store_calls_wait(void **state)
   rl_log_set_sink(NULL, NULL);
 }
 
+static void a_source_is_let_go_however_little_memory_there_is(void **state)
+{
+  (void)state;
+  static const char *settings[] = {"clock", "manual", "rille.memory.fraction", "1e-9", "rille.log.level", "off", NULL};
+  streams f;
+  probe p = {0};
+  streams_begin(&f, 1000, settings);
+  add(&f, &held_class, &p);
+  assert_int_equal(rl_streaming_start(f.s), RL_OK);
+  batch(&f); /* the first look at memory, with nothing received */
+  assert_false(atomic_load(&p.held));
+  for (int i = 0; i < 3; i++) {
+    put_numbers(&p, 4 * i, 4 * i + 4);
+    rl_receiver_end_text(p.r);
+    batch(&f);
+    assert_false(atomic_load(&p.held));
+  }
+  assert_numbers(&f, 12);
+  streams_end(&f);
+  rl_log_set_level(RL_LOG_WARN);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -345,6 +367,7 @@ int main(void)
     cmocka_unit_test(a_new_rate_is_taken_up_at_once),
     cmocka_unit_test(short_memory_holds_all_sources_back_before_it_spills),
     cmocka_unit_test(short_memory_lets_store_calls_wait),
+    cmocka_unit_test(a_source_is_let_go_however_little_memory_there_is),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
