@@ -243,6 +243,7 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 #define RECEIVER "rille.streaming.receiver.writeAheadLog."
 #define DRIVER "rille.streaming.driver.writeAheadLog."
+#define SEGMENT_BYTES (UINT64_C(16) << 20) /* a start reads the log from a segment's beginning: up to this much in vain */
 
 static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
 {
@@ -251,6 +252,7 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
     .dir = path,
     .replay = rl_found_visit,
     .user = &d->found,
+    .segment_bytes = SEGMENT_BYTES,
     .roll_ms = smaller(rl_conf_us(conf, RECEIVER "rollingInterval"), rl_conf_us(conf, DRIVER "rollingInterval")) / 1000,
     .max_failures =
       (uint32_t)larger(rl_conf_int(conf, RECEIVER "maxFailures"), rl_conf_int(conf, DRIVER "maxFailures")),

@@ -33,6 +33,13 @@ struct rl_output_run;
 
 typedef struct rl_durable rl_durable;
 
+/* Where the log has one partition of a version of state. */
+typedef struct rl_past_state {
+  char *uid;
+  uint32_t partition;
+  rl_wal_at at;
+} rl_past_state;
+
 /* What the log has of a batch of an earlier run. Lives until the stop. */
 typedef struct rl_past {
   int64_t time;
@@ -44,7 +51,7 @@ typedef struct rl_past {
   size_t noutputs, outputs_cap;
   char *begin; /* the BEGIN record */
   size_t begin_n;
-  rl_wal_at *states;
+  rl_past_state *states; /* the newest of each partition */
   size_t nstates, states_cap;
 } rl_past;
 

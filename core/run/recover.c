@@ -46,6 +46,7 @@ static rl_past_block *find_block(const rl_found *f, uint64_t seq)
 static void free_past(rl_past *p)
 {
   for (size_t i = 0; i < p->noutputs; i++) rl_free(p->outputs[i]);
+  for (size_t i = 0; i < p->nstates; i++) rl_free(p->states[i].uid);
   rl_free(p->outputs);
   rl_free(p->begin);
   rl_free(p->states);
@@ -124,16 +125,24 @@ static rl_status found_begin(rl_found *f, const rl_wal_record *r)
   return RL_OK;
 }
 
+/* The last one counts: a stage that was run again logged all its partitions anew. */
+static rl_past_state *state_place(rl_past *p, const rl_journal_state *s)
+{
+  for (size_t i = 0; i < p->nstates; i++)
+    if (p->states[i].partition == s->partition && is(s->uid, p->states[i].uid)) return &p->states[i];
+  p->states = rl_grow(p->states, &p->states_cap, p->nstates + 1, sizeof *p->states);
+  p->states[p->nstates] = (rl_past_state){.uid = text_of(s->uid), .partition = s->partition};
+  return &p->states[p->nstates++];
+}
+
 /* Marks of batches whose BEGIN is gone mean nothing any more. */
 static rl_status found_state(rl_found *f, const rl_wal_record *r)
 {
   rl_journal_state state;
   rl_status st = rl_journal_get_state(r->p, r->at.length, &state);
   rl_past *p = st ? NULL : rl_found_batch(f, state.time);
-  if (!p) return st;
-  p->states = rl_grow(p->states, &p->states_cap, p->nstates + 1, sizeof *p->states);
-  p->states[p->nstates++] = r->at;
-  return RL_OK;
+  if (p) state_place(p, &state)->at = r->at;
+  return st;
 }
 
 static rl_status found_end(rl_found *f, const rl_wal_record *r)
@@ -200,10 +209,10 @@ typedef struct part {
   rl_journal_state head;
 } part;
 
-static rl_dstream *stateful_node(const rl_streaming *s, rl_slice uid)
+static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next)
-    if (d->kind == RL_NODE_STATEFUL && d->reached && is(uid, d->op->uid)) return d;
+    if (d->kind == RL_NODE_STATEFUL && d->reached && strcmp(uid, d->op->uid) == 0) return d;
   return NULL;
 }
 
@@ -253,7 +262,7 @@ static rl_status restore_version(rl_streaming *s, const rl_past *p, part *parts,
     st = rl_state_replay(op, p->time, changes, n);
     rl_free(changes);
   }
-  rl_dstream *d = stateful_node(s, head->uid);
+  rl_dstream *d = stateful_node(s, uid);
   if (!st && d && is_needed(d, p)) st = restore_emitted(d, op, p->time, parts, n);
   if (st) rl_error_prefix("state of '%s', batch %" PRId64 " ms: ", uid, p->time);
   rl_free(uid);
@@ -274,29 +283,6 @@ static int by_operator(const void *a, const void *b)
   if (order) return order;
   if (x->uid.n != y->uid.n) return x->uid.n < y->uid.n ? -1 : 1;
   return x->partition < y->partition ? -1 : x->partition > y->partition;
-}
-
-static bool same_place(const part *a, const part *b)
-{
-  return by_operator(a, b) == 0;
-}
-
-/* Sorted by operator and partition; of those of one place the last one read counts (a stage that was run again). */
-static size_t newest_parts(part *parts, size_t n)
-{
-  size_t kept = 0;
-  for (size_t i = 0; i < n; i++) {
-    size_t k = 0;
-    while (k < kept && !same_place(&parts[k], &parts[i])) k++;
-    if (k == kept) {
-      parts[kept++] = parts[i];
-    } else {
-      rl_bytes_unref(parts[k].bytes);
-      parts[k] = parts[i];
-    }
-  }
-  qsort(parts, kept, sizeof *parts, by_operator);
-  return kept;
 }
 
 static rl_status check_whole(const rl_past *p, const part *parts, size_t n)
@@ -336,14 +322,24 @@ static rl_status restore_snapshots(rl_streaming *s, const rl_past *p)
   return RL_OK;
 }
 
+/* What the image has already, and nobody asks for, need not even be read. */
+static bool is_wanted(const rl_streaming *s, const rl_past *p, const char *uid)
+{
+  const rl_dstream *d = stateful_node(s, uid);
+  if (d && is_needed(d, p)) return true;
+  rl_state_op *op = rl_state_find(s->store, uid);
+  return !op || rl_state_sealed(op) < p->time;
+}
+
 static rl_status restore_state(rl_streaming *s, const rl_past *p)
 {
   part *parts = rl_calloc(p->nstates + 1, sizeof *parts);
   rl_status st = RL_OK;
   size_t n = 0;
-  for (; n < p->nstates && !st; n++) st = read_part(s, &p->states[n], &parts[n]);
+  for (size_t i = 0; i < p->nstates && !st; i++)
+    if (is_wanted(s, p, p->states[i].uid)) st = read_part(s, &p->states[i].at, &parts[n++]);
   if (!st) {
-    n = newest_parts(parts, n);
+    qsort(parts, n, sizeof *parts, by_operator);
     st = restore_parts(s, p, parts, n);
   }
   for (size_t i = 0; i < n; i++) rl_bytes_unref(parts[i].bytes);
@@ -548,24 +544,28 @@ static void tick_missed(rl_streaming *s, int64_t first, int64_t last)
   for (int64_t t = first; t <= last; t += s->batch_ms) rl_batch_tick(s, t, rl_mono_ns());
 }
 
+static char *count_batches(int64_t n) { return rl_format("%" PRId64 " batch%s", n, n == 1 ? " was" : "es were"); }
+
 static void catch_up_missed(rl_streaming *s, int64_t first, int64_t last)
 {
   const rl_conf *conf = rl_context_conf(s->c);
-  const char *how = rl_conf_text(conf, "rille.streaming.catchUp");
+  const char *how = rl_conf_text(conf, "rille.streaming.catchUp"), *then;
   int64_t missed = (last - first) / s->batch_ms + 1, limit = rl_conf_int(conf, "rille.streaming.catchUpLimit");
-  if (how[0] == 'a') {
-    int64_t merged = missed > limit ? missed - limit : 0;
-    rl_warn("%" PRId64 " batches were missed since %" PRId64 " ms and are run now%s (rille.streaming.catchUp = all)", missed,
-            first, merged ? ", the oldest of them as one" : "");
-    tick_missed(s, first + merged * s->batch_ms, last);
+  if (how[0] == 'a' && missed <= limit) {
+    tick_missed(s, first, last);
+    then = "run now";
+  } else if (how[0] == 'a') {
+    tick_missed(s, last - (limit - 1) * s->batch_ms, last);
+    then = "run now, the oldest of them as one (rille.streaming.catchUpLimit)";
   } else if (how[0] == 'm') {
-    rl_warn("%" PRId64 " batches were missed since %" PRId64 " ms and are run as one (rille.streaming.catchUp = merge)", missed,
-            first);
     tick_missed(s, last, last);
+    then = "run as one";
   } else {
-    rl_warn("%" PRId64 " batches were missed since %" PRId64 " ms; the next one has what they would have had "
-            "(rille.streaming.catchUp = skip)", missed, first);
+    then = "left to the next one, which has what they would have had";
   }
+  char *count = count_batches(missed);
+  rl_warn("%s missed since %" PRId64 " ms: %s (rille.streaming.catchUp = %s)", count, first, then, how);
+  rl_free(count);
 }
 
 void rl_durable_catch_up(rl_streaming *s, int64_t restart)
@@ -578,7 +578,9 @@ void rl_durable_catch_up(rl_streaming *s, int64_t restart)
     rl_batch_resume(s, f->batches[i]);
     pending++;
   }
-  if (pending) rl_warn("%zu batches were not complete and are run again, with the same inputs", pending);
+  char *count = count_batches((int64_t)pending);
+  if (pending) rl_warn("%s not complete: run again, with the same inputs", count);
+  rl_free(count);
   int64_t first = (s->latest == RL_NO_TIME ? s->zero : s->latest) + s->batch_ms;
   if (first < restart) catch_up_missed(s, first, restart - s->batch_ms);
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/stream.h"
+#include "store/state.h"
 
 #define SECOND_NS INT64_C(1000000000)
 
@@ -233,8 +234,9 @@ rl_status rl_streaming_start(rl_streaming *s)
     rl_error_take(&e);
     rl_tracker_stop(s->tracker);
     rl_graph_stop_inputs(s);
-    rl_graph_release(s);
     rl_durable_close(s);
+    if (is_reliable(s) && s->store) rl_state_shut(s->store);
+    rl_graph_release(s);
     rl_stateful_stop(s);
     atomic_store(&s->state, RL_STOPPED);
     atomic_store(&active, NULL);
@@ -419,6 +421,7 @@ static void stop_now(rl_streaming *s, bool graceful)
   cut_off(s);
   rl_graph_stop_inputs(s);
   rl_durable_close(s);
+  if (is_reliable(s)) rl_state_shut(s->store); /* before pins go: the image is not to pass what windows still look at */
   rl_graph_release(s);
   rl_stateful_stop(s);
   atomic_store(&active, NULL);

@@ -46,6 +46,10 @@ rl_state *rl_state_of(rl_state_op *op);
 /* Gives a reference back; with the last it closes. */
 void rl_state_close(rl_state *s); /* no update, scan or pin is left; moves nothing more. NULL is allowed */
 
+/* For who may be left with references when the job is over: no version moves any more, and reading is RL_ECLOSED. Waits
+ * some seconds for readings under way. Then the directory may be opened again, though the store is not closed yet. */
+void rl_state_shut(rl_state *s);
+
 /* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time;
  * RL_EUNSUPPORTED when it has versions that were not. */
 rl_status rl_state_operator(rl_state *s, const char *uid, bool timed, rl_state_op **out);

@@ -233,6 +233,7 @@ struct rl_state {
 
   pthread_t thread;
   bool stop, kick, map_full, broken;
+  bool shut; /* nothing is read or moved any more */
   uint64_t attempts; /* of writing, ended either way */
   rl_error error;    /* of the last one */
 };
