@@ -36,7 +36,7 @@ typedef struct rl_durable rl_durable;
 /* Where the log has one partition of a version of state. */
 typedef struct rl_past_state {
   char *uid;
-  uint32_t partition;
+  uint32_t partition, partitions;
   rl_wal_at at;
 } rl_past_state;
 

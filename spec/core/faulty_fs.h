@@ -12,7 +12,8 @@
  *   }
  *
  * FAULTY_EXIT ends the process there instead, for a job in a child of the test's: what the disk holds then is made in
- * it, by faulty.loss and faulty.seed. faulty.under and faulty.spill name folders: other files' steps do not count.
+ * it, by faulty.loss and faulty.seed. faulty.under and faulty.spill name folders: other files' steps do not count, nor
+ * do other calls than faulty.only where that is set.
  *
  * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or
  * some of their sectors, independently; files created and renamed since the last sync of a directory are not from some
@@ -67,6 +68,7 @@ static struct {
   int error;
   bool met;
   const char *under, *spill; /* only files in these folders count; both NULL: all */
+  const char *only;          /* only this call; NULL: all */
   void (*met_at)(const char *call, const char *path); /* told of the step; under the lock */
   faulty_loss loss;                                   /* FAULTY_EXIT */
   uint64_t seed;                                      /* likewise */
@@ -93,8 +95,9 @@ static inline bool faulty_is_in(const char *dir, const char *path)
   return n > 0 && strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
-static inline bool faulty_counts(const char *path)
+static inline bool faulty_counts(const char *call, const char *path)
 {
+  if (faulty.only && strcmp(call, faulty.only) != 0) return false;
   if (!faulty.under && !faulty.spill) return true;
   return path && (faulty_is_in(faulty.under, path) || faulty_is_in(faulty.spill, path));
 }
@@ -110,7 +113,7 @@ static inline bool faulty_enter_path(const char *call, const char *path, bool *p
 {
   if (part) *part = false;
   int reason = faulty.fails ? faulty.fails(call) : 0;
-  if (!faulty_counts(path)) {
+  if (!faulty_counts(call, path)) {
     if (reason != 0) errno = reason;
     return reason != 0;
   }

@@ -36,6 +36,7 @@ typedef struct world {
   unsigned steps;               /* of a process that came to its end */
   _Atomic bool stopping;        /* all batches are done, and the job is stopped */
   bool met_stopping;            /* the step came behind that */
+  uint64_t synced, written;     /* met at a sync: of the file, up to where it is on disk, and its size */
 } world;
 
 typedef struct job {
@@ -270,7 +271,7 @@ static inline rl_dstream *job_sums(job *j, rl_dstream *all)
   rl_stateful spec = {
     .op = rl_op_new(&(rl_op){.kind = RL_OP_STATE, .name = "sums", .uid = "sums"}),
     .update =
-      rl_op_new(&(rl_op){.kind = RL_OP_SHUFFLE, .name = "update", .part = RL_PART_HASH, .partitions = 2, .fn = fn}),
+      rl_op_new(&(rl_op){.kind = RL_OP_SHUFFLE, .name = "update", .part = RL_PART_HASH, .fn = fn}),
   };
   job_ok(j, rl_dstream_stateful(&spec, all, &d));
   rl_op_unref(spec.op);
@@ -329,22 +330,25 @@ typedef struct job_spec {
   const char *dir;
   world *w;
   const char *roll; /* rollingInterval: "1ms" for segments of one group */
+  int parallelism;  /* also how many partitions the state has */
 } job_spec;
 
 static inline rl_status job_context(job *j, const job_spec *spec)
 {
-  char *spill = rl_path_join(spec->dir, "spill");
+  char *spill = rl_path_join(spec->dir, "spill"), *parallelism = rl_format("%d", spec->parallelism);
   const char *settings[] = {"master", "local[2]",
                             "clock", "manual",
                             "rille.log.level", getenv("RILLE_VERBOSE") ? "info" : "off",
                             "rille.local.dir", spill,
-                            "rille.checkpoint.applyLag", "8k",
+                            "rille.default.parallelism", parallelism,
+                            "rille.checkpoint.applyLag", "64k",
                             "rille.streaming.receiver.writeAheadLog.rollingInterval", spec->roll};
   rl_conf *conf = rl_conf_new();
   for (size_t i = 0; i < sizeof settings / sizeof *settings; i += 2) job_ok(j, rl_conf_set(conf, settings[i], settings[i + 1]));
   rl_log_set_level(getenv("RILLE_VERBOSE") ? RL_LOG_INFO : RL_LOG_OFF);
   rl_status st = rl_context_new(conf, NULL, &j->c);
   rl_conf_delete(conf);
+  rl_free(parallelism);
   rl_free(spill);
   return st;
 }

@@ -41,7 +41,7 @@ enum { FAULT_KILL, FAULT_TORN, FAULT_CUT, FAULT_CUT_SOME, FAULT_TORN_SOME, FAULT
 typedef struct fault {
   int kind; /* in fault_kinds */
   unsigned step;
-  uint64_t seed; /* of what is lost, and of the age of segments */
+  uint64_t seed; /* of what is lost, of the age of segments, of the number of partitions */
 } fault;
 
 enum { TRIAL_FAULTS = 8 };
@@ -51,6 +51,7 @@ typedef struct trial {
   world *w;
   fault faults[TRIAL_FAULTS];
   int n;
+  const char *only; /* this call counts alone; NULL: all do */
 } trial;
 
 static inline bool trial_is_long(void) { return getenv("RILLE_LONG") != NULL; }
@@ -107,6 +108,10 @@ static inline void trial_note_step(const char *call, const char *path)
   snprintf(trial_world->call, sizeof trial_world->call, "%s", call);
   snprintf(trial_world->path, sizeof trial_world->path, "%s", path);
   trial_world->met_stopping = atomic_load(&trial_world->stopping);
+  struct stat st;
+  trial_world->synced = trial_world->written = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+  for (const faulty_undo *u = faulty.undo; u; u = u->next)
+    if (u->what == FAULTY_WRITE && strcmp(u->path, path) == 0 && u->at < trial_world->synced) trial_world->synced = u->at;
 }
 
 static inline void trial_begin_fault(const trial *t, const fault *f)
@@ -117,6 +122,7 @@ static inline void trial_begin_fault(const trial *t, const fault *f)
   faulty.loss = kind->loss;
   faulty.seed = f->seed;
   faulty.met_at = trial_note_step;
+  faulty.only = t->only;
   faulty_begin(kind->kind, f->kind == FAULT_NONE || f->kind == FAULT_FULL ? 0 : f->step, kind->error);
   if (f->kind != FAULT_FULL) return;
   trial_full_at = f->step;
@@ -134,7 +140,7 @@ static inline int trial_process(trial *t, const fault *f)
   if (pid == 0) {
     trial_world = t->w;
     trial_begin_fault(t, f);
-    const job_spec spec = {.dir = t->dir, .w = t->w, .roll = f->seed % 2 ? "1ms" : "60"};
+    const job_spec spec = {.dir = t->dir, .w = t->w, .roll = f->seed % 2 ? "1ms" : "60", .parallelism = 1 + (int)(f->seed / 2 % 3)};
     int rc = job_process(&spec);
     t->w->steps = faulty.steps;
     _exit(rc);
@@ -159,13 +165,22 @@ static inline void trial_make_dir(const char *dir, const char *name)
   rl_free(path);
 }
 
+/* Memory that processes share, as the world is now. */
+static inline void trial_share(trial *t)
+{
+  world *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  assert_true(shared != MAP_FAILED);
+  memcpy(shared, t->w, sizeof *shared);
+  t->w = shared;
+}
+
 static inline void trial_open(trial *t, const char *parent)
 {
   static unsigned serial;
+  static world before;
   t->dir = rl_format("%s/trial-%u", parent, serial++);
-  t->w = mmap(NULL, sizeof *t->w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  assert_true(t->w != MAP_FAILED);
-  memset(t->w, 0, sizeof *t->w);
+  t->w = &before;
+  trial_share(t);
   trial_make_dir(t->dir, "incoming");
   trial_make_dir(t->dir, "keyed");
   trial_make_dir(t->dir, "spill");
@@ -215,7 +230,7 @@ static inline void trial_check(trial *t)
 /* A process without faults goes on from what the others left, to the end. */
 static inline void trial_finish(trial *t)
 {
-  const fault none = {.kind = FAULT_NONE, .seed = t->n ? t->faults[t->n - 1].seed : 1};
+  const fault none = {.kind = FAULT_NONE, .seed = t->n ? t->faults[t->n - 1].seed + 2 : 1}; /* other partitions */
   if (trial_process(t, &none) != JOB_DONE) trial_fail(t, "it does not recover: %s", t->w->error);
   trial_check(t);
 }
