@@ -197,7 +197,7 @@ end
 
 local server = socket.bind(options.host, options.port)
 if not server then die("cannot listen on %s:%s", options.host, options.port) end
-print(select(2, server:getsockname()))
+print((select(2, server:getsockname())))
 io.stdout:flush()
 
 read_state()

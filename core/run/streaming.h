@@ -141,7 +141,7 @@ const char *rl_streaming_checkpoint_dir(const rl_streaming *s); /* NULL: none */
 bool rl_checkpoint_exists(const char *dir);
 /* The name under which an input or output is known from one start to the next; inputs have none before it is set. */
 void rl_dstream_set_uid(rl_dstream *d, const char *uid);
-const char *rl_dstream_uid(const rl_dstream *d); /* NULL: none was set */
+const char *rl_dstream_uid(const rl_dstream *d); /* the operation's name when none was set */
 /* What the embedding language keeps from batch to batch (accumulators). save appends what it has when a batch
  * completes; restore is called by start with what the newest completed batch of an earlier run saved. Driver thread.
  * Before start, at most one. */
