@@ -34,8 +34,10 @@ typedef struct world {
   char error[1000];             /* JOB_STOPPED, JOB_WRONG: why */
   char call[16], path[400];     /* the step that was met */
   unsigned steps;               /* of a process that came to its end */
+  bool started;                 /* the start succeeded */
   _Atomic bool stopping;        /* all batches are done, and the job is stopped */
   bool met_stopping;            /* the step came behind that */
+  unsigned removed;             /* segments of the log, by a process without a fault */
   uint64_t synced, written;     /* met at a sync: of the file, up to where it is on disk, and its size */
 } world;
 
@@ -145,9 +147,7 @@ static inline void sender_send(job *j, uint64_t upto)
     model_record m = model_received_record(++j->position);
     const rl_value record[3] = {rl_int(m.key), rl_int(m.value), rl_str(pad, model_pad(j->position))};
     if (atomic_load(&j->w->sent) < j->position) atomic_store(&j->w->sent, j->position);
-    rl_status st = rl_receiver_store(j->receiver, record, 3);
-    if (st == RL_ECANCELLED) return; /* the job stops */
-    job_ok(j, st);
+    if (rl_receiver_store(j->receiver, record, 3) != RL_OK) return; /* the job stops, or its log has failed */
     if (j->position % 4 == 0) rl_receiver_flush(j->receiver);
   }
 }
@@ -295,18 +295,18 @@ static inline void job_output_of(job *j, rl_dstream *d, model_output which, job_
   job_ok(j, rl_dstream_output(d, model_names[which], NULL, job_give, &outputs[which], NULL));
 }
 
-static inline void job_graph(job *j, job_output *outputs)
+static inline void job_graph(job *j, job_output *outputs, int n)
 {
   rl_dstream *streams[MODEL_OUTPUTS];
   streams[MODEL_RECORDS] = job_inputs(j);
   streams[MODEL_SUMS] = job_sums(j, streams[MODEL_RECORDS]);
   streams[MODEL_STATE] = job_state(j, streams[MODEL_SUMS]);
-  for (int i = MODEL_RECORDS_WINDOW; i < MODEL_OUTPUTS; i++) {
+  for (int i = MODEL_RECORDS_WINDOW; i < n; i++) {
     const rl_op named = {.name = (char *)model_names[i], .uid = (char *)model_names[i]};
     job_ok(j, rl_dstream_window(streams[i - MODEL_RECORDS_WINDOW], &named, (int64_t)MODEL_WINDOW * MODEL_BATCH_MS,
                                 MODEL_BATCH_MS, &streams[i]));
   }
-  for (int i = 0; i < MODEL_OUTPUTS; i++) job_output_of(j, streams[i], (model_output)i, outputs);
+  for (int i = 0; i < n; i++) job_output_of(j, streams[i], (model_output)i, outputs);
 }
 
 /* What is kept from batch to batch: the time of the batch. */
@@ -331,6 +331,8 @@ typedef struct job_spec {
   world *w;
   const char *roll; /* rollingInterval: "1ms" for segments of one group */
   int parallelism;  /* also how many partitions the state has */
+  int outputs;      /* the first of them; without windows batches are forgotten at once */
+  const char *jump; /* manualClock.jump */
 } job_spec;
 
 static inline rl_status job_context(job *j, const job_spec *spec)
@@ -341,7 +343,9 @@ static inline rl_status job_context(job *j, const job_spec *spec)
                             "rille.log.level", getenv("RILLE_VERBOSE") ? "info" : "off",
                             "rille.local.dir", spill,
                             "rille.default.parallelism", parallelism,
+                            "rille.streaming.manualClock.jump", spec->jump,
                             "rille.checkpoint.applyLag", "64k",
+                            "rille.streaming.fileStream.minRememberDuration", "1", /* so segments are removed */
                             "rille.streaming.receiver.writeAheadLog.rollingInterval", spec->roll};
   rl_conf *conf = rl_conf_new();
   for (size_t i = 0; i < sizeof settings / sizeof *settings; i += 2) job_ok(j, rl_conf_set(conf, settings[i], settings[i + 1]));
@@ -375,10 +379,11 @@ static inline rl_status job_run(job *j, const job_spec *spec)
   if (st != RL_OK) return st;
   char *checkpoint = rl_path_join(spec->dir, "checkpoint");
   job_ok(j, rl_streaming_new(j->c, MODEL_BATCH_MS, &j->s));
-  job_graph(j, outputs);
+  job_graph(j, outputs, spec->outputs);
   job_ok(j, rl_streaming_checkpoint(j->s, checkpoint));
   rl_streaming_keep(j->s, &(rl_keeper){.save = job_save, .restore = job_restore, .user = j});
   st = rl_streaming_start(j->s);
+  j->w->started = st == RL_OK;
   if (st == RL_OK) st = job_batches(j);
   atomic_store(&j->w->stopping, true);
   if (st == RL_OK && rl_streaming_state(j->s) == RL_ACTIVE) st = rl_streaming_stop(j->s, false, true);
@@ -397,6 +402,7 @@ static inline int job_process(const job_spec *spec)
 {
   job j = {.w = spec->w, .dir = spec->dir, .kept = RL_NO_TIME};
   atomic_store(&j.w->stopping, false);
+  j.w->started = false;
   alarm(300); /* it hangs */
   rl_status st = job_run(&j, spec);
   if (st == RL_OK) return JOB_DONE;

@@ -10,13 +10,14 @@
 #include "trial.h"
 
 /* How many steps a process has that meets no fault. A little differs from run to run: threads do the steps. */
-static unsigned steps_of(void **state, uint64_t seed)
+static unsigned steps_of(void **state, uint64_t seed, bool removes)
 {
   trial t = {.n = 1, .faults = {{FAULT_NONE, 0, seed}}};
   trial_open(&t, *state);
   if (trial_process(&t, &t.faults[0]) != JOB_DONE) trial_fail(&t, "it does not even run: %s", t.w->error);
   trial_check(&t);
   unsigned steps = t.w->steps;
+  if (removes) assert_true(t.w->removed > MODEL_BATCHES);
   trial_check_at_rest(&t);
   trial_close(&t);
   return steps;
@@ -24,7 +25,7 @@ static unsigned steps_of(void **state, uint64_t seed)
 
 static void a_job_gives_what_the_model_gives(void **state)
 {
-  unsigned rolling = steps_of(state, 1), plain = steps_of(state, 0);
+  unsigned rolling = steps_of(state, 9, true), plain = steps_of(state, 8, false);
   printf("steps of the job: %u, with a segment for each group: %u\n", plain, rolling);
   assert_true(plain > 60);
   assert_true(rolling > plain);
@@ -35,7 +36,7 @@ static void fail_steps(void **state, int kind, unsigned sample)
 {
   uint64_t seed = records_seed(fault_kinds[kind].name);
   for (uint64_t rolls = 0; rolls < 2; rolls++) {
-    unsigned steps = steps_of(state, rolls) + 10, n = trial_is_long() ? steps : trial_sample(sample);
+    unsigned steps = steps_of(state, rolls + 8, false) + 10, n = trial_is_long() ? steps : trial_sample(sample);
     unsigned from = (unsigned)(records_random(&seed) % steps);
     for (unsigned i = 0; i < n; i++) {
       trial t = {.n = 1};
