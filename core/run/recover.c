@@ -542,6 +542,8 @@ rl_status rl_durable_restore(rl_streaming *s)
   return st;
 }
 
+bool rl_streaming_is_recovered(const rl_streaming *s) { return s->durable && s->durable->found.started; }
+
 bool rl_checkpoint_exists(const char *dir)
 {
   char *path = rl_path_join(dir, "log");

@@ -114,7 +114,8 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
   (void)status;
   rl_error e;
   rl_error_take(&e);
-  if (s->stopping && e.code == RL_ECANCELLED) { /* what an immediate stop cut off */
+  /* What an immediate stop cut off; the log ends before tasks do. */
+  if (s->stopping && (e.code == RL_ECANCELLED || e.code == RL_ECLOSED)) {
     rl_error_clear(&e);
     return;
   }

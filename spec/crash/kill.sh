@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills a job under load, again and again, at random moments and also while it recovers. Its lines come from a sender over
+# Kills a job under load, again and again, at random moments, also while it recovers and while it stops. Its lines come from a sender over
 # a socket, which sends again what was not acknowledged, and from files that are moved into a folder. At the end each line
 # must have been counted once, and every output of every batch be what a model gives (kill_check.lua).
 #
@@ -55,6 +55,25 @@ let_it_run() {
   read -rt "$((ms / 1000)).$(printf %03d $((ms % 1000)))" -u "$never" || true
 }
 
+# Most are killed as they run; some while they stop in order, some are told to stop at once.
+end_it() {
+  case $((RANDOM % 8)) in
+    0)
+      kill -TERM "$job"
+      read -rt "0.$(printf %03d $((RANDOM % 300)))" -u "$never" || true
+      ;;
+    1)
+      kill -TERM "$job"
+      read -rt 0.03 -u "$never" || true # sooner it would count as the same
+      kill -TERM "$job" 2>/dev/null || true
+      until_true 60 ended "$job"
+      ;;
+  esac
+  kill -KILL "$job" 2>/dev/null || true
+  wait "$job" 2>/dev/null || true
+  children=("$sender")
+}
+
 first_output() {
   ! ended "$job" || fail "the job ended by itself"
   compgen -G "$dir/out/counts-*" >/dev/null
@@ -75,10 +94,9 @@ for ((i = 1; i <= kills; i++)); do
   let_it_run $most
   ! ended "$job" || fail "the job ended by itself before kill $i"
   ! ended "$sender" || fail "the sender ended before kill $i"
-  kill -KILL "$job"
-  wait "$job" 2>/dev/null || true
-  children=("$sender")
+  end_it
   expect_clean "$scratch/job.err"
+  expect_not_in "$scratch/job.err" ' ERROR '
   run_job
   ((i % 100)) || say "$i kills"
 done

@@ -270,7 +270,7 @@ static inline void trial_check_end(trial *t, const fault *f, int rc)
   bool met = t->w->call[0] != '\0';
   const char *call = t->w->call, *path = t->w->path;
   bool segment = strstr(path, "/checkpoint/log/log-") != NULL && !strstr(path, ".tmp");
-  bool tried_again = segment && strncmp(call, "pwrite", 6) == 0 && (f->kind == FAULT_ENOSPC || f->kind == FAULT_EIO);
+  bool tried_again = t->w->started && segment && strncmp(call, "pwrite", 6) == 0 && (f->kind == FAULT_ENOSPC || f->kind == FAULT_EIO);
   bool final = segment && strcmp(call, "fdatasync") == 0 && f->kind == FAULT_EIO && !t->w->met_stopping;
   bool restarts = f->kind == FAULT_EINTR && (strcmp(call, "rename") == 0 || strstr(call, "dir") || strcmp(call, "stat") == 0 ||
                                              strcmp(call, "unlink") == 0);
