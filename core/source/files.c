@@ -221,12 +221,13 @@ static rl_status files_restore(rl_input *self, int64_t time, const char *p, size
   return st;
 }
 
-/* A job that was killed before a batch of it began has none that tells since when files are new: since its zero time. */
+/* A job that was killed before a batch began has none that tells since when files are new: since its zero time. */
 static rl_status files_start(rl_input *self)
 {
   file_input *in = (file_input *)self;
   int64_t zero = rl_streaming_zero_time(self->streaming);
-  if (in->last == RL_NO_TIME && rl_streaming_is_recovered(self->streaming) && zero < in->threshold) in->threshold = zero;
+  bool began_none = rl_streaming_is_recovered(self->streaming) && in->last == RL_NO_TIME;
+  if (began_none && zero < in->threshold) in->threshold = zero;
   return RL_OK;
 }
 

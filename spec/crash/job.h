@@ -70,7 +70,7 @@ static inline void job_ok(job *j, rl_status st)
   if (st != RL_OK) job_fail(j, "%s", rl_error_message());
 }
 
-/* The world: by plain calls, which nobody fails ---------------------------------------------------------------------- */
+/* The world: by plain calls, which nobody fails -------------------------------------------------------------------- */
 
 static inline void world_write(job *j, const char *name, const char *text, int flags)
 {
@@ -112,7 +112,7 @@ static inline void world_bring_file(job *j, int batch)
   rl_buf_free(&text);
 }
 
-/* The sender --------------------------------------------------------------------------------------------------------- */
+/* The sender ------------------------------------------------------------------------------------------------------- */
 
 static inline rl_status sender_start(void *self, rl_receiver *r)
 {
@@ -121,8 +121,8 @@ static inline rl_status sender_start(void *self, rl_receiver *r)
   j->position = rl_receiver_position(r);
   uint64_t acked = atomic_load(&j->w->acked), sent = atomic_load(&j->w->sent);
   if (j->position < acked || j->position > sent)
-    job_fail(j, "the log has records up to %" PRIu64 "; acknowledged were %" PRIu64 ", sent %" PRIu64, j->position, acked,
-             sent);
+    job_fail(j, "the log has records up to %" PRIu64 "; acknowledged were %" PRIu64 ", sent %" PRIu64, j->position,
+             acked, sent);
   atomic_store(&j->w->acked, j->position); /* it is told so */
   return RL_OK;
 }
@@ -152,7 +152,7 @@ static inline void sender_send(job *j, uint64_t upto)
   }
 }
 
-/* The outputs -------------------------------------------------------------------------------------------------------- */
+/* The outputs ------------------------------------------------------------------------------------------------------ */
 
 static inline char *job_text(rl_job *job)
 {
@@ -174,7 +174,8 @@ static inline char *job_text(rl_job *job)
 /* The recorder first: a kill between the two makes the batch come again. */
 static inline void job_deliver(job *j, model_output which, int batch, const char *text)
 {
-  char *line = rl_format("%s %d\n", model_names[which], batch), *key = rl_format("keyed/%s-%d", model_names[which], batch);
+  char *line = rl_format("%s %d\n", model_names[which], batch);
+  char *key = rl_format("keyed/%s-%d", model_names[which], batch);
   world_write(j, "recorder", line, O_APPEND);
   world_write(j, "keyed/next", text, O_TRUNC);
   world_move(j, "keyed/next", key);
@@ -212,7 +213,7 @@ static inline void job_give(void *user, rl_rdd *rdd, int64_t time, rl_output_run
   rl_output_done(run, st);
 }
 
-/* The graph ---------------------------------------------------------------------------------------------------------- */
+/* The graph -------------------------------------------------------------------------------------------------------- */
 
 static inline rl_status job_strip(void *user, const rl_value *fields, uint32_t n, rl_emit *out)
 {
@@ -324,7 +325,7 @@ static inline rl_status job_restore(void *user, const char *p, size_t n)
   return RL_OK;
 }
 
-/* A process of the job ------------------------------------------------------------------------------------------------ */
+/* A process of the job --------------------------------------------------------------------------------------------- */
 
 typedef struct job_spec {
   const char *dir;
@@ -348,7 +349,8 @@ static inline rl_status job_context(job *j, const job_spec *spec)
                             "rille.streaming.fileStream.minRememberDuration", "1", /* so segments are removed */
                             "rille.streaming.receiver.writeAheadLog.rollingInterval", spec->roll};
   rl_conf *conf = rl_conf_new();
-  for (size_t i = 0; i < sizeof settings / sizeof *settings; i += 2) job_ok(j, rl_conf_set(conf, settings[i], settings[i + 1]));
+  for (size_t i = 0; i < sizeof settings / sizeof *settings; i += 2)
+    job_ok(j, rl_conf_set(conf, settings[i], settings[i + 1]));
   rl_log_set_level(getenv("RILLE_VERBOSE") ? RL_LOG_INFO : RL_LOG_OFF);
   rl_status st = rl_context_new(conf, NULL, &j->c);
   rl_conf_delete(conf);

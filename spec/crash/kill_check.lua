@@ -46,7 +46,8 @@ local function batch_lines(time)
   local folder, found = ("%s/out/all-%d"):format(directory, time), {}
   if not read(folder .. "/_SUCCESS") then complain("%s has no _SUCCESS", folder) end
   for _, name in ipairs(list(folder)) do
-    for line in (name:find "^part%-" and read(folder .. "/" .. name) or ""):gmatch "[^\n]+" do found[#found + 1] = line end
+    local text = name:find "^part%-" and read(folder .. "/" .. name) or ""
+    for line in text:gmatch "[^\n]+" do found[#found + 1] = line end
   end
   return found
 end

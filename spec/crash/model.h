@@ -1,5 +1,5 @@
-/* What the reference job of the crash specs (job.h) reads, and what it has to give: by plain loops, from nothing but the
- * number of a batch. */
+/* What the reference job of the crash specs (job.h) reads, and what it has to give: by plain loops, from nothing but
+ * the number of a batch. */
 #ifndef SPEC_CRASH_MODEL_H
 #define SPEC_CRASH_MODEL_H
 
@@ -50,7 +50,10 @@ static inline size_t model_pad(uint64_t position) { return position % 5 == 3 ? M
 /* The file of a batch has so many lines; some batches have none. */
 static inline int model_lines(int batch) { return batch % 3 == 0 ? 0 : batch; }
 
-static inline model_record model_line(int batch, int line) { return (model_record){5 + (batch + line) % 6, batch * 100 + line}; }
+static inline model_record model_line(int batch, int line)
+{
+  return (model_record){5 + (batch + line) % 6, batch * 100 + line};
+}
 
 static inline size_t model_batch(int batch, model_record *out)
 {

@@ -1,6 +1,6 @@
 /* What a disk may hold of the log after a power cut, state by state: a job is ended before each sync of a segment, and
- * what it wrote since the last one is there in part only, in wrong order, or is something else. Each is recovered by the
- * whole job, which must come to the model's end.
+ * what it wrote since the last one is there in part only, in wrong order, or is something else. Each is recovered by
+ * the whole job, which must come to the model's end.
  *
  * RILLE_STATE="sync:damage:seed" runs one again. */
 #include <setjmp.h>

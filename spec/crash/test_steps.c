@@ -40,7 +40,8 @@ static void fail_steps(void **state, int kind, unsigned sample)
     unsigned from = (unsigned)(records_random(&seed) % steps);
     for (unsigned i = 0; i < n; i++) {
       trial t = {.n = 1};
-      t.faults[0] = (fault){kind, 1 + (unsigned)((from + (uint64_t)i * steps / n) % steps), records_random(&seed) / 2 * 2 + rolls};
+      unsigned step = 1 + (unsigned)((from + (uint64_t)i * steps / n) % steps);
+      t.faults[0] = (fault){kind, step, records_random(&seed) / 2 * 2 + rolls};
       trial_run(&t, *state);
     }
   }
@@ -72,6 +73,23 @@ static void failures_in_a_row(void **state)
   }
 }
 
+/* Batches that were missed wait behind the one whose log fails: the job stops, and does not wait for them. */
+static void a_failed_log_stops_a_job_that_catches_up(void **state)
+{
+  for (unsigned step = 150; step <= 400; step += 50) {
+    trial t = {.n = 2, .faults = {{FAULT_KILL, step, 8}, {FAULT_EIO, 2, 8}}};
+    trial_open(&t, *state);
+    assert_int_equal(trial_process(&t, &t.faults[0]), FAULTY_STATUS);
+    t.jump = "3s";
+    t.only = "fdatasync"; /* the first is that of START */
+    assert_int_equal(trial_process(&t, &t.faults[1]), JOB_STOPPED);
+    assert_non_null(strstr(t.w->error, "Input/output error"));
+    t.jump = t.only = NULL;
+    trial_finish(&t);
+    trial_close(&t);
+  }
+}
+
 static void one_again(void **state)
 {
   trial t = {0};
@@ -95,6 +113,7 @@ int main(void)
     in_a_folder(each_step_is_short),
     in_a_folder(the_disk_is_full_for_a_while),
     in_a_folder(failures_in_a_row),
+    in_a_folder(a_failed_log_stops_a_job_that_catches_up),
   };
   return getenv("RILLE_CRASH") ? cmocka_run_group_tests(again, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static inline bool trial_parse(const char *text, trial *t)
   return t->n > 0;
 }
 
-#define trial_fail(t, format, ...)                                                                                       \
+#define trial_fail(t, format, ...) \
   fail_msg(format "\n  again: RILLE_CRASH=%s, folder %s", __VA_ARGS__, trial_text(t), (t)->dir)
 
 /* A process -------------------------------------------------------------------------------------------------------- */
@@ -118,7 +118,8 @@ static inline void trial_note_step(const char *call, const char *path)
   struct stat st;
   trial_world->synced = trial_world->written = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
   for (const faulty_undo *u = faulty.undo; u; u = u->next)
-    if (u->what == FAULTY_WRITE && strcmp(u->path, path) == 0 && u->at < trial_world->synced) trial_world->synced = u->at;
+    if (u->what == FAULTY_WRITE && strcmp(u->path, path) == 0 && u->at < trial_world->synced)
+      trial_world->synced = u->at;
 }
 
 static inline void trial_begin_fault(const trial *t, const fault *f)
@@ -138,7 +139,10 @@ static inline void trial_begin_fault(const trial *t, const fault *f)
 }
 
 /* The graph is the same in all processes of a trial. */
-static inline int trial_outputs(const trial *t) { return t->faults[0].seed / 8 % 2 ? MODEL_OUTPUTS : MODEL_RECORDS_WINDOW; }
+static inline int trial_outputs(const trial *t)
+{
+  return t->faults[0].seed / 8 % 2 ? MODEL_OUTPUTS : MODEL_RECORDS_WINDOW;
+}
 
 /* Runs one; its exit status. */
 static inline int trial_process(trial *t, const fault *f)
@@ -264,26 +268,38 @@ static inline void trial_check_at_rest(trial *t)
   rl_buf_free(&after);
 }
 
-/* What the fault must not come to: the job ends, or stops with an error, only where it may. */
+/* Calls that no local file system ends with EINTR, and the engine need not begin again. */
+static inline bool trial_is_of_names(const char *call)
+{
+  return strcmp(call, "rename") == 0 || strcmp(call, "unlink") == 0 || strcmp(call, "stat") == 0 || strstr(call, "dir");
+}
+
+/* Must the job come to its end in spite of the fault? */
+static inline bool trial_is_harmless(const trial *t, const fault *f, bool segment)
+{
+  const world *w = t->w;
+  if (f->kind != FAULT_FULL && w->call[0] == '\0') return true; /* it was not met */
+  switch (f->kind) {
+  case FAULT_FULL: return w->started; /* a start may fail on a full disk; what runs waits */
+  case FAULT_SHORT: return true;
+  case FAULT_EINTR: return !trial_is_of_names(w->call);
+  case FAULT_EIO:
+  case FAULT_ENOSPC: return w->started && segment && strncmp(w->call, "pwrite", 6) == 0; /* it is tried again */
+  default: return false;
+  }
+}
+
+/* The job ends where it has to, and stops with an error where it has to. */
 static inline void trial_check_end(trial *t, const fault *f, int rc)
 {
-  bool met = t->w->call[0] != '\0';
-  const char *call = t->w->call, *path = t->w->path;
+  const char *call = t->w->call, *path = t->w->path, *kind = fault_kinds[f->kind].name;
   bool segment = strstr(path, "/checkpoint/log/log-") != NULL && !strstr(path, ".tmp");
-  bool tried_again = t->w->started && segment && strncmp(call, "pwrite", 6) == 0 && (f->kind == FAULT_ENOSPC || f->kind == FAULT_EIO);
-  bool final = segment && strcmp(call, "fdatasync") == 0 && f->kind == FAULT_EIO && !t->w->met_stopping;
-  bool restarts = f->kind == FAULT_EINTR && (strcmp(call, "rename") == 0 || strstr(call, "dir") || strcmp(call, "stat") == 0 ||
-                                             strcmp(call, "unlink") == 0);
-  bool full = f->kind == FAULT_FULL; /* a start may fail on a full disk; what runs waits */
-  bool harmless = (full ? t->w->started : !met) || f->kind == FAULT_SHORT || (f->kind == FAULT_EINTR && !restarts) ||
- tried_again;
-  if (f->kind <= FAULT_TORN_SOME) {
-    if (met && rc != FAULTY_STATUS) trial_fail(t, "the process outlived its end (%s %s)", call, path);
-  } else if (final && rc != JOB_STOPPED) {
-    trial_fail(t, "%s of %s fails, and the job goes on (status %d)", call, path, rc);
-  } else if (harmless && rc != JOB_DONE) {
-    trial_fail(t, "%s of %s fails with %s, and the job stops: %s", call, path, fault_kinds[f->kind].name, t->w->error);
-  }
+  if (f->kind <= FAULT_TORN_SOME && call[0] && rc != FAULTY_STATUS)
+    trial_fail(t, "the process outlived its end (%s %s)", call, path);
+  bool final = f->kind == FAULT_EIO && segment && strcmp(call, "fdatasync") == 0 && !t->w->met_stopping;
+  if (final && rc != JOB_STOPPED) trial_fail(t, "%s of %s fails, and the job goes on (status %d)", call, path, rc);
+  if (trial_is_harmless(t, f, segment) && rc != JOB_DONE)
+    trial_fail(t, "%s of %s meets %s, and the job stops: %s", call, path, kind, t->w->error);
 }
 
 static inline void trial_run(trial *t, const char *parent)

@@ -89,7 +89,8 @@ static void take_connection(sender *s)
 
 static void hear_position(sender *s, uint64_t position, const char *what)
 {
-  if (position < s->acked) wrong("LOST: it %s %" PRIu64 " lines, after %" PRIu64 " had been acknowledged", what, position, s->acked);
+  if (position < s->acked)
+    wrong("LOST: it %s %" PRIu64 " lines, after %" PRIu64 " had been acknowledged", what, position, s->acked);
   if (position > s->sent) wrong("it %s %" PRIu64 " lines, and %" PRIu64 " were sent", what, position, s->sent);
   s->acked = position;
 }
@@ -137,7 +138,9 @@ static uint64_t sendable(const sender *s)
 static void fill(sender *s)
 {
   while (s->nout < PIECE && sendable(s)) {
-    s->nout += (size_t)sprintf(s->out + s->nout, "%" PRIu64 " k%" PRIu64 " %" PRIu64 "\n", s->next, s->next * 7919 % s->keys, s->next);
+    int n = snprintf(s->out + s->nout, sizeof s->out - s->nout, "%" PRIu64 " k%" PRIu64 " %" PRIu64 "\n", s->next,
+                     s->next * 7919 % s->keys, s->next);
+    s->nout += (size_t)n;
     if (s->next > s->sent) s->sent = s->next;
     s->next++;
   }
