@@ -276,7 +276,7 @@ void rl_graph_forget(rl_streaming *s, int64_t time)
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
   }
   rl_tracker_forget(s->tracker, time - longest);
-  if (s->durable) rl_durable_forget(s, time - longest);
+  if (s->durable) rl_durable_forget(s, time, longest);
 }
 
 void rl_graph_discard(rl_streaming *s, int64_t time)

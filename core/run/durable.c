@@ -157,6 +157,7 @@ void rl_durable_output(rl_streaming *s, const rl_output_run *r)
 }
 
 typedef struct settled {
+  rl_durable *durable;
   struct rl_state *store;
   int64_t time;
 } settled;
@@ -166,7 +167,10 @@ static void on_complete(void *user, rl_status st, const rl_wal_at *at)
 {
   (void)at;
   settled *d = user;
-  if (st == RL_OK) rl_state_end(d->store, d->time);
+  if (st == RL_OK) {
+    rl_state_end(d->store, d->time);
+    atomic_store(&d->durable->settled, d->time);
+  }
   rl_free(d);
 }
 
@@ -178,7 +182,7 @@ void rl_durable_complete(rl_streaming *s, const rl_batch *b, int64_t time)
   rl_journal_put_complete(&record, &r);
   rl_buf_free(&kept);
   settled *d = RL_NEW(settled);
-  *d = (settled){s->store, time};
+  *d = (settled){s->durable, s->store, time};
   append_mark(s, RL_JOURNAL_COMPLETE, &record, on_complete, d);
 }
 
@@ -224,16 +228,22 @@ const rl_state_log *rl_durable_state_log(rl_streaming *s) { return s->durable ? 
 
 /* Cleaning --------------------------------------------------------------------------------------------------------- */
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor)
 {
   d->retained = rl_grow(d->retained, &d->retained_cap, d->nretained + 1, sizeof *d->retained);
   d->retained[d->nretained++] = (rl_retained){time, floor};
 }
 
-void rl_durable_forget(rl_streaming *s, int64_t until)
+/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. */
+void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
 {
   rl_durable *d = s->durable;
-  int64_t unapplied = rl_state_unapplied_time(s->store);
+  int64_t unapplied = rl_state_unapplied_time(s->store), known = atomic_load(&d->settled);
+  if (known == RL_NO_TIME) return;
+  int64_t until = smaller(settled, known) - remember;
   size_t n = 0;
   while (n + 1 < d->nretained && d->retained[n].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
   if (n == 0) return;
@@ -254,9 +264,6 @@ static void on_begun_message(rl_message *m)
   rl_status st = d->error.code == RL_OK ? RL_OK : rl_error_raise(&d->error);
   rl_batch_begun(d->s, st);
 }
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 #define RECEIVER "rille.streaming.receiver.writeAheadLog."
 #define DRIVER "rille.streaming.driver.writeAheadLog."
@@ -328,6 +335,7 @@ rl_status rl_durable_open(rl_streaming *s)
   d->begun.run = on_begun_message;
   d->state_log = (rl_state_log){write_state, d};
   d->found.kept_time = RL_NO_TIME;
+  atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
@@ -354,8 +362,8 @@ void rl_durable_close(rl_streaming *s)
   if (rl_wal_close(d->wal) != RL_OK) {
     rl_error e;
     rl_error_take(&e);
-    if (!s->failed) rl_err("%s", e.message);
-    rl_error_clear(&e);
+    if (s->failed || rl_streaming_state(s) != RL_ACTIVE) rl_error_clear(&e);
+    else rl_streaming_report(s, rl_error_raise(&e)); /* marks of the last batches are not on disk */
   }
   rl_driver_cancel(rl_context_driver(s->c), &d->begun);
   rl_block_log_unref(d->blocks);

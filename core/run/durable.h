@@ -36,7 +36,7 @@ typedef struct rl_durable rl_durable;
 /* Where the log has one partition of a version of state. */
 typedef struct rl_past_state {
   char *uid;
-  uint32_t partition;
+  uint32_t partition, partitions;
   rl_wal_at at;
 } rl_past_state;
 
@@ -79,7 +79,8 @@ void rl_durable_end(struct rl_streaming *s, const struct rl_batch *b);
 void rl_durable_output(struct rl_streaming *s, const struct rl_output_run *r);
 /* `settled`: all batches up to here are complete. */
 void rl_durable_complete(struct rl_streaming *s, const struct rl_batch *b, int64_t settled);
-/* Nobody needs batches up to this time any more. */
-void rl_durable_forget(struct rl_streaming *s, int64_t until);
+/* Batches up to `settled` are complete, and are still asked for up to `remember` later: what lies before that, as far as
+ * the log has it on disk that they are, is not needed any more. */
+void rl_durable_forget(struct rl_streaming *s, int64_t settled, int64_t remember);
 
 #endif

@@ -46,6 +46,7 @@ struct rl_durable {
   rl_found found;
   uint64_t kept;          /* hash of what the last mark had of rl_keeper */
   _Atomic uint64_t floor; /* what was not allocated to a batch yet comes behind */
+  _Atomic int64_t settled; /* all batches up to here are complete, and that is on disk; RL_NO_TIME: none is known to be */
   rl_retained *retained;  /* by time; the last one stays always: it has the positions of the inputs */
   size_t nretained, retained_cap;
 

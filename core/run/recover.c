@@ -125,13 +125,26 @@ static rl_status found_begin(rl_found *f, const rl_wal_record *r)
   return RL_OK;
 }
 
+/* Of a version that was begun in an earlier process, with another number of partitions, and never ended. */
+static void drop_other_partitions(rl_past *p, const rl_journal_state *s)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < p->nstates; i++) {
+    if (p->states[i].partitions != s->partitions && is(s->uid, p->states[i].uid)) rl_free(p->states[i].uid);
+    else p->states[n++] = p->states[i];
+  }
+  p->nstates = n;
+}
+
 /* The last one counts: a stage that was run again logged all its partitions anew. */
 static rl_past_state *state_place(rl_past *p, const rl_journal_state *s)
 {
+  drop_other_partitions(p, s);
   for (size_t i = 0; i < p->nstates; i++)
     if (p->states[i].partition == s->partition && is(s->uid, p->states[i].uid)) return &p->states[i];
   p->states = rl_grow(p->states, &p->states_cap, p->nstates + 1, sizeof *p->states);
-  p->states[p->nstates] = (rl_past_state){.uid = text_of(s->uid), .partition = s->partition};
+  p->states[p->nstates] =
+    (rl_past_state){.uid = text_of(s->uid), .partition = s->partition, .partitions = s->partitions};
   return &p->states[p->nstates++];
 }
 
@@ -537,6 +550,8 @@ rl_status rl_durable_restore(rl_streaming *s)
   if (st) rl_error_prefix("%s: ", s->checkpoint);
   return st;
 }
+
+bool rl_streaming_is_recovered(const rl_streaming *s) { return s->durable && s->durable->found.started; }
 
 bool rl_checkpoint_exists(const char *dir)
 {

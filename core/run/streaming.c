@@ -115,7 +115,8 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
   (void)status;
   rl_error e;
   rl_error_take(&e);
-  if (s->stopping && e.code == RL_ECANCELLED) { /* what an immediate stop cut off */
+  /* What an immediate stop cut off; the log ends before tasks do. */
+  if (s->stopping && (e.code == RL_ECANCELLED || e.code == RL_ECLOSED)) {
     rl_error_clear(&e);
     return;
   }
@@ -535,6 +536,13 @@ void rl_streaming_sleep(rl_streaming *s, int64_t ms, bool signals)
   rl_streaming_unref(s);
 }
 
+/* Batches that wait behind a failure are not begun any more. */
+static void finish_what_began(rl_streaming *s)
+{
+  rl_driver_serve(rl_context_driver(s->c), worked_off, s, -1);
+  if (s->stop_asked) finish_stop(s);
+}
+
 rl_status rl_streaming_advance(rl_streaming *s, int64_t ms)
 {
   if (!rl_clock_is_manual(s->clock))
@@ -545,13 +553,13 @@ rl_status rl_streaming_advance(rl_streaming *s, int64_t ms)
     return rl_fail(RL_ESTATE, "the clock cannot be moved inside a function that the engine called");
   int64_t until = rl_clock_now(s->clock) + ms;
   rl_streaming_ref(s);
+  finish_what_began(s);
   while (rl_streaming_state(s) == RL_ACTIVE && s->next_tick != RL_NO_TIME && s->next_tick <= until) {
     manual_tick(s);
-    rl_driver_serve(d, idle, s, -1);
-    if (s->stop_asked) finish_stop(s);
+    finish_what_began(s);
   }
   rl_clock_set(s->clock, until);
-  rl_driver_serve(d, idle, s, -1);
+  rl_driver_serve(d, worked_off, s, -1);
   rl_streaming_unref(s);
   return RL_OK;
 }

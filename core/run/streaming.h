@@ -140,6 +140,8 @@ rl_status rl_streaming_checkpoint(rl_streaming *s, const char *dir);
 const char *rl_streaming_checkpoint_dir(const rl_streaming *s); /* NULL: none */
 /* Is there a job's log in the directory? Looks only; false also when it cannot be looked at. */
 bool rl_checkpoint_exists(const char *dir);
+/* Does the start go on with a job of an earlier process? The zero time is that job's then. While active. */
+bool rl_streaming_is_recovered(const rl_streaming *s);
 /* The name under which an input or output is known from one start to the next; inputs have none before it is set. */
 void rl_dstream_set_uid(rl_dstream *d, const char *uid);
 const char *rl_dstream_uid(const rl_dstream *d); /* the operation's name when none was set */

@@ -221,6 +221,16 @@ static rl_status files_restore(rl_input *self, int64_t time, const char *p, size
   return st;
 }
 
+/* A job that was killed before a batch began has none that tells since when files are new: since its zero time. */
+static rl_status files_start(rl_input *self)
+{
+  file_input *in = (file_input *)self;
+  int64_t zero = rl_streaming_zero_time(self->streaming);
+  bool began_none = rl_streaming_is_recovered(self->streaming) && in->last == RL_NO_TIME;
+  if (began_none && zero < in->threshold) in->threshold = zero;
+  return RL_OK;
+}
+
 static void files_forget(rl_input *self, int64_t until) { forget_before((file_input *)self, until); }
 
 static void files_destroy(rl_input *self)
@@ -236,6 +246,7 @@ static void files_destroy(rl_input *self)
 
 static const rl_input_class files_class = {
   .name = "File stream",
+  .start = files_start,
   .compute = files_compute,
   .save = files_save,
   .restore = files_restore,

@@ -11,6 +11,10 @@
  *     if (!met) break;                    the work has fewer steps
  *   }
  *
+ * FAULTY_EXIT ends the process there instead, for a job in a child of the test's: what the disk holds then is made in
+ * it, by faulty.loss and faulty.seed. faulty.under and faulty.spill name folders: other files' steps do not count, nor
+ * do other calls than faulty.only where that is set.
+ *
  * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or
  * some of their sectors, independently; files created and renamed since the last sync of a directory are not from some
  * operation on, files unlinked may be there again, each. A sync that fails leaves the changes for clean, as Linux does:
@@ -36,6 +40,8 @@ typedef enum faulty_kind {
   FAULTY_ERROR, /* the step fails with `error` and does nothing */
   FAULTY_SHORT, /* a transfer of more than one byte does a part of it; other calls are left alone */
   FAULTY_CRASH, /* it and all later ones fail with EIO and do nothing, but closing */
+  FAULTY_EXIT,  /* the process ends before it with FAULTY_STATUS */
+  FAULTY_TORN,  /* likewise, in the middle of it when it transfers more than one byte */
 } faulty_kind;
 
 typedef enum faulty_loss {
@@ -44,7 +50,7 @@ typedef enum faulty_loss {
   FAULTY_SOME, /* some of it, by the seed */
 } faulty_loss;
 
-enum { FAULTY_FDS = 256, FAULTY_SECTOR = 512 };
+enum { FAULTY_FDS = 256, FAULTY_SECTOR = 512, FAULTY_STATUS = 99 };
 
 typedef struct faulty_undo {
   struct faulty_undo *next; /* the one before it in time */
@@ -63,6 +69,11 @@ static struct {
   unsigned at, steps; /* 0: none fails */
   int error;
   bool met;
+  const char *under, *spill; /* only files in these folders count; both NULL: all */
+  const char *only;          /* only this call; NULL: all */
+  void (*met_at)(const char *call, const char *path); /* told of the step; under the lock */
+  faulty_loss loss;                                   /* FAULTY_EXIT */
+  uint64_t seed;                                      /* likewise */
   int (*fails)(const char *call); /* tests that want one call only: errno, or 0 to go on; called under the lock */
   char *paths[FAULTY_FDS];
   faulty_undo *undo; /* the latest first */
@@ -78,14 +89,40 @@ static inline uint64_t faulty_random(uint64_t *seed)
   return x ^ (x >> 31);
 }
 
-/* Takes the lock, which faulty_leave gives back. Whether the call is to fail; *part: is to be short. */
-static inline bool faulty_enter(const char *call, bool *part)
+static inline void faulty_crash(faulty_loss loss, uint64_t seed);
+
+static inline bool faulty_is_in(const char *dir, const char *path)
 {
-  pthread_mutex_lock(&faulty.lock);
+  size_t n = dir ? strlen(dir) : 0;
+  return n > 0 && strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+static inline bool faulty_counts(const char *call, const char *path)
+{
+  if (faulty.only && strcmp(call, faulty.only) != 0) return false;
+  if (!faulty.under && !faulty.spill) return true;
+  return path && (faulty_is_in(faulty.under, path) || faulty_is_in(faulty.spill, path));
+}
+
+static inline void faulty_exit(void)
+{
+  faulty_crash(faulty.loss, faulty.seed);
+  _exit(FAULTY_STATUS);
+}
+
+/* Takes the lock, which faulty_leave gives back. Whether the call is to fail; *part: is to be short. */
+static inline bool faulty_enter_path(const char *call, const char *path, bool *part)
+{
   if (part) *part = false;
   int reason = faulty.fails ? faulty.fails(call) : 0;
+  if (!faulty_counts(call, path)) {
+    if (reason != 0) errno = reason;
+    return reason != 0;
+  }
   bool hit = ++faulty.steps == faulty.at;
   if (hit) faulty.met = true;
+  if (hit && faulty.met_at) faulty.met_at(call, path ? path : "");
+  if (hit && (faulty.kind == FAULTY_EXIT || (faulty.kind == FAULTY_TORN && !part))) faulty_exit();
   if (faulty.kind == FAULTY_CRASH && faulty.met) reason = EIO;
   else if (hit && faulty.kind == FAULTY_ERROR) reason = faulty.error;
   else if (hit && part) *part = true;
@@ -93,9 +130,22 @@ static inline bool faulty_enter(const char *call, bool *part)
   return reason != 0;
 }
 
+static inline bool faulty_enter(const char *call, const char *path, bool *part)
+{
+  pthread_mutex_lock(&faulty.lock);
+  return faulty_enter_path(call, path, part);
+}
+
+static inline bool faulty_enter_fd(const char *call, int fd, bool *part)
+{
+  pthread_mutex_lock(&faulty.lock);
+  return faulty_enter_path(call, fd >= 0 && fd < FAULTY_FDS ? faulty.paths[fd] : NULL, part);
+}
+
 static inline ssize_t faulty_leave(ssize_t result)
 {
   int reason = errno;
+  if (faulty.kind == FAULTY_TORN && faulty.met) faulty_exit();
   pthread_mutex_unlock(&faulty.lock);
   errno = reason;
   return result;
@@ -175,15 +225,19 @@ static inline void faulty_synced(const char *path)
 
 /* The calls -------------------------------------------------------------------------------------------------------- */
 
+static inline void faulty_name(int fd, const char *path)
+{
+  if (fd < 0 || fd >= FAULTY_FDS) return;
+  rl_free(faulty.paths[fd]);
+  faulty.paths[fd] = rl_strdup(path);
+}
+
 static inline int faulty_open(const char *path, int flags, mode_t mode)
 {
-  if (faulty_enter("open", NULL)) return (int)faulty_leave(-1);
+  if (faulty_enter("open", path, NULL)) return (int)faulty_leave(-1);
   bool created = (flags & O_CREAT) && access(path, F_OK) != 0;
   int fd = open(path, flags, mode);
-  if (fd >= 0 && fd < FAULTY_FDS) {
-    rl_free(faulty.paths[fd]);
-    faulty.paths[fd] = rl_strdup(path);
-  }
+  faulty_name(fd, path);
   if (fd >= 0 && created) faulty_note((faulty_undo){.what = FAULTY_CREATE}, path, NULL);
   return (int)faulty_leave(fd);
 }
@@ -191,21 +245,21 @@ static inline int faulty_open(const char *path, int flags, mode_t mode)
 static inline ssize_t faulty_read(int fd, void *p, size_t n)
 {
   bool part;
-  if (faulty_enter("read", &part)) return faulty_leave(-1);
+  if (faulty_enter_fd("read", fd, &part)) return faulty_leave(-1);
   return faulty_leave(read(fd, p, part && n > 1 ? n / 2 : n));
 }
 
 static inline ssize_t faulty_pread(int fd, void *p, size_t n, off_t at)
 {
   bool part;
-  if (faulty_enter("pread", &part)) return faulty_leave(-1);
+  if (faulty_enter_fd("pread", fd, &part)) return faulty_leave(-1);
   return faulty_leave(pread(fd, p, part && n > 1 ? n / 2 : n, at));
 }
 
 static inline ssize_t faulty_pwrite(int fd, const void *p, size_t n, off_t at)
 {
   bool part;
-  if (faulty_enter("pwrite", &part)) return faulty_leave(-1);
+  if (faulty_enter_fd("pwrite", fd, &part)) return faulty_leave(-1);
   if (part && n > 1) n /= 2;
   faulty_note_change(FAULTY_WRITE, fd, (size_t)at, n);
   return faulty_leave(pwrite(fd, p, n, at));
@@ -214,7 +268,7 @@ static inline ssize_t faulty_pwrite(int fd, const void *p, size_t n, off_t at)
 static inline ssize_t faulty_write(int fd, const void *p, size_t n)
 {
   bool part;
-  if (faulty_enter("write", &part)) return faulty_leave(-1);
+  if (faulty_enter_fd("write", fd, &part)) return faulty_leave(-1);
   if (part && n > 1) n /= 2;
   faulty_note_change(FAULTY_WRITE, fd, (size_t)lseek(fd, 0, SEEK_CUR), n);
   return faulty_leave(write(fd, p, n));
@@ -224,7 +278,7 @@ static inline ssize_t faulty_write(int fd, const void *p, size_t n)
 static inline ssize_t faulty_pwritev(int fd, const struct iovec *v, int n, off_t at)
 {
   bool part;
-  bool fails = faulty_enter("pwritev", &part);
+  bool fails = faulty_enter_fd("pwritev", fd, &part);
   if (fails && faulty.kind == FAULTY_ERROR && n > 0 && v->iov_len > 1) { /* what was written before it failed */
     int reason = errno;
     faulty_note_change(FAULTY_WRITE, fd, (size_t)at, v->iov_len / 2);
@@ -241,25 +295,25 @@ static inline ssize_t faulty_pwritev(int fd, const struct iovec *v, int n, off_t
 
 static inline int faulty_ftruncate(int fd, off_t size)
 {
-  if (faulty_enter("ftruncate", NULL)) return (int)faulty_leave(-1);
+  if (faulty_enter_fd("ftruncate", fd, NULL)) return (int)faulty_leave(-1);
   faulty_note_change(FAULTY_SIZE, fd, (size_t)size, SIZE_MAX);
   return (int)faulty_leave(ftruncate(fd, size));
 }
 
 static inline int faulty_fallocate(int fd, int mode, off_t at, off_t n)
 {
-  return (int)(faulty_enter("fallocate", NULL) ? faulty_leave(-1) : faulty_leave(fallocate(fd, mode, at, n)));
+  return (int)(faulty_enter_fd("fallocate", fd, NULL) ? faulty_leave(-1) : faulty_leave(fallocate(fd, mode, at, n)));
 }
 
 static inline int faulty_flock(int fd, int operation)
 {
-  return (int)(faulty_enter("flock", NULL) ? faulty_leave(-1) : faulty_leave(flock(fd, operation)));
+  return (int)(faulty_enter_fd("flock", fd, NULL) ? faulty_leave(-1) : faulty_leave(flock(fd, operation)));
 }
 
 /* Not waited for the disk: nobody cuts the power. */
 static inline int faulty_sync(const char *call, int fd)
 {
-  if (faulty_enter(call, NULL)) {
+  if (faulty_enter_fd(call, fd, NULL)) {
     faulty_not_synced(fd);
     return (int)faulty_leave(-1);
   }
@@ -280,12 +334,9 @@ static inline int faulty_fdatasync(int fd)
 /* Closes in any case, so that no descriptor is left over. */
 static inline int faulty_close(int fd)
 {
-  bool fails = faulty_enter("close", NULL);
+  bool fails = faulty_enter_fd("close", fd, NULL);
   int reason = errno;
-  if (fd >= 0 && fd < FAULTY_FDS) {
-    rl_free(faulty.paths[fd]);
-    faulty.paths[fd] = NULL;
-  }
+  faulty_name(fd, NULL);
   int rc = close(fd);
   if (fails) errno = reason;
   return (int)faulty_leave(fails ? -1 : rc);
@@ -318,7 +369,7 @@ static inline char *faulty_keep(const char *path)
 
 static inline int faulty_rename(const char *from, const char *to)
 {
-  if (faulty_enter("rename", NULL)) return (int)faulty_leave(-1);
+  if (faulty_enter("rename", from, NULL)) return (int)faulty_leave(-1);
   char *over = faulty_keep(to);
   int rc = rename(from, to);
   if (rc == 0) {
@@ -334,7 +385,7 @@ static inline int faulty_rename(const char *from, const char *to)
 
 static inline int faulty_unlink(const char *path)
 {
-  if (faulty_enter("unlink", NULL)) return (int)faulty_leave(-1);
+  if (faulty_enter("unlink", path, NULL)) return (int)faulty_leave(-1);
   char *kept = faulty_keep(path);
   if (kept) faulty_note((faulty_undo){.what = FAULTY_UNLINK}, path, kept);
   rl_free(kept);
@@ -343,29 +394,37 @@ static inline int faulty_unlink(const char *path)
 
 static inline int faulty_mkdir(const char *path, mode_t mode)
 {
-  return (int)(faulty_enter("mkdir", NULL) ? faulty_leave(-1) : faulty_leave(mkdir(path, mode)));
+  return (int)(faulty_enter("mkdir", path, NULL) ? faulty_leave(-1) : faulty_leave(mkdir(path, mode)));
 }
 
 static inline int faulty_rmdir(const char *path)
 {
-  return (int)(faulty_enter("rmdir", NULL) ? faulty_leave(-1) : faulty_leave(rmdir(path)));
+  return (int)(faulty_enter("rmdir", path, NULL) ? faulty_leave(-1) : faulty_leave(rmdir(path)));
 }
 
 static inline int faulty_stat(const char *path, struct stat *st)
 {
-  return (int)(faulty_enter("stat", NULL) ? faulty_leave(-1) : faulty_leave(stat(path, st)));
+  return (int)(faulty_enter("stat", path, NULL) ? faulty_leave(-1) : faulty_leave(stat(path, st)));
 }
 
 static inline DIR *faulty_opendir(const char *path)
 {
-  DIR *d = faulty_enter("opendir", NULL) ? NULL : opendir(path);
+  DIR *d = faulty_enter("opendir", path, NULL) ? NULL : opendir(path);
+  if (d) faulty_name(dirfd(d), path);
   faulty_leave(0);
   return d;
 }
 
+static inline int faulty_closedir(DIR *d)
+{
+  pthread_mutex_lock(&faulty.lock);
+  faulty_name(dirfd(d), NULL);
+  return (int)faulty_leave(closedir(d));
+}
+
 static inline struct dirent *faulty_readdir(DIR *d)
 {
-  struct dirent *e = faulty_enter("readdir", NULL) ? NULL : readdir(d);
+  struct dirent *e = faulty_enter_fd("readdir", dirfd(d), NULL) ? NULL : readdir(d);
   faulty_leave(0);
   return e;
 }
@@ -390,7 +449,7 @@ static const rl_fs faulty_table = {
     .stat = faulty_stat,
     .opendir = faulty_opendir,
     .readdir = faulty_readdir,
-    .closedir = closedir,
+    .closedir = faulty_closedir,
 };
 
 /* Use -------------------------------------------------------------------------------------------------------------- */

@@ -419,6 +419,34 @@ static void binary_files_and_bad_settings(void **state)
   streams_end(&f);
 }
 
+/* Between two processes of a job, of which the first began no batch. */
+static void files_that_came_while_no_batch_had_begun_are_new(void **state)
+{
+  static const char *const settings[] = {"clock", "manual", "rille.log.level", "off", NULL};
+  char *checkpoint = rl_path_join(*state, "checkpoint"), *incoming = rl_path_join(*state, "incoming");
+  assert_int_equal(rl_dir_make(incoming), RL_OK);
+  for (int64_t now = 0; now <= 5000; now += 5000) {
+    streams f;
+    rl_dstream *d;
+    streams_begin(&f, 1000, settings);
+    rl_clock_set(rl_streaming_clock(f.s), now);
+    const rl_file_stream spec = {.path = incoming, .format = RL_FILES_TEXT, .new_files_only = true};
+    assert_int_equal(rl_source_files(f.s, &spec, NULL, &d), RL_OK);
+    streams_output(&f, d);
+    assert_int_equal(rl_streaming_checkpoint(f.s, checkpoint), RL_OK);
+    assert_int_equal(rl_streaming_start(f.s), RL_OK);
+    assert_int_equal(rl_streaming_advance(f.s, 0), RL_OK);
+    if (now) assert_string_equal(rl_buf_cstr(&f.records), "in time\n");
+    assert_int_equal(rl_streaming_stop(f.s, true, false), RL_OK);
+    streams_end(&f);
+    char *path = scratch_file(incoming, "a", "in time\n");
+    scratch_set_mtime(path, 500);
+    rl_free(path);
+  }
+  rl_free(incoming);
+  rl_free(checkpoint);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -430,6 +458,7 @@ int main(void)
     in_a_folder(records_of_one_length),
     in_a_folder(object_files_are_checked),
     in_a_folder(new_files_are_taken_once),
+    in_a_folder(files_that_came_while_no_batch_had_begun_are_new),
     in_a_folder(what_left_the_window_is_out_of_reach_and_out_of_mind),
     in_a_folder(old_files_on_request_as_far_as_the_window_goes),
     in_a_folder(a_filter_replaces_the_rule_for_names),
