@@ -150,10 +150,10 @@ static void several_damaged_records_cost_no_more_than_themselves(void **state)
   char *dir = rl_path_join(*state, "job"), *copy = rl_path_join(*state, "copy");
   uint64_t seed = records_seed("several_damaged_records");
   rl_buf said = {0};
-  for (unsigned round = 0; round < 300; round++) {
-    if (round % 50 == 0) ok(rl_dir_remove(dir));
+  for (unsigned round = 0; round < 120; round++) {
+    if (round % 20 == 0) ok(rl_dir_remove(dir));
     static unsigned records;
-    if (round % 50 == 0) records = make_job(dir, (unsigned)(records_random(&seed) % 6));
+    if (round % 20 == 0) records = make_job(dir, (unsigned)(records_random(&seed) % 6));
     ck_found f = frames_of(dir);
     bool lost[CK_MOST] = {false};
     ck_copy(dir, copy);
