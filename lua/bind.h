@@ -84,6 +84,9 @@ void rl_callback_push(lua_State *L, const rl_callback *cb);
 #define RL_META_RDD "rille.core.Rdd"
 #define RL_META_STREAMING "rille.core.Streaming"
 #define RL_META_DSTREAM "rille.core.DStream"
+#define RL_META_TURN "rille.core.Turn"
+#define RL_META_LMDB_SINK "rille.core.LmdbSink"
+#define RL_META_LMDB_READER "rille.core.LmdbReader"
 #define RL_META_SENTINEL "rille.core.Sentinel"
 #define RL_META_IMAGE "rille.core.Image"
 
@@ -129,6 +132,8 @@ void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
 void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c */
 void rl_bind_add_states(lua_State *L);    /* bind_state.c */
 void rl_bind_add_durable(lua_State *L);   /* bind_durable.c */
+void rl_bind_add_turns(lua_State *L);     /* bind_turn.c */
+void rl_bind_add_lmdb(lua_State *L);      /* bind_lmdb.c */
 void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the program's commands */
 
 /* Methods that live apart from their type's file. */

@@ -227,7 +227,7 @@ static const rl_proto *tree_of(decoder *d, uint32_t record, rl_value source)
 static rl_value peek_source(decoder *d, const rl_value *strings)
 {
   rl_reader at = d->r;
-  rl_value v = rl_str("", 0);
+  rl_value v;
   if (is_record_next(d)) {
     d->r.p++;
     v = strings[get_record(d, KIND(RL_R_STRING), "a function's source name is no string")];

@@ -1,4 +1,4 @@
-/* The pages of an LMDB file (data version 1, as LMDB 0.9 writes it on 64-bit little-endian machines), read without LMDB:
+/* The pages of an LMDB file (data version 1, as LMDB 0.9 writes it on 64-bit little-endian machines), without LMDB:
  * it believes its pages, and this believes nothing. Every page of a tree is read with bounds checked and compared with
  * what is told of it elsewhere: counts, depth, separators, the order of keys, the list of unused pages. So nothing in a
  * page that matters can change unseen; what is left are bytes that mean nothing (gaps, padding).

@@ -39,7 +39,7 @@ static void note_grid(rl_salvage *s, int64_t zero, int64_t batch_ms, uint32_t sc
   s->script = script;
 }
 
-/* The newest that there is counts. */
+/* Of the newest mark that has any. */
 static void note_kept(rl_salvage *s, rl_slice kept)
 {
   if (kept.n == 0) return;

@@ -1,13 +1,13 @@
 #include "store/state_impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "data/codec.h"
@@ -81,24 +81,49 @@ int rl_image_tables(rl_image *im, MDB_txn *txn)
   return rc == 0 ? open_notes(im, txn) : rc;
 }
 
-/* The names of new files are to be as lasting as what is in them. */
-static int sync_dir(const char *dir)
+/* An empty file, as LMDB makes it. */
+static rl_status make_empty(const rl_image *im, const char *dir)
 {
-  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  int rc = fsync(fd) == 0 ? 0 : errno;
-  close(fd);
-  return rc;
+  MDB_env *env = NULL;
+  int rc = mdb_env_create(&env);
+  if (rc == 0) {
+    rc = mdb_env_open(env, dir, MDB_NOLOCK, 0600);
+    if (rc == 0) rc = mdb_env_sync(env, 1);
+    mdb_env_close(env);
+  }
+  return rc == 0 ? RL_OK : rl_image_fail(im, rc, "make");
+}
+
+/* The file is there as a whole or not at all: half of one, as a crash would leave it, could never be opened. */
+static rl_status make_data(const rl_image *im)
+{
+  char *path = rl_path_join(im->dir, "data.mdb"), *making = rl_path_join(im->dir, "making");
+  char *made = rl_path_join(making, "data.mdb");
+  rl_status st = rl_dir_remove(making);
+  if (st == RL_OK && access(path, F_OK) != 0) {
+    st = rl_dir_make_private(making);
+    if (st == RL_OK) st = make_empty(im, making);
+    if (st == RL_OK) st = rl_file_rename(made, path);
+    if (st == RL_OK) st = rl_dir_sync(im->dir);
+    if (st == RL_OK) st = rl_dir_remove(making);
+  }
+  rl_free(made);
+  rl_free(making);
+  rl_free(path);
+  return st;
 }
 
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch)
 {
   *im = (rl_image){.dir = rl_strdup(dir), .scratch = scratch};
+  if (!scratch && make_data(im) != RL_OK) {
+    rl_image_close(im);
+    return rl_error_current()->code;
+  }
   int dead = 0;
   MDB_stat stat = {0};
   int rc = open_largest(im);
   if (rc == 0) rc = mdb_reader_check(im->env, &dead);
-  if (rc == 0 && !scratch) rc = sync_dir(dir);
   if (rc == 0) rc = mdb_env_stat(im->env, &stat);
   im->page = stat.ms_psize;
   if (rc == 0) return RL_OK;

@@ -59,9 +59,12 @@ static rl_status failed(const rl_state *s, unsigned kind, int rc, const char *wh
 
 /* Writing ---------------------------------------------------------------------------------------------------------- */
 
+/* LMDB's keys are not const, and are not written. */
 static MDB_val key_of(rl_octets name)
 {
-  return (MDB_val){.mv_size = name.n, .mv_data = (void *)(uintptr_t)name.p}; /* LMDB's keys are not const */
+  MDB_val key = {.mv_size = name.n};
+  memcpy(&key.mv_data, &name.p, sizeof key.mv_data);
+  return key;
 }
 
 /* Takes the note that is there out of count and sum. */

@@ -114,6 +114,17 @@ begin fourth rille recover ck ck in else
 feed 'd'
 counts fourth 'ck else: a=2 b=2 c=2 d=1; 5 lines'
 kill_job fourth
+# The directory may be called by another name than the script's.
+mkdir elsewhere
+ln -s ../in elsewhere/in
+cd elsewhere
+begin moved rille recover --supervise ../ck
+cd ..
+feed 'd'
+counts moved 'ck else: a=2 b=2 c=2 d=2; 6 lines'
+kill -TERM "$begun"
+expect_end "$begun" 0 60
+[[ ! -e elsewhere/ck ]] || fail "a checkpoint was begun where the script says"
 say "without the script: ok"
 
 # the script of today --------------------------------------------------------------------------------------------------
@@ -122,7 +133,7 @@ mv away/lib .
 sed 's/^local ADDED = 1/local ADDED = 100/' away/job.lua >job.lua
 begin fifth rille run job.lua ck in today
 feed 'd'
-counts fifth 'ck today: a=2 b=2 c=2 d=101; 6 lines'
+counts fifth 'ck today: a=2 b=2 c=2 d=102; 7 lines'
 kill_job fifth
 say "a changed script: ok"
 
@@ -138,13 +149,13 @@ ssc:awaitTermination()
 LUA
 begin sixth rille run other.lua ck
 feed 'e'
-counts sixth 'ck today: a=2 b=2 c=2 d=101 e=100; 7 lines'
+counts sixth 'ck today: a=2 b=2 c=2 d=102 e=100; 8 lines'
 kill_job sixth
 expect_in sixth.err "other.lua:3: getOrCreate: no function was given; the function recorded in 'ck' is used"
 
 begin seventh rille run other.lua ck break
 feed 'e'
-counts seventh 'ck today: a=2 b=2 c=2 d=101 e=200; 8 lines'
+counts seventh 'ck today: a=2 b=2 c=2 d=102 e=200; 9 lines'
 kill_job seventh
 expect_in seventh.err "other.lua:2: the database is down.*; the function recorded in 'ck' is used"
 say "the recorded function: ok"

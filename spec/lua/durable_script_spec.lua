@@ -1,5 +1,5 @@
---- The script in the checkpoint: getOrCreate, functions as bytes, accumulators from one run to the next, and the rules of
---- stream:checkpoint. What a killed process leaves is in spec/e2e/recover.sh.
+--- The script in the checkpoint: getOrCreate, functions as bytes, accumulators from one run to the next, and the rules
+--- of stream:checkpoint. What a killed process leaves is in spec/e2e/recover.sh.
 local core = require "rille.core"
 local rille = require "rille"
 local support = require "spec.lua.support"
@@ -152,7 +152,8 @@ describe("durable scripts", function()
     assert.matches("durable_script_spec.lua:%d+: getOrCreate: there is no checkpoint in",
       failure(function() local _ = getOrCreate(dir) end))
     assert.matches("bad argument #2 to 'getOrCreate'", failure(function() local _ = getOrCreate(dir, 1) end))
-    assert.matches("bad argument #4 to 'getOrCreate'", failure(function() local _ = getOrCreate(dir, nothing, {}, 1) end))
+    assert.matches("bad argument #4 to 'getOrCreate'",
+      failure(function() local _ = getOrCreate(dir, nothing, {}, 1) end))
   end)
 
   it("have one directory", function()
@@ -171,8 +172,7 @@ describe("durable scripts", function()
       return summing(1)()
     end, 1)
     assert.equal(1, shown)
-    assert.matches("the job cannot be recovered without its script: .-the function given to getOrCreate captures 'file'",
-      log)
+    assert.matches("the job cannot be recovered without its script: .-given to getOrCreate captures 'file'", log)
     assert.matches("no such table; and the checkpoint in '.-' cannot stand in: it has none recorded",
       failure(getOrCreate, dir, function() error("no such table") end))
   end)

@@ -125,6 +125,24 @@ function Rdd:name() end                    ---@return string?
 function Rdd:label() end                   ---@return string "map at job.lua:3"
 function Rdd:debug() end                   ---@return string lineage
 
+-- outputs --------------------------------------------------------------------------------------------------------------------
+---@class rille.core.LmdbSink: userdata core/sink/lmdb.h
+local LmdbSink = {}
+---@param spec { path: string, db: string, output: string, format: "text"|"binary"?, map: integer? }
+---@return rille.core.LmdbSink
+function core.lmdbSink(spec) end
+function LmdbSink:newest() end             ---@return integer? time of the newest batch that is in
+function LmdbSink:again() end              ---@return boolean the map was full: the job that just ended is to be run again
+function LmdbSink:writer() end             ---@return rille.core.Fn for a narrow op over one partition
+function LmdbSink:old() end                ---@return rille.core.Fn likewise: (key, x) -> (key, x, what is there)
+function core.lmdbRead(path, db, format) end  ---@return fun(): any, any; nil, nil and what closes it
+
+--- One after another, in the order of asking.
+---@class rille.core.Turn: userdata
+local Turn = {}
+function core.turn(context) end            ---@return rille.core.Turn
+function Turn:take() end                   ---@return userdata held until it is closed; yields or waits as Context:run does
+
 -- streaming ------------------------------------------------------------------------------------------------------------------
 ---@class rille.core.Streaming: userdata
 local Streaming = {}

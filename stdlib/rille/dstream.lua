@@ -219,16 +219,20 @@ end
 ---@field f function?     the job's: it is the body
 ---@field limit integer?  how many records it looks at
 ---@field run function?   body for a primitive RDD
+---@field prepare (fun(uid: string): rille.core.Fn[])? at start, with the uid of its stream: what is to be captured
 
+--- Adds an output.
 ---@param stream rille.DStream
----@param made rille.Output its name, body, f and limit
-local function output(stream, made)
+---@param made rille.Output its name, body, f, limit and prepare
+function DStream.output(stream, made)
   local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
   made.stream, made.site = stream, where
   function made.run(handle, time) made.body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
   owner.outputs[#owner.outputs + 1] = made
 end
+
+local output = DStream.output
 
 method("foreachRDD", { "function" }, function(self, f) output(self, { name = "foreachRDD", body = f, f = f }) end)
 

@@ -25,10 +25,15 @@ local FORM <const> = 1 -- of the script's note
 ---@field settings table<string, string> of the command line, but for secrets
 ---@field secrets string[]            names of those that were left out
 ---@field properties string?          file of settings
+---@field directory string            of the checkpoint, as the script named it
 
 --- Modules that came out of a checkpoint in this process, by name.
 ---@type table<string, rille.RecordedModule>
 local adopted = {}
+
+--- The job that this process recovers: its checkpoint is in `place`, which the script calls `name`.
+---@type { place: string, name: string }?
+local recovering
 
 -- what is recorded ----------------------------------------------------------------------------------------------------
 
@@ -111,14 +116,34 @@ local function main_source()
   return core.main or (type(given) == "table" and type(given[0]) == "string" and "@" .. given[0]) or nil
 end
 
+--- Do both name the same directory, whatever their slashes?
+---@param dir string
+---@param other string
+---@return boolean
+function durable.is_same(dir, other)
+  local function plain(path) return (path:gsub("/+", "/"):gsub("(.)/$", "%1")) end
+  return plain(dir) == plain(other)
+end
+
+--- Where the checkpoint is that the script names so: a recovered one is where it was found.
+---@param dir string
+---@return string
+function durable.place(dir)
+  return recovering and durable.is_same(dir, recovering.name) and recovering.place or dir
+end
+
+local function name_of(dir)
+  return recovering and durable.is_same(dir, recovering.place) and recovering.name or dir
+end
+
 ---@return rille.RecordedJob
-local function describe(found)
+local function describe(ssc, found)
   local source = main_source()
   local settings, secrets = split_settings()
   return {
     form = FORM, release = core.version, main = source and with_text(source), arguments = arguments(),
     modules = all_modules(found), path = package.path, cpath = package.cpath, settings = settings, secrets = secrets,
-    properties = core.properties,
+    properties = core.properties, directory = name_of(ssc.checkpoint_dir),
   }
 end
 
@@ -162,7 +187,7 @@ end
 ---@param ssc rille.StreamingContext
 ---@param found table<string, rille.RecordedModule> modules in the functions of its graph
 function durable.record(ssc, found)
-  local job, setup = describe(found), ssc.setup or {}
+  local job, setup = describe(ssc, found), ssc.setup or {}
   if setup.why then core.log("warn", "the job cannot be recovered without its script: " .. setup.why) end
   ssc.handle:putNote(SCRIPT[1], SCRIPT[2], core.encodeValue(job))
   ssc.handle:putNote(SETUP[1], SETUP[2], setup.bytes)
@@ -243,7 +268,7 @@ function durable.recover(dir, given)
   if not job or not job.main then
     error(("the checkpoint in %s has no script recorded; run the script itself"):format(dir), 0)
   end
-  adopted = job.modules
+  adopted, recovering = job.modules, { place = dir, name = job.directory }
   package.path, package.cpath = job.path, job.cpath
   table.insert(package.searchers, 2, search)
   take_settings(job)

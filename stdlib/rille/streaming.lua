@@ -76,14 +76,9 @@ local function created(name, make)
   return ssc
 end
 
--- Both name the same directory, whatever their slashes.
-local function is_same(dir, other)
-  return dir:gsub("/+", "/"):gsub("(.)/$", "%1") == other:gsub("/+", "/"):gsub("(.)/$", "%1")
-end
-
 -- The context's checkpoint is in `path`.
 local function attach(name, ssc, path, setup)
-  if ssc.checkpoint_dir and not is_same(ssc.checkpoint_dir, path) then
+  if ssc.checkpoint_dir and not durable.is_same(ssc.checkpoint_dir, path) then
     check.fail(("%s: the context it was given has its checkpoint in '%s', not in '%s'"):format(name, ssc.checkpoint_dir,
       path))
   end
@@ -96,7 +91,7 @@ end
 
 -- Is there a checkpoint to go on with? What cannot be read is put aside when it may be.
 local function find_checkpoint(name, path, create_on_error)
-  if not core.checkpointExists(path) then return false end
+  if core.overrides["rille.reliable"] == "false" or not core.checkpointExists(path) then return false end
   local readable, why, in_use = core.probeCheckpoint(path, create_on_error)
   if readable or in_use then return true end -- who has it is told by the start
   if not create_on_error then
@@ -134,7 +129,7 @@ end
 local function checkpointed(name, path, make, conf, create_on_error)
   if type(conf) == "boolean" then conf, create_on_error = nil, conf end
   check.arguments(name, { "text", "function?", "table?", "boolean?" }, 1, path, make, conf, create_on_error)
-  return path, make, create_on_error or false
+  return durable.place(path), make, create_on_error or false
 end
 
 function StreamingContext.getOrCreate(...)
@@ -288,6 +283,7 @@ end)
 method("remember", { "duration" }, function(self, ms) site.call(self.handle.remember, self.handle, ms) end)
 
 method("checkpoint", { "text?" }, function(self, dir)
+  dir = dir and durable.place(dir)
   site.call(self.handle.checkpoint, self.handle, dir)
   self.checkpoint_dir = dir
 end)
@@ -393,7 +389,11 @@ local function materialise(self)
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)
   end
-  for _, output in ipairs(self.outputs) do output.stream.handle:output(output.name, output.site, output.run) end
+  for _, output in ipairs(self.outputs) do
+    local own = output.prepare and output.prepare(uids[output.stream]) or {}
+    table.move(own, 1, #own, #fns + 1, fns)
+    output.stream.handle:output(output.name, output.site, output.run)
+  end
   local modules = is_durable and durable.check(self) or {}
   local shipped = #fns > 0 and core.capture(fns, is_durable)
   for name, module in pairs(shipped or {}) do modules[name] = module end
