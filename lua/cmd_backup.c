@@ -10,7 +10,7 @@ const char rl_cmd_backup_help[] =
   "usage: rille backup DIR TO\n"
   "\n"
   "Copies the checkpoint directory DIR of a job, which may be running, to the new or empty directory TO, and verifies\n"
-  "the copy. A job that is started on TO goes on from there; `rille inspect DIR --repair --from TO` uses it.\n"
+  "the copy. A job that is started on TO goes on from there, and a repair by `rille inspect` can use it.\n"
   "\n"
   "  --help                 this text\n"
   "\n"

@@ -56,7 +56,7 @@ static void show_job(const rl_cmd_found *f)
   else line("job", "the log has no start of it any more");
   if (f->user) line("", "running: process %" PRId64, f->user);
   if (l->starts == 1) line("", "started %s", first);
-  else if (l->starts > 1) line("", "started %" PRIu64 " times that the log knows, from %s to %s", l->starts, first, again);
+  if (l->starts > 1) line("", "started %" PRIu64 " times that the log knows, from %s to %s", l->starts, first, again);
   if (l->batch_ms > 0) {
     line("", "batches of %g s, counted from %s; script version %" PRIu32, (double)l->batch_ms / 1000, zero, l->script);
   }
@@ -95,7 +95,9 @@ static void describe_input(const rl_inspect_input *in, bool position_only, rl_bu
     rl_buf_printf(out, "%" PRIu64 " block%s, %s, ", in->blocks, plural(in->blocks), bytes);
     if (in->missing > 0) rl_buf_printf(out, "%" PRIu64 " of them not in the log, ", in->missing);
   }
-  if (!position_only && in->records >= 0) rl_buf_printf(out, "%" PRId64 " record%s, ", in->records, plural((uint64_t)in->records));
+  if (!position_only && in->records >= 0) {
+    rl_buf_printf(out, "%" PRId64 " record%s, ", in->records, plural((uint64_t)in->records));
+  }
   if (in->kind == RL_JOURNAL_BLOCKS) rl_buf_printf(out, "position %" PRIu64 ", ", in->position);
   if (out->n > 2) out->n -= 2;
   rl_free(bytes);
@@ -108,7 +110,8 @@ static void show_pending(const rl_inspect_log *l)
   for (size_t i = 0; i < l->npending; i++) {
     const rl_inspect_batch *p = &l->pending[i];
     char *time = rl_cmd_time(p->time);
-    line("", "  %s (%" PRId64 "): state %s; outputs done: %zu", time, p->time, p->made ? "made" : "not made", p->noutputs);
+    line("", "  %s (%" PRId64 "): state %s; outputs done: %zu", time, p->time, p->made ? "made" : "not made",
+         p->noutputs);
     rl_free(time);
     for (size_t k = 0; k < p->ninputs; k++) {
       describe_input(&p->inputs[k], false, &b);
@@ -152,7 +155,8 @@ static const rl_inspect_changes *logged(const rl_inspect_log *l, const char *uid
 
 static void show_op(const rl_inspect_op *op, const rl_inspect_changes *c)
 {
-  char *bytes = rl_cmd_bytes(op->bytes), *image = rl_cmd_time(op->version), *log = rl_cmd_time(c ? c->version : RL_NO_TIME);
+  char *bytes = rl_cmd_bytes(op->bytes), *image = rl_cmd_time(op->version);
+  char *log = rl_cmd_time(c ? c->version : RL_NO_TIME);
   line("", "  %s: %" PRIu64 " key%s, %s%s; in the image up to %s, in the log up to %s", op->uid, op->keys,
        plural(op->keys), bytes, op->timed ? ", with timeouts" : "", image, log);
   rl_free(bytes);
@@ -204,7 +208,9 @@ void rl_cmd_show(const rl_cmd_found *f)
   show_notes(&f->image);
   if (f->log.torn) line("tail", "%s", f->log.torn);
   if (f->log.damages > 0) line("damage", "%s", f->log.damage);
-  if (f->log.damages > 1) line("", "and %" PRIu64 " more in the log: rille inspect --verify tells them", f->log.damages - 1);
+  if (f->log.damages > 1) {
+    line("", "and %" PRIu64 " more in the log: rille inspect --verify tells them", f->log.damages - 1);
+  }
   if (f->image.damage) line("damage", "%s", f->image.damage);
 }
 

@@ -158,7 +158,8 @@ static const rl_batch *resumed(rl_streaming *s)
 /* The time up to which nothing is under way any more: batches may end in another order than they began. */
 static int64_t settled(rl_streaming *s)
 {
-  const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning ? s->beginning : resumed(s);
+  const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning;
+  if (!first) first = resumed(s);
   return first ? first->time - s->batch_ms : s->latest;
 }
 

@@ -1,7 +1,7 @@
-/* The image is one moment's; the log has to reach from its versions on without a hole, while the job removes old segments
- * and makes new ones. So all segments there are are opened first: what is open can be copied also when its name is gone.
- * Then the image is copied, and meanwhile new segments are opened as they come. What was there before the image's moment
- * is all it can need, and what comes behind is contiguous, which is checked at the end. */
+/* The image is one moment's; the log has to reach from its versions on without a hole, while the job removes old
+ * segments and makes new ones. So all segments there are are opened first: what is open can be copied also when its
+ * name is gone. Then the image is copied, and meanwhile new segments are opened as they come. What was there before the
+ * image's moment is all it can need, and what comes behind is contiguous, which is checked at the end. */
 #include "store/backup.h"
 
 #include <errno.h>
@@ -80,7 +80,8 @@ static rl_status add_segment(backup *b, uint64_t first)
   return RL_OK;
 }
 
-/* Opens the segments behind those that are known, and copies those that are written to their end: which others follow. */
+/* Opens the segments behind those that are known, and copies those that are written to their end: which others
+ * follow. */
 static rl_status follow_log(void *user)
 {
   backup *b = user;
@@ -186,7 +187,7 @@ static rl_status prepare(const char *to, bool *made)
   struct stat info;
   *made = rl_fs_get()->stat(to, &info) != 0 && errno == ENOENT;
   if (*made) return rl_dir_make_durable(to);
-  rl_status st = rl_dir_each(to, refuse, (void *)(uintptr_t)to);
+  rl_status st = rl_dir_each(to, refuse, (void *)to);
   if (st == RL_OK && chmod(to, 0700) != 0) st = rl_fail_errno("cannot make %s private", to);
   return st;
 }
@@ -206,7 +207,9 @@ rl_status rl_backup_run(const char *dir, const char *to, rl_backup *out)
   rl_status st = rl_checkpoint_check(dir);
   if (st == RL_OK) st = prepare(to, &made);
   if (st != RL_OK) return st;
-  backup b = {rl_checkpoint_log(dir), rl_checkpoint_state(dir), rl_checkpoint_log(to), rl_checkpoint_state(to), NULL, 0, 0};
+  backup b = {.log = rl_checkpoint_log(dir), .state = rl_checkpoint_state(dir)};
+  b.to_log = rl_checkpoint_log(to);
+  b.to_state = rl_checkpoint_state(to);
   st = copy(&b, dir, to, out);
   if (st == RL_OK) st = rl_dir_sync(to);
   if (st != RL_OK) undo(&b, to, made);

@@ -26,7 +26,8 @@ rl_status rl_checkpoint_check(const char *dir)
   bool found = rl_path_is_dir(log) || rl_path_is_dir(state);
   rl_free(log);
   rl_free(state);
-  return found ? RL_OK : rl_fail(RL_ENOTFOUND, "%s is no checkpoint directory: there is neither log nor state in it", dir);
+  if (found) return RL_OK;
+  return rl_fail(RL_ENOTFOUND, "%s is no checkpoint directory: there is neither log nor state in it", dir);
 }
 
 /* "1: FLOCK  ADVISORY  WRITE 1234 08:01:12345 0 EOF" */

@@ -173,7 +173,7 @@ static rl_status find_op(rl_look *l, const char *uid, rl_state_op **out)
   search s = {uid, RL_NEW(rl_state_op), false};
   rl_status st = each_op(l, match_op, &s);
   s.op->s = &l->store;
-  s.op->uid = (char *)(uintptr_t)uid;
+  s.op->uid = (char *)uid;
   if (st == RL_OK && s.found) {
     *out = s.op;
     return RL_OK;

@@ -1,6 +1,6 @@
-/* A look at a state store's image without opening the store: nothing is written and no lock is taken, so the store may be
- * open in another process, and the image is seen as it was at one moment. Not while it is open in this process. LMDB may
- * crash over flipped bytes: call it in a child (base/apart.h). */
+/* A look at a state store's image without opening the store: nothing is written and no lock is taken, so the store may
+ * be open in another process, and the image is seen as it was at one moment. Not while it is open in this process. LMDB
+ * may crash over flipped bytes: call it in a child (base/apart.h). */
 #ifndef RL_STORE_LOOK_H
 #define RL_STORE_LOOK_H
 

@@ -145,12 +145,12 @@ static rl_status plan(repair *x)
   if (st == RL_OK) st = rl_salvage_load(s);
   if (st != RL_OK) return st;
   if (replaced && !x->r->from && s->first != 1) {
-    return rl_fail(RL_EDATA, "nothing can be rebuilt: the log begins with record %" PRIu64 " and not with the job, so the "
-                   "state cannot be made of it alone; give a backup with --from", s->first);
+    return rl_fail(RL_EDATA, "nothing can be rebuilt: the log begins with record %" PRIu64 " and not with the job, so "
+                   "the state cannot be made of it alone; give a backup with --from", s->first);
   }
   if (replaced && !reaches_back(s)) {
-    rl_salvage_say(s, "the log does not reach back to the backup: batches between the two are lost, with their changes of "
-                   "state");
+    rl_salvage_say(s, "the log does not reach back to the backup: batches between the two are lost, with their changes "
+                   "of state");
     if (s->ngaps == 0 || s->gaps[0].at != 0) {
       s->gaps = rl_grow(s->gaps, &s->gaps_cap, s->ngaps + 1, sizeof *s->gaps);
       memmove(s->gaps + 1, s->gaps, s->ngaps++ * sizeof *s->gaps);
@@ -236,7 +236,8 @@ static rl_status exchange(const char *new, const char *old)
 }
 
 /* `new`, if there is such a directory, takes the place of `old`, which moves to the quarantine under `name`. */
-static rl_status put_in_place(const repair *x, const char *new, const char *old, const char *quarantine, const char *name)
+static rl_status put_in_place(const repair *x, const char *new, const char *old, const char *quarantine,
+                              const char *name)
 {
   bool has_new = rl_path_is_dir(new), has_old = rl_path_is_dir(old);
   char *to = rl_path_join(quarantine, name);
@@ -264,10 +265,10 @@ static rl_status put_all_in_place(const repair *x)
   rl_status st = rl_dir_make_durable(quarantine);
   if (st == RL_OK && state) st = put_in_place(x, x->new_state, x->state, quarantine, "state");
   if (st == RL_OK && x->log_damaged) st = put_in_place(x, x->new_log, x->log, quarantine, "log");
-  if (st == RL_OK && state && x->r->from) rl_salvage_say(&x->s, "the state is the backup's; the log brings it up to date");
-  if (st == RL_OK && state && !x->r->from) {
-    rl_salvage_say(&x->s, "the state is made from the log when the job starts; scripts and graphs that were recorded with "
-                   "it are recorded anew");
+  if (st == RL_OK && state) {
+    rl_salvage_say(&x->s, x->r->from ? "the state is the backup's; the log brings it up to date"
+                                     : "the state is made from the log when the job starts; what was recorded with it, "
+                                       "as its script, is gone: start the job with its script");
   }
   if (st == RL_OK && x->log_damaged) rl_salvage_say(&x->s, "the log is written anew, of all records that are whole");
   rl_free(quarantine);

@@ -68,6 +68,7 @@ typedef struct rl_salvage {
 void rl_salvage_say(const rl_salvage *s, const char *fmt, ...) RL_PRINTF(2, 3);
 /* Reads the log and, where it fits, the backup's. */
 rl_status rl_salvage_load(rl_salvage *s);
+uint32_t rl_salvage_name(const rl_salvage *s, rl_slice uid); /* its index; nnames: no record has it */
 const rl_salvage_item *rl_salvage_find(const rl_salvage *s, uint64_t seq);
 /* The payload of an item; appends. */
 rl_status rl_salvage_read(const rl_salvage *s, const rl_salvage_item *item, rl_buf *out);

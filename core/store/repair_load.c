@@ -16,11 +16,17 @@ typedef struct loader {
   uint64_t expected;
 } loader;
 
+uint32_t rl_salvage_name(const rl_salvage *s, rl_slice uid)
+{
+  uint32_t i = 0;
+  while (i < s->nnames && (strlen(s->names[i]) != uid.n || memcmp(s->names[i], uid.p, uid.n) != 0)) i++;
+  return i;
+}
+
 static uint32_t name_of(rl_salvage *s, rl_slice uid)
 {
-  for (size_t i = 0; i < s->nnames; i++) {
-    if (strlen(s->names[i]) == uid.n && memcmp(s->names[i], uid.p, uid.n) == 0) return (uint32_t)i;
-  }
+  uint32_t known = rl_salvage_name(s, uid);
+  if (known < s->nnames) return known;
   s->names = rl_grow(s->names, &s->names_cap, s->nnames + 1, sizeof *s->names);
   s->names[s->nnames] = rl_strndup(uid.p, uid.n);
   return (uint32_t)s->nnames++;
@@ -113,7 +119,7 @@ static rl_status load_log(rl_salvage *s, const char *path, bool backup, bool *ta
   return st == RL_EDATA ? RL_OK : st;
 }
 
-/* The backup --------------------------------------------------------------------------------------------------------- */
+/* The backup ------------------------------------------------------------------------------------------------------- */
 
 /* Is a segment in both, by its random id? Only then do the sequences mean the same. */
 static rl_status is_of_same_log(rl_salvage *s, bool *same)

@@ -172,12 +172,12 @@ static void strip(rl_salvage *s, int64_t from)
     if (b->discarded || b->time <= s->newest) continue;
     b->stripped = true;
     if (b->begin == NONE) {
-      rl_salvage_say(s, "batch %" PRId64 " is lost: blocks that it had go into the next batch, what it read of files and "
-                     "the like is left out", b->time);
+      rl_salvage_say(s, "batch %" PRId64 " is lost: blocks that it had go into the next batch, what it read of files "
+                     "and the like is left out", b->time);
     } else if (b->end != NONE || b->complete != NONE) {
       if (again++ > 0) continue;
-      rl_salvage_say(s, "changes of state are lost from batch %" PRId64 " on: what was made runs again, from its inputs",
-                     b->time);
+      rl_salvage_say(s, "changes of state are lost from batch %" PRId64 " on: what was made runs again, from its "
+                     "inputs", b->time);
     }
   }
   if (again > 0) rl_salvage_say(s, "batches that were made and run again: %" PRIu64, again);
@@ -241,7 +241,8 @@ static bool may_be_used_up(const rl_salvage *s, size_t block)
   for (size_t k = 0; k < s->ngaps; k++) {
     const rl_salvage_gap *g = &s->gaps[k];
     if (g->at <= block || g->behind <= begun) continue;
-    if (s->newest != RL_NO_TIME && (begun == RL_NO_TIME || s->newest - begun >= s->batch_ms) && may_hide(s, g)) return true;
+    bool imaged = s->newest != RL_NO_TIME && (begun == RL_NO_TIME || s->newest - begun >= s->batch_ms);
+    if (imaged && may_hide(s, g)) return true;
     for (size_t i = 0; i < s->nbatches; i++) {
       const rl_salvage_batch *b = &s->batches[i];
       if (b->time > begun && b->time < g->behind && is_over_without_begin(b)) return true;
@@ -256,20 +257,14 @@ typedef struct uses {
   rl_buf payload;
 } uses;
 
-static uint32_t find_name(const rl_salvage *s, rl_slice uid)
-{
-  uint32_t i = 0;
-  while (i < s->nnames && (strlen(s->names[i]) != uid.n || memcmp(s->names[i], uid.p, uid.n) != 0)) i++;
-  return i;
-}
-
 static void use_input(const rl_salvage *s, uses *u, const rl_salvage_batch *b, rl_journal_input *in)
 {
   uint64_t seq, missing = 0;
-  uint32_t name = find_name(s, in->uid);
+  uint32_t name = rl_salvage_name(s, in->uid);
   bool pending = b->stripped || (b->complete == NONE && b->end == NONE && b->time > s->newest);
   if (in->kind == RL_JOURNAL_NONE && b->stripped) {
-    rl_salvage_say(s, "batch %" PRId64 ": its input '%.*s' cannot give the same again", b->time, (int)in->uid.n, in->uid.p);
+    rl_salvage_say(s, "batch %" PRId64 ": its input '%.*s' cannot give the same again", b->time, (int)in->uid.n,
+                   in->uid.p);
   }
   while (rl_journal_next_block(in, &seq)) {
     const rl_salvage_item *x = rl_salvage_find(s, seq);
@@ -277,8 +272,8 @@ static void use_input(const rl_salvage *s, uses *u, const rl_salvage_batch *b, r
     else missing++;
   }
   if (missing > 0 && pending) {
-    rl_salvage_say(s, "batch %" PRId64 " runs without %" PRIu64 " of %" PRIu64 " blocks of input '%.*s', which are lost",
-                   b->time, missing, in->nblocks, (int)in->uid.n, in->uid.p);
+    rl_salvage_say(s, "batch %" PRId64 " runs without %" PRIu64 " of %" PRIu64 " blocks of input '%.*s', which are "
+                   "lost", b->time, missing, in->nblocks, (int)in->uid.n, in->uid.p);
   }
   if (in->kind != RL_JOURNAL_BLOCKS || name == s->nnames) return;
   if (!pending && in->position > u->made[name]) u->made[name] = in->position;
@@ -303,8 +298,8 @@ static void say_lost(const rl_salvage *s, uint32_t name, uint64_t from, uint64_t
 {
   if (from < made) from = made;
   if (from >= to) return;
-  rl_salvage_say(s, "input '%s': %" PRIu64 " records are lost, %" PRIu64 " to %" PRIu64 " of its stream", s->names[name],
-                 to - from, from + 1, to);
+  rl_salvage_say(s, "input '%s': %" PRIu64 " records are lost, %" PRIu64 " to %" PRIu64 " of its stream",
+                 s->names[name], to - from, from + 1, to);
 }
 
 /* Positions count records: where one block does not begin where the one before ends, others stood between. */
@@ -340,8 +335,8 @@ static void drop_used_up(rl_salvage *s, const uses *u)
     records += x->records;
   }
   if (blocks == 0) return;
-  rl_salvage_say(s, "%" PRIu64 " blocks (%" PRIu64 " records) are taken for what lost batches had, whose results are there",
-                 blocks, records);
+  rl_salvage_say(s, "%" PRIu64 " blocks (%" PRIu64 " records) are taken for what lost batches had, whose results are "
+                 "there", blocks, records);
 }
 
 static rl_status settle_blocks(rl_salvage *s)

@@ -96,14 +96,12 @@ static uint64_t put_ghost_inputs(const rl_salvage *s, rl_journal_begin *begin, r
   bool *put = rl_calloc(s->nnames + 1, sizeof *put);
   rl_journal_input in;
   for (uint64_t i = 0; i < begin->ninputs && rl_journal_next_input(begin, &in) == RL_OK; i++) {
-    uint32_t name = 0;
-    while (name < s->nnames && (strlen(s->names[name]) != in.uid.n || memcmp(s->names[name], in.uid.p, in.uid.n) != 0)) {
-      name++;
-    }
+    uint32_t name = rl_salvage_name(s, in.uid);
+    bool received = in.kind == RL_JOURNAL_BLOCKS;
     put[name] = true;
     in.nblocks = 0;
-    if (in.kind == RL_JOURNAL_BLOCKS) in.records = 0;
-    if (in.kind == RL_JOURNAL_BLOCKS && name < s->nnames && s->reached[name] > in.position) in.position = s->reached[name];
+    if (received) in.records = 0;
+    if (received && name < s->nnames && s->reached[name] > in.position) in.position = s->reached[name];
     rl_journal_put_input(out, &in);
     n++;
   }

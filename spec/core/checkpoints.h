@@ -1,9 +1,9 @@
 /* Checkpoint directories of a small job, made without the engine, for tests of inspecting, repairing and copying them.
  * Include after cmocka.h.
  *
- * The job has one receiver, "in", whose records are texts, each another; and one operator, "seen", of two partitions: for
- * each record how often it was seen, and under "total" how many there were. So after any repair it can be told which
- * records are lost, that none was counted twice, and that versions were built on each other. */
+ * The job has one receiver, "in", whose records are texts, each another; and one operator, "seen", of two partitions:
+ * for each record how often it was seen, and under "total" how many there were. So after any repair it can be told
+ * which records are lost, that none was counted twice, and that versions were built on each other. */
 #ifndef SPEC_CORE_CHECKPOINTS_H
 #define SPEC_CORE_CHECKPOINTS_H
 
@@ -27,7 +27,8 @@ typedef struct ck_job {
   int64_t last;     /* batch time */
 } ck_job;
 
-/* For main: directories are made by the thousand, and no power is cut: where there is a disk in memory, they lie there. */
+/* For main: directories are made by the thousand, and no power is cut: where there is a disk in memory, they lie
+ * there. */
 static inline void ck_be_fast(void)
 {
   if (access("/dev/shm", W_OK) == 0) (void)setenv("TMPDIR", "/dev/shm", 0);
@@ -176,8 +177,9 @@ static inline size_t ck_records(ck_record *r, unsigned *records, size_t n)
   rl_journal_block block;
   ok(rl_journal_get_block(r->b.p, r->b.n, &block));
   r->used = true;
-  for (const char *p = block.data.p, *end = p + block.data.n; p < end; p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1) {
+  for (const char *p = block.data.p, *end = p + block.data.n; p < end;) {
     records[n++] = (unsigned)strtoul(p + 1, NULL, 10);
+    p = (const char *)memchr(p, '\n', (size_t)(end - p)) + 1;
   }
   return n;
 }
@@ -196,11 +198,10 @@ static inline bool ck_has(const ck_found *f, unsigned type, int64_t time)
     rl_journal_end end;
     rl_journal_complete complete;
     if (f->v[i].at.type != type) continue;
-    if (type == RL_JOURNAL_END && rl_journal_get_end(f->v[i].b.p, f->v[i].b.n, &end) == RL_OK && end.time == time) return true;
-    if (type == RL_JOURNAL_COMPLETE && rl_journal_get_complete(f->v[i].b.p, f->v[i].b.n, &complete) == RL_OK &&
-        complete.time == time) {
-      return true;
-    }
+    const rl_buf *b = &f->v[i].b;
+    if (type == RL_JOURNAL_END && rl_journal_get_end(b->p, b->n, &end) == RL_OK && end.time == time) return true;
+    if (type != RL_JOURNAL_COMPLETE) continue;
+    if (rl_journal_get_complete(b->p, b->n, &complete) == RL_OK && complete.time == time) return true;
   }
   return false;
 }

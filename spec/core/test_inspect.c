@@ -257,7 +257,13 @@ static void expect_found(const char *dir, const char *path, uint64_t at, bool ma
 static void each_flipped_byte_of_the_log_is_found_where_it_is(void **state)
 {
   char *image = rl_checkpoint_state(*state);
-  make_job(*state, true);
+  ck_job j;
+  ck_open(&j, *state);
+  ck_receive(&j);
+  ck_batch(&j, CK_COMPLETE);
+  ck_receive(&j);
+  ck_batch(&j, CK_BEGUN);
+  ck_close(&j);
   ok(rl_dir_remove(image)); /* sooner verified */
   rl_inspect_log l;
   ok(rl_inspect_log_read(*state, &l));
@@ -357,8 +363,8 @@ static void flipped_bytes_of_the_image_never_crash_who_looks(void **state)
   uint64_t size, seed = records_seed("flipped_bytes_of_the_image");
   unsigned found = 0;
   ok(rl_file_size(path, &size));
-  for (int round = 0; round < 300; round++) {
-    uint64_t at = records_random(&seed) % size;
+  for (int round = 0; round < 60; round++) {
+    uint64_t at = records_random(&seed) % (round % 2 ? size : 8192);
     rl_inspect_image i;
     rl_inspect_verified v;
     unsigned damages = 0;

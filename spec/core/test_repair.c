@@ -73,8 +73,8 @@ static void free_frames(ck_found *f)
 }
 
 /* Each record of the job was counted once, or was in a damaged block and is told to be lost. */
-static void expect_counted(const char *dir, unsigned records, const bool *may_be_lost, const rl_buf *said, const char *what,
-                           uint64_t seq)
+static void expect_counted(const char *dir, unsigned records, const bool *may_be_lost, const rl_buf *said,
+                           const char *what, uint64_t seq)
 {
   int64_t seen[CK_MOST];
   unsigned lost = 0;
@@ -87,7 +87,9 @@ static void expect_counted(const char *dir, unsigned records, const bool *may_be
       fail_msg("%s, record %d: r%u was counted %d times", what, (int)seq, i, (int)seen[i]);
     }
   }
-  if (lost > 0 && !strstr(said->p, "lost")) fail_msg("%s, record %d: nothing tells the loss:\n%s", what, (int)seq, said->p);
+  if (lost > 0 && !strstr(said->p, "lost")) {
+    fail_msg("%s, record %d: nothing tells the loss:\n%s", what, (int)seq, said->p);
+  }
 }
 
 static void note_block(ck_record *r, bool *lost)
@@ -150,10 +152,10 @@ static void several_damaged_records_cost_no_more_than_themselves(void **state)
   char *dir = rl_path_join(*state, "job"), *copy = rl_path_join(*state, "copy");
   uint64_t seed = records_seed("several_damaged_records");
   rl_buf said = {0};
-  for (unsigned round = 0; round < 300; round++) {
-    if (round % 50 == 0) ok(rl_dir_remove(dir));
+  for (unsigned round = 0; round < 120; round++) {
+    if (round % 20 == 0) ok(rl_dir_remove(dir));
     static unsigned records;
-    if (round % 50 == 0) records = make_job(dir, (unsigned)(records_random(&seed) % 6));
+    if (round % 20 == 0) records = make_job(dir, (unsigned)(records_random(&seed) % 6));
     ck_found f = frames_of(dir);
     bool lost[CK_MOST] = {false};
     ck_copy(dir, copy);
@@ -305,7 +307,8 @@ static void a_backup_and_the_log_make_all_of_it(void **state)
 
 static void a_backup_of_another_job_s_log_fills_no_gaps(void **state)
 {
-  char *dir = rl_path_join(*state, "job"), *other = rl_path_join(*state, "other"), *backup = rl_path_join(*state, "backup");
+  char *dir = rl_path_join(*state, "job"), *other = rl_path_join(*state, "other");
+  char *backup = rl_path_join(*state, "backup");
   rl_buf said = {0};
   rl_backup made;
   unsigned records = make_job(dir, 2);

@@ -68,7 +68,7 @@ flip() {
   printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-# usage ----------------------------------------------------------------------------------------------------------------
+# usage ---------------------------------------------------------------------------------------------------------------
 
 expect_status 2 rille inspect
 expect_status 2 rille inspect a b
@@ -88,7 +88,7 @@ expect_in "$err" 'is no checkpoint directory'
 expect_status 1 rille backup empty copy
 say "usage: ok"
 
-# a running job ----------------------------------------------------------------------------------------------------------
+# a running job -------------------------------------------------------------------------------------------------------
 
 begin_feed feed --rate 1000 --hold
 start first job
@@ -121,7 +121,7 @@ expect_status 0 rille inspect copy --verify
 at_copy=$(total copy)
 say "a running job: ok"
 
-# killed, and from the copy ------------------------------------------------------------------------------------------------
+# killed, and from the copy -------------------------------------------------------------------------------------------
 
 kill -KILL "$job"
 { wait "$job" || true; } 2>/dev/null
@@ -137,7 +137,7 @@ expect_total copy
 (($(total copy) >= at_copy)) || fail "the copy went backwards"
 say "killed, and from the copy: ok"
 
-# damage ---------------------------------------------------------------------------------------------------------------------
+# damage --------------------------------------------------------------------------------------------------------------
 
 for part in 3 5 8; do
   rm -rf job
