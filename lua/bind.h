@@ -142,6 +142,10 @@ int rl_streaming_files(lua_State *L);
 int rl_streaming_driver_input(lua_State *L);
 int rl_streaming_receiver(lua_State *L);
 int rl_streaming_converter(lua_State *L);
+int rl_streaming_kafka(lua_State *L);      /* bind_kafka.c */
+int rl_context_kafka(lua_State *L);
+int rl_rdd_push_kafka_ranges(lua_State *L);
+int rl_dstream_commit(lua_State *L);
 
 /* Hands what tasks reported so far to the library. Raises what that raises. */
 void rl_bind_deliver_updates(lua_State *L, rl_context *c);

@@ -403,6 +403,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"textFile", text_file},
     {"binaryRecords", binary_records},
     {"objectFile", object_file},
+    {"kafka", rl_context_kafka},
     {"files", files},
     {"blocks", blocks},
     {"empty", empty},

@@ -335,6 +335,7 @@ rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
 int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
 int64_t rl_dstream_remembers(const rl_dstream *d) { return d->remember; }
 int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
+rl_input *rl_dstream_input(const rl_dstream *d) { return d->input; }
 const char *rl_dstream_label(const rl_dstream *d) { return d->label; }
 
 static void debug_level(const rl_dstream *d, rl_buf *out, unsigned indent) /* NOLINT(misc-no-recursion) */

@@ -1,0 +1,46 @@
+/* What a Kafka stream or sink was told: librdkafka's settings, checked; clients made of them; and how the connection to
+ * the brokers is. Both are counted; settings are immutable; any thread. */
+#ifndef RL_SOURCE_KAFKA_CONF_H
+#define RL_SOURCE_KAFKA_CONF_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+
+#include "source/kafka.h"
+
+/* Health: what librdkafka last had to say, and one warning when the brokers stop answering and one when they do again.
+ * librdkafka's own messages go to the log at its level debug. */
+typedef struct rl_kafka_health rl_kafka_health;
+rl_kafka_health *rl_kafka_health_new(const char *label); /* "Kafka stream [0] at job.lua:3" */
+rl_kafka_health *rl_kafka_health_ref(rl_kafka_health *h);
+void rl_kafka_health_unref(rl_kafka_health *h);
+void rl_kafka_health_set_label(rl_kafka_health *h, const char *label);
+void rl_kafka_health_up(rl_kafka_health *h);
+void rl_kafka_health_down(rl_kafka_health *h, const char *what);
+bool rl_kafka_health_is_down(rl_kafka_health *h);
+/* ": " and what librdkafka last complained of, or "". Owned by the caller. */
+char *rl_kafka_health_reason(rl_kafka_health *h);
+
+typedef struct rl_kafka_conf rl_kafka_conf;
+
+typedef enum rl_kafka_reset {
+  RL_KAFKA_RESET_UNSET, /* a first position is the end, as in Kafka; a lost one is a failure */
+  RL_KAFKA_RESET_EARLIEST,
+  RL_KAFKA_RESET_LATEST,
+  RL_KAFKA_RESET_NONE,
+} rl_kafka_reset;
+
+typedef enum rl_kafka_use { RL_KAFKA_ASK, RL_KAFKA_READ } rl_kafka_use;
+
+/* RL_EINVAL, with librdkafka's reason, for settings that it refuses, and for those that would work against the stream
+ * (enable.auto.commit, for one). Values of secrets are in no message. */
+rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_conf **out);
+rl_kafka_conf *rl_kafka_conf_ref(rl_kafka_conf *c);
+void rl_kafka_conf_unref(rl_kafka_conf *c);
+const char *rl_kafka_conf_get(const rl_kafka_conf *c, const char *name); /* NULL: not set */
+const char *rl_kafka_conf_brokers(const rl_kafka_conf *c);
+rl_kafka_reset rl_kafka_conf_reset(const rl_kafka_conf *c);
+/* A consumer without a group of its own. The health must live as long as it. */
+rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rd_kafka_t **out);
+
+#endif
