@@ -376,6 +376,7 @@ static void kafka_stop(rl_input *self)
   kafka_input *in = (kafka_input *)self;
   rl_kafka_control_delete(in->control, COMMIT_WAIT_MS);
   in->control = NULL;
+  rl_kafka_pool_prune(in->pool, NULL, 0);
 }
 
 static void kafka_destroy(rl_input *self)
@@ -444,7 +445,7 @@ static kafka_input *new_input(const rl_kafka_stream *spec, rl_kafka_conf *c, con
   in->base.cls = &kafka_class;
   in->conf = c;
   in->health = rl_kafka_health_new("Kafka stream");
-  in->pool = rl_kafka_pool_new(c, in->health, conf);
+  in->pool = rl_kafka_pool_new(c, in->health, conf, true);
   in->form = spec->records;
   in->pattern = rl_strdup(spec->pattern);
   in->topics = rl_calloc(spec->ntopics + 1, sizeof(char *));

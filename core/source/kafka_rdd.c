@@ -60,7 +60,7 @@ rl_status rl_rdd_kafka(const rl_conf *conf, const rl_kafka_setting *settings, si
   if (st == RL_OK) st = rl_kafka_conf_new(settings, nsettings, &c);
   if (st != RL_OK) return st;
   rl_kafka_health *h = rl_kafka_health_new("Kafka RDD");
-  rl_kafka_pool *pool = rl_kafka_pool_new(c, h, conf);
+  rl_kafka_pool *pool = rl_kafka_pool_new(c, h, conf, false);
   *out = rl_rdd_from_kafka(pool, form, ranges, n);
   rl_kafka_pool_unref(pool);
   rl_kafka_health_unref(h);

@@ -35,6 +35,7 @@ struct rl_kafka_pool {
   _Atomic uint32_t refs;
   rl_kafka_conf *conf;
   rl_kafka_health *health;
+  bool ahead;
   int64_t wait_ns;  /* for the next record */
   int64_t total_ns; /* from the begin of a read, while it waits; 0: no limit */
   pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not */
@@ -72,12 +73,26 @@ static rl_status start_reader(reader *r, int64_t from)
                  reason);
 }
 
-static void delete_reader(reader *r)
+static void delete_readers(reader *r)
 {
-  stop_reader(r);
-  rd_kafka_topic_destroy(r->rkt);
-  rl_free(r->topic);
-  rl_free(r);
+  while (r) {
+    reader *next = r->next;
+    stop_reader(r);
+    rd_kafka_topic_destroy(r->rkt);
+    rl_free(r->topic);
+    rl_free(r);
+    r = next;
+  }
+}
+
+static void delete_clients(client *c)
+{
+  while (c) {
+    client *next = c->next;
+    rd_kafka_destroy_flags(c->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    rl_free(c);
+    c = next;
+  }
 }
 
 static bool is_of(const reader *r, const rl_kafka_range *range)
@@ -87,12 +102,13 @@ static bool is_of(const reader *r, const rl_kafka_range *range)
 
 /* Pool ------------------------------------------------------------------------------------------------------------- */
 
-rl_kafka_pool *rl_kafka_pool_new(rl_kafka_conf *c, rl_kafka_health *h, const rl_conf *conf)
+rl_kafka_pool *rl_kafka_pool_new(rl_kafka_conf *c, rl_kafka_health *h, const rl_conf *conf, bool ahead)
 {
   rl_kafka_pool *p = RL_NEW(rl_kafka_pool);
   p->refs = 1;
   p->conf = rl_kafka_conf_ref(c);
   p->health = rl_kafka_health_ref(h);
+  p->ahead = ahead;
   p->wait_ns = rl_conf_us(conf, "rille.streaming.kafka.consumer.poll") * 1000;
   p->total_ns = rl_conf_us(conf, "rille.task.maxSeconds") * 900;
   pthread_mutex_init(&p->lock, NULL);
@@ -108,25 +124,16 @@ rl_kafka_pool *rl_kafka_pool_ref(rl_kafka_pool *p)
 void rl_kafka_pool_unref(rl_kafka_pool *p)
 {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) > 1) return;
-  while (p->readers) {
-    reader *r = p->readers;
-    p->readers = r->next;
-    delete_reader(r);
-  }
-  while (p->clients) {
-    client *c = p->clients;
-    p->clients = c->next;
-    rd_kafka_destroy_flags(c->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    rl_free(c);
-  }
+  delete_readers(p->readers);
+  delete_clients(p->clients);
   pthread_mutex_destroy(&p->lock);
   rl_kafka_health_unref(p->health);
   rl_kafka_conf_unref(p->conf);
   rl_free(p);
 }
 
-/* Takes readers out of the list that `unwanted` says so of. */
-static reader *take_out(rl_kafka_pool *p, const rl_kafka_range *ranges, uint32_t n)
+/* Takes the idle readers that no range is for out of the list. Locked. */
+static reader *take_readers(rl_kafka_pool *p, const rl_kafka_range *ranges, uint32_t n)
 {
   reader *out = NULL;
   for (reader **at = &p->readers; *at;) {
@@ -144,16 +151,38 @@ static reader *take_out(rl_kafka_pool *p, const rl_kafka_range *ranges, uint32_t
   return out;
 }
 
+static bool has_reader(const rl_kafka_pool *p, const client *c)
+{
+  const reader *r = p->readers;
+  while (r && r->client != c) r = r->next;
+  return r != NULL;
+}
+
+/* Likewise the clients that no reader is of. Locked. */
+static client *take_clients(rl_kafka_pool *p)
+{
+  client *out = NULL;
+  for (client **at = &p->clients; *at;) {
+    client *c = *at;
+    if (has_reader(p, c)) {
+      at = &c->next;
+      continue;
+    }
+    *at = c->next;
+    c->next = out;
+    out = c;
+  }
+  return out;
+}
+
 void rl_kafka_pool_prune(rl_kafka_pool *p, const rl_kafka_range *ranges, uint32_t n)
 {
   pthread_mutex_lock(&p->lock);
-  reader *r = take_out(p, ranges, n);
+  reader *readers = take_readers(p, ranges, n);
+  client *clients = take_clients(p);
   pthread_mutex_unlock(&p->lock);
-  while (r) {
-    reader *next = r->next;
-    delete_reader(r);
-    r = next;
-  }
+  delete_readers(readers);
+  delete_clients(clients);
 }
 
 /* The idle one that is where the range begins, else any idle one of its partition. Locked. */
@@ -249,7 +278,9 @@ typedef struct read {
 
 static void finish(read *in)
 {
-  if (in->r) release(in->pool, in->r);
+  if (!in->r) return;
+  if (!in->pool->ahead) stop_reader(in->r);
+  release(in->pool, in->r);
   in->r = NULL;
 }
 
