@@ -287,7 +287,7 @@ end
 -- A topic through the direct stream in several batches, against a bare consumer in C that reads it in one go; the broker
 -- is of this run.
 function benches.kafka()
-  local records, partitions, topic = options.quick and 200000 or 3000000, 4, "bench"
+  local records, partitions, topic = options.quick and 200000 or 6000000, 4, "bench"
   local tool = ("env RILLE_KAFKA_DIR=%s %s"):format(quote(build .. "/bench-kafka"), quote(source .. "/tools/kafka"))
   local pipe = assert(io.popen(tool .. " start --port 0", "r"))
   local brokers = pipe:read "l"

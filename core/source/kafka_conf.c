@@ -100,7 +100,12 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
   rl_kafka_health *h = rd_kafka_opaque(rk);
   rl_debug("librdkafka: %s: %s", facility, line);
   if (level > LOG_ERR) return;
+  bool general = strcmp(facility, "ERROR") == 0; /* "1/1 brokers are down": the one before it says more */
   pthread_mutex_lock(&h->lock);
+  if (h->reason && general) {
+    pthread_mutex_unlock(&h->lock);
+    return;
+  }
   rl_free(h->reason);
   h->reason = rl_strdup(skip_thread(line));
   pthread_mutex_unlock(&h->lock);

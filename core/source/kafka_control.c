@@ -298,6 +298,7 @@ static const char *failure_of(rd_kafka_event_t *ev)
 void rl_kafka_control_poll(rl_kafka_control *k, int wait_ms)
 {
   int64_t until_ns = rl_mono_ns() + (int64_t)wait_ms * 1000000;
+  rd_kafka_poll(k->rk, 0); /* what librdkafka has to say, which the log had already, does not pile up */
   while (k->commits) {
     int64_t left = (until_ns - rl_mono_ns()) / 1000000;
     rd_kafka_event_t *ev = rd_kafka_queue_poll(k->answers, left > 0 ? (int)left : 0);

@@ -279,6 +279,7 @@ typedef struct read {
 static void finish(read *in)
 {
   if (!in->r) return;
+  rd_kafka_poll(in->r->client->rk, 0); /* what librdkafka has to say, which the log had already, does not pile up */
   if (!in->pool->ahead) stop_reader(in->r);
   release(in->pool, in->r);
   in->r = NULL;
