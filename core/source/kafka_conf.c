@@ -235,7 +235,9 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t 
     st = set(to, before[i].name, before[i].value);
   }
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
-    if (use == RL_KAFKA_READ && strncmp(c->v[i].name, "group.", 6) == 0) continue; /* it reads for no group */
+    const char *name = c->v[i].name;
+    if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
+    if (strcmp(name, "auto.offset.reset") == 0) continue;                   /* the stream sees to that */
     st = set(to, c->v[i].name, c->v[i].value);
   }
   for (size_t i = 0; i < sizeof after / sizeof *after && st == RL_OK; i++) st = set(to, after[i].name, after[i].value);
