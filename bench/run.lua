@@ -28,7 +28,7 @@ end
 
 --- Everything it prints, as a list of lines.
 local function run_lines(what)
-  local pipe = assert(io.popen("exec timeout --foreground 120 " .. what, "r"))
+  local pipe = assert(io.popen("exec timeout --foreground 600 " .. what, "r"))
   local lines = {}
   for line in pipe:lines() do lines[#lines + 1] = line end
   local ok, _, status = pipe:close()
@@ -156,14 +156,16 @@ function benches.wordcount()
   report("wordcount", "c_s", seconds.c)
 end
 
-local function socket_seconds(file)
+-- The seconds, and those of CPU. With a directory the job is durable there; it is removed afterwards.
+local function socket_seconds(file, dir)
   local feed = assert(io.popen("exec " .. command(build .. "/bin/rille-feed", "--rate", 0, "--file", file, "--hold",
     "--clients", 1), "r"))
   local port = assert(feed:read("l"), "the feed did not start")
-  local seconds, counted = run_lines(job("socket", port, words()))[1]:match("^(%S+) (%d+)$")
+  local seconds, counted, cpu = run_lines(job("socket", port, words(), dir))[1]:match("^(%S+) (%d+) (%S+)$")
   feed:close()
+  if dir then os.execute(command("rm", "-rf", dir)) end
   if math.tointeger(counted) ~= words() then error(("socket: counted %s words of %d"):format(counted, words()), 0) end
-  return tonumber(seconds)
+  return tonumber(seconds), tonumber(cpu)
 end
 
 function benches.socket()
@@ -282,6 +284,77 @@ function benches.wal()
   end
   program.close()
   os.execute(command("rm", "-rf", dir))
+
+  local file, off, on, cpu_off, cpu_on = text_file(), {}, {}, {}, {}
+  for i = 0, runs(15) do
+    off[i], cpu_off[i] = socket_seconds(file)
+    on[i], cpu_on[i] = socket_seconds(file, build .. "/bench-durable")
+  end
+  report("wal", "cpu_on_off", ratios(cpu_off, cpu_on), "at least 0.75")
+  report("wal", "throughput_on_off", ratios(off, on))
+  report("wal", "socket_cpu_off_s", cpu_off)
+  report("wal", "socket_cpu_on_s", cpu_on)
+end
+
+-- Out of the page cache with what the directory holds.
+local function chill(dir)
+  for _, path in ipairs(run_lines("find " .. quote(dir) .. " -type f -size +0")) do
+    local chilled = "dd of=%s oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null </dev/null"
+    assert(os.execute(chilled:format(quote(path))))
+  end
+end
+
+-- A durable job that is started again: from the process's start to the end of its first batch.
+function benches.recovery()
+  local few, many = 10000, options.quick and 1000000 or 10000000
+  local dirs, warm, cold = {}, { few = {}, many = {} }, {}
+  local function first(name, keys)
+    local begun = clock()
+    return (tonumber(run_lines(job("recovery", dirs[name], keys, "first"))[1]) - begun) * 1000
+  end
+  for name, keys in pairs { few = few, many = many } do
+    dirs[name] = ("%s/bench-recovery-%s"):format(build, name)
+    os.execute(command("rm", "-rf", dirs[name]))
+    run_lines(job("recovery", dirs[name], keys, "load"))
+  end
+  for i = 0, runs(15) do
+    warm.few[i], warm.many[i] = first("few", few), first("many", many)
+  end
+  for i = 1, runs(5) do
+    chill(dirs.many)
+    cold[i] = first("many", many)
+  end
+  report("recovery", "time_ratio_10m_10k", ratios(warm.many, warm.few), "at most 1.3")
+  report("recovery", "first_10k_ms", warm.few)
+  report("recovery", "first_10m_ms", warm.many)
+  report("recovery", "first_10m_cold_ms", cold)
+  for _, dir in pairs(dirs) do os.execute(command("rm", "-rf", dir)) end
+end
+
+-- What being durable adds to a batch that changes 10,000 keys of many, and how fast changes go into the image.
+function benches.checkpoint()
+  local keys, dirty, dir = options.quick and 1000000 or 10000000, 10000, build .. "/bench-checkpoint"
+  os.execute(command("rm", "-rf", dir))
+  local servers = {
+    server("memory", ("env TMPDIR=%s %s"):format(quote(work), job("state", keys, dirty))),
+    server("durable", job("state", keys, dirty, dir)),
+  }
+  local seconds, added = rounds(servers, runs(15)), {}
+  for i = #servers, 1, -1 do servers[i].close() end
+  for i, durable in ipairs(seconds.durable) do
+    seconds.durable[i], seconds.memory[i] = durable * 1000, seconds.memory[i] * 1000
+    added[i] = seconds.durable[i] - seconds.memory[i]
+  end
+  os.execute(command("rm", "-rf", dir))
+  local program = server("apply", command(build .. "/bin/bench_apply", dir, keys))
+  local rate = {}
+  for i = 0, runs(5) do rate[i] = tonumber(program.ask(dirty)) end
+  program.close()
+  os.execute(command("rm", "-rf", dir))
+  report("checkpoint", "end_ms", added, "at most 10")
+  report("checkpoint", "batch_memory_ms", seconds.memory)
+  report("checkpoint", "batch_durable_ms", seconds.durable)
+  report("checkpoint", "apply_keys_s", rate)
 end
 
 -- A topic through the direct stream in several batches, against a bare consumer in C that reads it in one go; the broker
@@ -311,7 +384,9 @@ function benches.kafka()
   report("kafka", "words_s", counted.words)
 end
 
-local ORDER <const> = { "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "kafka" }
+local ORDER <const> = {
+  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint",
+}
 
 -- the command line ---------------------------------------------------------------------------------------------------
 

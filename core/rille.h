@@ -2,7 +2,7 @@
 #ifndef RILLE_H
 #define RILLE_H
 
-#define RILLE_VERSION "0.1.0"
+#include "base/version.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -25,6 +25,7 @@
 #include "run/streaming.h"
 #include "sink/files.h"
 #include "source/sources.h"
+#include "store/journal.h"
 #include "store/memory.h"
 #include "store/replica.h"
 #include "store/state.h"

@@ -149,6 +149,13 @@ static int store_at(lua_State *L)
   return 0;
 }
 
+/* DStream:setUid(uid), of an input */
+static int set_uid(lua_State *L)
+{
+  rl_dstream_set_uid(rl_check_dstream(L, 1), luaL_checkstring(L, 2));
+  return 0;
+}
+
 static int slide(lua_State *L)
 {
   lua_pushinteger(L, rl_dstream_slide(rl_check_dstream(L, 1)));
@@ -195,6 +202,7 @@ void rl_bind_add_dstreams(lua_State *L)
     {"output", rl_dstream_add_output},
     {"persist", persist},
     {"storeAt", store_at},
+    {"setUid", set_uid},
     {"slide", slide},
     {"inputId", input_id},
     {"get", get},

@@ -135,7 +135,7 @@ static void input_destroy(rl_input *self)
   rl_free(in);
 }
 
-/* Streaming:input(name, compute, site) */
+/* Streaming:input(name, compute, site[, repeats]): `repeats`: compute gives the same for a time whenever it is asked */
 int rl_streaming_driver_input(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
@@ -145,7 +145,8 @@ int rl_streaming_driver_input(lua_State *L)
   driver_input *in = RL_NEW(driver_input);
   in->compute = compute;
   in->name = rl_strdup(name);
-  in->cls = (rl_input_class){.name = in->name, .compute = input_compute, .destroy = input_destroy};
+  in->cls = (rl_input_class){
+    .name = in->name, .compute = input_compute, .destroy = input_destroy, .repeats = lua_toboolean(L, 5)};
   in->base.cls = &in->cls;
   rl_dstream *d = NULL;
   rl_bind_check(L, rl_streaming_add_input(s, &in->base, site, &d));

@@ -260,6 +260,13 @@ static int remember(lua_State *L)
   return 0;
 }
 
+/* Streaming:checkpoint(dir or nil) */
+static int checkpoint(lua_State *L)
+{
+  rl_bind_check(L, rl_streaming_checkpoint(rl_check_streaming(L, 1), luaL_optstring(L, 2, NULL)));
+  return 0;
+}
+
 static int zero_time(lua_State *L)
 {
   int64_t zero = rl_streaming_zero_time(rl_check_streaming(L, 1));
@@ -293,6 +300,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"state", state},
     {"stateOf", rl_streaming_find_state},
     {"remember", remember},
+    {"checkpoint", checkpoint},
     {"zeroTime", zero_time},
     {"time", clock_time},
     {"isManual", is_manual},

@@ -1,6 +1,8 @@
 -- mapWithState over many keys, of which few are touched in a batch.
 --
---   rille run bench/jobs/state.lua KEYS TOUCHED
+--   rille run bench/jobs/state.lua KEYS TOUCHED [DIR]
+--
+-- With DIR the job is durable there.
 --
 -- Loads KEYS keys, then for each line on standard input runs batches that touch TOUCHED random ones, and prints
 -- "SECONDS TOUCHED": the median time of a batch, from its generation to the end of its output. For the line "memory" it
@@ -15,6 +17,7 @@ local PAUSE <const> = 0.25 -- between batches, as there is in a job that keeps u
 
 local ssc = rille.StreamingContext({ appName = "bench-state", master = "local[2]", clock = "manual" }, 1)
 local sc = ssc:context()
+if arg[3] then ssc:checkpoint(arg[3]) end
 
 -- The queue is filled as batches ask for it.
 local queue = {}

@@ -167,3 +167,10 @@ const char *rl_status_text(rl_status code)
 {
   return info_of(code)->text;
 }
+
+void rl_error_drop(void)
+{
+  rl_error e;
+  rl_error_take(&e);
+  rl_error_clear(&e);
+}

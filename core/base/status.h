@@ -74,6 +74,7 @@ const rl_error *rl_error_current(void);
 /* Moves the thread's current error into *out (the thread has none afterwards). If there is none, *out becomes RL_ESTATE
  * "unknown error". */
 void rl_error_take(rl_error *out);
+void rl_error_drop(void); /* it is of no interest */
 /* Makes *e (moved, emptied) the thread's current error; returns its code. */
 rl_status rl_error_raise(rl_error *e);
 void rl_error_copy(rl_error *to, const rl_error *from);

@@ -37,6 +37,7 @@ typedef struct rl_block {
   size_t at, end;
   rl_chunks chunks; /* records otherwise */
   uint64_t records;
+  uint64_t seq;     /* of its record in the write-ahead log; 0: it has none */
   size_t bytes;     /* end - at, or the chunks' bytes */
   rl_block_home *home; /* NULL: none. With one, `data` and `chunks` are its business */
   _Atomic(rl_block_owner *) owner; /* NULL, or to be told; it outlives the block */

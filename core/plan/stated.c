@@ -25,6 +25,19 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
   return r;
 }
 
+void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log) { r->stated->log = log; }
+
+rl_rdd *rl_rdd_restore_state(rl_op *op, rl_state_op *state, int64_t time, rl_spool **out, uint32_t n)
+{
+  rl_rdd *none = rl_rdd_empty(n), *r = rl_rdd_update_state(op, none, state, time);
+  rl_rdd_unref(none);
+  for (uint32_t p = 0; p < n; p++) r->stated->out[p] = out[p];
+  atomic_store(&r->stated->done, true);
+  return r;
+}
+
+bool rl_rdd_state_is_done(const rl_rdd *r) { return atomic_load(&r->stated->done); }
+
 static void pin(rl_stated *s)
 {
   if (!atomic_exchange(&s->pinned, true)) rl_state_pin(s->op, s->time);
@@ -46,10 +59,21 @@ rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out)
 
 /* The version ------------------------------------------------------------------------------------------------------ */
 
+static rl_status log_partitions(const rl_rdd *r)
+{
+  const rl_stated *s = r->stated;
+  rl_status st = RL_OK;
+  for (uint32_t p = 0; s->log && p < r->partitions && !st; p++)
+    st = s->log->write(s->log->user, s->op, s->time, p, r->partitions, s->updates[p], s->out[p]);
+  return st;
+}
+
 rl_status rl_stated_seal(rl_rdd *r)
 {
   rl_stated *s = r->stated;
-  rl_status st = rl_state_seal(s->op, s->time, s->updates, r->partitions);
+  rl_status st = log_partitions(r);
+  if (st) return st; /* the updates are cleared with the stage */
+  st = rl_state_seal(s->op, s->time, s->updates, r->partitions);
   for (uint32_t p = 0; p < r->partitions; p++) s->updates[p] = NULL; /* the seal took them over */
   if (st) return st;
   atomic_store(&s->done, true);

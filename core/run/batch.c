@@ -2,6 +2,7 @@
  * in `ticked`; the driver generates its RDDs in order of time and runs its outputs in order of registration, at most
  * rille.streaming.concurrentJobs at once. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -10,18 +11,38 @@
 
 static void pump(rl_streaming *s);
 
-void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns)
+static rl_batch *new_batch(int64_t time, int64_t due_ns)
 {
-  rl_tracker_allocate(s->tracker, time);
   rl_batch *b = RL_NEW(rl_batch);
   b->time = time;
   b->due_ns = due_ns;
   b->submitted = b->started = b->ended = RL_NO_TIME;
+  return b;
+}
+
+static void queue_ticked(rl_streaming *s, rl_batch *b)
+{
   pthread_mutex_lock(&s->lock);
   *s->last_ticked = b;
   s->last_ticked = &b->next;
   pthread_mutex_unlock(&s->lock);
   rl_driver_post(rl_context_driver(s->c), &s->tick_message);
+}
+
+void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns)
+{
+  rl_batch *b = new_batch(time, due_ns);
+  if (s->durable) b->floor = rl_durable_floor(s->durable);
+  rl_tracker_allocate(s->tracker, time);
+  queue_ticked(s, b);
+}
+
+void rl_batch_resume(rl_streaming *s, const rl_past *past)
+{
+  rl_batch *b = new_batch(past->time, rl_mono_ns());
+  b->past = past;
+  b->floor = past->floor;
+  queue_ticked(s, b);
 }
 
 static rl_batch *take_ticked(rl_streaming *s)
@@ -47,6 +68,7 @@ static void free_batch(rl_batch *b)
   for (uint32_t i = 0; i < b->ninputs; i++) rl_free(b->inputs[i].description);
   rl_free(b->runs);
   rl_free(b->inputs);
+  rl_error_clear(&b->error);
   rl_free(b);
 }
 
@@ -126,7 +148,7 @@ void rl_batch_start(rl_streaming *s, rl_batch *b)
 /* The time up to which nothing is under way any more: batches may end in another order than they began. */
 static int64_t settled(const rl_streaming *s)
 {
-  const rl_batch *first = s->queue ? s->queue : s->generating;
+  const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning;
   return first ? first->time - s->batch_ms : s->latest;
 }
 
@@ -141,9 +163,36 @@ static void complete(rl_streaming *s, rl_batch *b)
   *at = b->next;
   if (s->last_batch == &b->next) s->last_batch = at;
   int64_t time = b->time;
+  bool unfinished = b->unfinished;
+  if (s->durable && !unfinished) rl_durable_complete(s, b, settled(s));
   free_batch(b);
   rl_tracker_done(s->tracker, time);
-  rl_graph_forget(s, settled(s));
+  if (!unfinished) rl_graph_forget(s, settled(s));
+}
+
+char *rl_output_key(const rl_output *o)
+{
+  uint32_t twin = 0;
+  for (const rl_output *other = o->stream->s->outputs; other != o; other = other->next)
+    twin += other->stream == o->stream && strcmp(other->operation, o->operation) == 0;
+  return rl_format("%s/%s#%" PRIu32, rl_dstream_uid(o->stream), o->operation, twin);
+}
+
+/* In a durable job an output is done, or its batch stays pending: nothing is passed over but where the settings say so.
+ * The job stops; at its next start this output alone is run again. */
+static void note_output(rl_streaming *s, const rl_output_run *r, rl_status status)
+{
+  bool skip = rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k';
+  if (status && (s->stopping || !skip)) {
+    r->batch->unfinished = true;
+    if (s->stopping) return;
+    s->failed = s->stop_asked = true;
+    s->stop_graceful = false;
+    rl_driver_wake(rl_context_driver(s->c));
+    return;
+  }
+  if (status) rl_warn("batch %" PRId64 " ms: what %s would have given is left out", r->batch->time, r->output->name);
+  rl_durable_output(s, r);
 }
 
 void rl_output_done(rl_output_run *r, rl_status status)
@@ -157,6 +206,7 @@ void rl_output_done(rl_output_run *r, rl_status status)
     rl_error_prefix("batch %" PRId64 " ms: %s: ", b->time, r->output->name);
     rl_streaming_report(s, status);
   }
+  if (s->durable) note_output(s, r, status);
   post_output(s, r, RL_EVENT_OUTPUT_COMPLETED);
   rl_rdd_unref(r->rdd);
   r->rdd = NULL;
@@ -206,6 +256,16 @@ static void pump(rl_streaming *s)
 
 /* Generation ------------------------------------------------------------------------------------------------------- */
 
+/* Did an earlier run of the job see to it? */
+static bool is_done(const rl_batch *b, const rl_output *o)
+{
+  if (!b->past || b->past->noutputs == 0) return false;
+  char *key = rl_output_key(o);
+  bool done = rl_past_has_output(b->past, key);
+  rl_free(key);
+  return done;
+}
+
 static rl_status generate(rl_streaming *s, rl_batch *b)
 {
   uint32_t outputs = 0;
@@ -216,6 +276,10 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
     rl_status st = rl_dstream_get(o->stream, b->time, &rdd);
     if (st) return st;
     if (!rdd) continue;
+    if (is_done(b, o)) {
+      rl_rdd_unref(rdd);
+      continue;
+    }
     b->runs[b->nruns] = (rl_output_run){
       .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
@@ -237,10 +301,12 @@ static void fail_batch(rl_streaming *s, rl_batch *b)
 {
   drop_runs(b);
   if (rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
+    b->discarded = true;
     rl_graph_discard(s, b->time);
     rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
     return;
   }
+  b->unfinished = true;
   s->failed = s->stop_asked = true;
   s->stop_graceful = false;
   rl_driver_wake(rl_context_driver(s->c));
@@ -248,9 +314,8 @@ static void fail_batch(rl_streaming *s, rl_batch *b)
 
 static void submit(rl_streaming *s, rl_batch *b)
 {
-  s->latest = b->time;
   s->generating = b;
-  rl_status st = generate(s, b);
+  rl_status st = b->unread ? rl_error_raise(&b->error) : generate(s, b);
   s->generating = NULL;
   b->submitted = rl_clock_now(s->clock);
   b->submitted_ns = rl_mono_ns();
@@ -270,13 +335,55 @@ static void submit(rl_streaming *s, rl_batch *b)
   if (b->nruns == 0) complete(s, b);
 }
 
+/* A batch of a durable job is generated when it is in the log what its inputs are; until then none is. What cannot be
+ * read is told when it would be generated. */
+static void begin(rl_streaming *s, rl_batch *b)
+{
+  s->generating = b;
+  rl_status st = rl_graph_read_inputs(s, b->time);
+  s->generating = NULL;
+  b->unread = st != RL_OK;
+  if (st) rl_error_take(&b->error);
+  s->beginning = b;
+  if (rl_durable_begin(s, b) != RL_OK) rl_batch_begun(s, RL_EIO);
+}
+
 static void generate_ticked(rl_streaming *s)
 {
   rl_batch *b;
-  while (!s->rooted && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
-    submit(s, b);
-    pump(s);
+  while (!s->rooted && !s->beginning && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
+    if (!s->durable || !b->past) s->latest = b->time;
+    if (s->durable && !b->past) {
+      begin(s, b);
+    } else {
+      submit(s, b);
+      pump(s);
+    }
   }
+}
+
+void rl_batch_begun(rl_streaming *s, rl_status st)
+{
+  rl_batch *b = s->beginning;
+  s->beginning = NULL;
+  if (!b) { /* a stop has dropped it */
+    if (st) rl_error_drop();
+    return;
+  }
+  if (st) {
+    rl_error_prefix("batch %" PRId64 " ms cannot begin: ", b->time);
+    rl_streaming_report(s, st);
+    free_batch(b);
+    s->failed = s->stop_asked = true;
+    s->stop_graceful = false;
+    rl_driver_wake(rl_context_driver(s->c));
+    return;
+  }
+  rl_streaming_ref(s);
+  submit(s, b);
+  pump(s);
+  generate_ticked(s);
+  rl_streaming_unref(s);
 }
 
 void rl_batch_roots_done(rl_streaming *s, rl_batch *b)
@@ -285,7 +392,8 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b)
   s->rooted = NULL;
   s->running--;
   if (b->failed) fail_batch(s, b);
-  if (s->store) rl_state_end(s->store, b->time);
+  else if (s->durable) rl_durable_end(s, b);
+  if (s->store && !s->durable) rl_state_end(s->store, b->time);
   b->ready = true;
   if (b->ndone == b->nruns) complete(s, b);
   pump(s);
@@ -307,7 +415,7 @@ bool rl_batch_idle(const rl_streaming *s)
 {
   rl_streaming *w = (rl_streaming *)s;
   pthread_mutex_lock(&w->lock);
-  bool idle = !s->ticked && !s->queue && !s->generating;
+  bool idle = !s->ticked && !s->queue && !s->generating && !s->beginning;
   pthread_mutex_unlock(&w->lock);
   return idle;
 }
@@ -317,7 +425,7 @@ static bool skip_waiting_outputs(rl_batch *b)
 {
   for (uint32_t i = 0; i < b->nruns; i++) {
     if (b->runs[i].started) continue;
-    b->runs[i].started = b->runs[i].done = true;
+    b->runs[i].started = b->runs[i].done = b->unfinished = true;
     b->ndone++;
   }
   return b->ndone < b->nruns || (b->roots_started && b->roots_done < b->nroots);
@@ -327,6 +435,8 @@ void rl_batch_drop_queued(rl_streaming *s)
 {
   rl_batch *b;
   while ((b = take_ticked(s))) free_batch(b);
+  if (s->beginning) free_batch(s->beginning);
+  s->beginning = NULL;
   rl_batch **at = &s->queue;
   while ((b = *at)) {
     if (skip_waiting_outputs(b)) {

@@ -100,6 +100,7 @@ rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, r
   }
   rl_output *o = RL_NEW(rl_output);
   *o = (rl_output){.stream = d, .fn = fn, .user = user, .destroy = destroy};
+  o->operation = rl_strdup(name);
   o->name = site ? rl_format("%s at %s", name, site) : rl_strdup(name);
   *d->s->last_output = o;
   d->s->last_output = &o->next;
@@ -228,11 +229,19 @@ static void reach(rl_dstream *d, int64_t remember_ms) /* NOLINT(misc-no-recursio
   for (uint32_t i = 0; i < d->nparents; i++) reach(d->parents[i], of_parents);
 }
 
-rl_status rl_graph_start(rl_streaming *s)
+void rl_graph_reach(rl_streaming *s)
 {
   for (rl_output *o = s->outputs; o; o = o->next) reach(o->stream, s->remember);
-  rl_status opened = rl_stateful_start(s);
-  if (opened) return opened;
+}
+
+void rl_graph_restore(rl_dstream *d, int64_t time, rl_rdd *rdd)
+{
+  if (rdd && rl_level_keeps(d->level)) (void)rl_rdd_persist(rdd, d->level);
+  remember(d, time, rdd);
+}
+
+rl_status rl_graph_start_inputs(rl_streaming *s)
+{
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (d->kind != RL_NODE_INPUT || !d->input->cls->start) continue;
     rl_status st = d->input->cls->start(d->input);
@@ -267,6 +276,7 @@ void rl_graph_forget(rl_streaming *s, int64_t time)
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
   }
   rl_tracker_forget(s->tracker, time - longest);
+  if (s->durable) rl_durable_forget(s, time - longest);
 }
 
 void rl_graph_discard(rl_streaming *s, int64_t time)
@@ -314,6 +324,7 @@ void rl_graph_delete(rl_streaming *s)
     s->outputs = o->next;
     if (o->destroy) o->destroy(o->user);
     rl_free(o->name);
+    rl_free(o->operation);
     rl_free(o);
   }
   while (s->nodes) {
@@ -334,6 +345,17 @@ void rl_dstream_persist(rl_dstream *d, rl_level level) /* NOLINT(misc-no-recursi
 rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
 int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
 int64_t rl_dstream_remembers(const rl_dstream *d) { return d->remember; }
+const char *rl_dstream_uid(const rl_dstream *d) { return d->op->uid ? d->op->uid : d->op->name; }
+
+void rl_dstream_set_uid(rl_dstream *d, const char *uid)
+{
+  rl_op like = *d->op;
+  like.uid = (char *)uid;
+  rl_op *named = rl_op_new(&like);
+  rl_op_unref(d->op);
+  d->op = named;
+}
+
 int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
 rl_input *rl_dstream_input(const rl_dstream *d) { return d->input; }
 const char *rl_dstream_label(const rl_dstream *d) { return d->label; }

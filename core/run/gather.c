@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "data/text.h"
+#include "store/journal.h"
 #include "store/kept_block.h"
 
 /* Sizes of text buffers: begun small, doubled while they fill up within a block interval, halved when they last long.
@@ -101,6 +102,15 @@ static rl_status budget_wait(budget *b)
   return held ? rl_fail(RL_ECANCELLED, "the receiver is stopping") : RL_OK;
 }
 
+/* Waits until the log has what it was given; false: the receiver is let go before. */
+static bool budget_wait_durable(budget *b, const _Atomic uint64_t *durable, uint64_t position, const atomic_bool *failed)
+{
+  pthread_mutex_lock(&b->gate);
+  while (atomic_load(durable) < position && !b->let_go && !atomic_load(failed)) pthread_cond_wait(&b->open, &b->gate);
+  pthread_mutex_unlock(&b->gate);
+  return atomic_load(durable) >= position;
+}
+
 /* The gatherer. */
 
 struct rl_gather {
@@ -120,6 +130,10 @@ struct rl_gather {
   size_t chunk_bytes; /* of `chunks` */
   size_t counted;     /* what the open records have in the budget */
   rl_blocks ready;
+
+  rl_gather_log log;  /* log.position: of what was cut. log.wal NULL: not logged. Set before anything is stored */
+  _Atomic uint64_t durable;
+  atomic_bool log_failed;
 };
 
 rl_gather *rl_gather_new(const rl_gather_spec *spec)
@@ -151,6 +165,7 @@ void rl_gather_delete(rl_gather *g)
   rl_builder_delete(g->builder);
   rl_bytes_unref(g->data);
   budget_unref(g->budget);
+  rl_free((char *)g->log.uid);
   pthread_mutex_destroy(&g->lock);
   rl_free(g);
 }
@@ -159,6 +174,7 @@ void rl_gather_delete(rl_gather *g)
 
 static rl_status check_open(const rl_gather *g)
 {
+  if (atomic_load(&g->log_failed)) return rl_fail(RL_EIO, "what was received cannot be logged; the log has failed");
   return g->closed ? rl_fail(RL_ECANCELLED, "the receiver was stopped") : RL_OK;
 }
 
@@ -168,8 +184,54 @@ static rl_block_owner *new_owner(rl_gather *g)
   return &g->budget->owner;
 }
 
+/* What the log's thread says of one block. */
+typedef struct logged {
+  rl_gather *g;
+  uint64_t position;
+} logged;
+
+static void tell_logged(void *user, rl_status st, const rl_wal_at *at)
+{
+  (void)at;
+  logged *l = user;
+  rl_gather *g = l->g;
+  pthread_mutex_lock(&g->budget->gate);
+  if (st == RL_OK) atomic_store(&g->durable, l->position);
+  else atomic_store(&g->log_failed, true);
+  pthread_cond_broadcast(&g->budget->open);
+  bool told = st == RL_OK && g->log.durable && !g->budget->let_go;
+  if (told) g->log.durable(g->log.user, l->position);
+  pthread_mutex_unlock(&g->budget->gate);
+  rl_free(l);
+}
+
+/* Records go into the log as chunks; text as it lies in the buffer, which the log holds until it is written. A failure
+ * is that of the log: the batch that is to have the block cannot begin then, and what stands here is told to stop. */
+static void log_block(rl_gather *g, rl_block *block)
+{
+  rl_buf head = {0}, records = {0};
+  g->log.position += block->records;
+  const rl_journal_block j = {.uid = {g->log.uid, strlen(g->log.uid)},
+                              .records = block->records,
+                              .position = g->log.position,
+                              .text = block->data != NULL};
+  rl_journal_put_block(&head, &j);
+  for (size_t i = 0; i < block->chunks.n; i++) rl_chunk_encode(block->chunks.v[i], &records);
+  rl_wal_part parts[2] = {{.p = head.p, .n = head.n}, {.p = records.p, .n = records.n}};
+  if (block->data) parts[1] = (rl_wal_part){block->data, block->data->data + block->at, block->bytes};
+  logged *l = RL_NEW(logged);
+  *l = (logged){g, g->log.position};
+  if (rl_wal_append_now(g->log.wal, RL_JOURNAL_BLOCK, parts, 2, tell_logged, l, &block->seq) != RL_OK) {
+    atomic_store(&g->log_failed, true);
+    rl_free(l);
+  }
+  rl_buf_free(&head);
+  rl_buf_free(&records);
+}
+
 static void add_ready(rl_gather *g, rl_block *block)
 {
+  if (g->log.wal) log_block(g, block);
   if (g->memory) rl_block_keep(block, g->memory, g->level);
   rl_blocks_add(&g->ready, block);
 }
@@ -327,6 +389,13 @@ rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
   return st;
 }
 
+void rl_gather_drop_text(rl_gather *g)
+{
+  pthread_mutex_lock(&g->lock);
+  g->fill = g->whole;
+  pthread_mutex_unlock(&g->lock);
+}
+
 /* What is open is cut first, so that blocks stand in the order in which they were stored. */
 static void add_block(rl_gather *g, rl_chunks *chunks)
 {
@@ -340,16 +409,37 @@ static void add_block(rl_gather *g, rl_chunks *chunks)
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
 {
   rl_status st = budget_wait(g->budget);
+  uint64_t position = 0;
   if (st == RL_OK) {
     pthread_mutex_lock(&g->lock);
     st = check_open(g);
     if (st == RL_OK && chunks->n > 0) add_block(g, chunks);
+    position = g->log.position;
     pthread_mutex_unlock(&g->lock);
     budget_changed(g->budget);
     make_room(g);
   }
   rl_chunks_clear(chunks);
-  return st;
+  if (st != RL_OK || !g->log.wal || budget_wait_durable(g->budget, &g->durable, position, &g->log_failed)) return st;
+  return rl_fail(RL_ECANCELLED, "the receiver is stopping, and what it stored last may not be on disk");
+}
+
+void rl_gather_log_to(rl_gather *g, const rl_gather_log *log)
+{
+  g->log = *log;
+  g->log.uid = rl_strdup(log->uid);
+  atomic_store(&g->durable, log->position);
+}
+
+bool rl_gather_is_logged(const rl_gather *g) { return g->log.wal != NULL; }
+
+uint64_t rl_gather_position(rl_gather *g) { return atomic_load(&g->durable); }
+
+void rl_gather_restore(rl_gather *g, rl_block *b)
+{
+  pthread_mutex_lock(&g->lock);
+  rl_blocks_add(&g->ready, b);
+  pthread_mutex_unlock(&g->lock);
 }
 
 void rl_gather_cut(rl_gather *g)

@@ -12,6 +12,10 @@
  * and holding the source back for it would be for ever). At max_buffered the source is held back, below half of it let
  * go.
  *
+ * Log. A logged gatherer hands each block to the write-ahead log as it is cut, so blocks lie there in the order in which
+ * they were cut. Nothing waits for the disk but rl_gather_store_block; who allocates blocks to a batch does so in the
+ * same log, behind them.
+ *
  * Store, reserve, commit and end_text are called by one thread at a time, cut, take and the rest by any. One lock, held
  * for appends and cuts only. */
 #ifndef RL_RUN_GATHER_H
@@ -22,6 +26,7 @@
 
 #include "data/block.h"
 #include "store/memory.h"
+#include "store/wal.h"
 
 /* A list of blocks, in order; {0} is empty. Each entry holds a reference. */
 typedef struct rl_blocks {
@@ -49,12 +54,28 @@ void rl_gather_set_level(rl_gather *g, rl_level level); /* of blocks cut from no
 rl_gather *rl_gather_new(const rl_gather_spec *spec);
 void rl_gather_delete(rl_gather *g); /* blocks that are still out may outlive it */
 
+/* From now on blocks are logged; before anything is stored. */
+typedef struct rl_gather_log {
+  rl_wal *wal;
+  const char *uid;   /* copied: whose blocks they are */
+  uint64_t position; /* records of earlier runs */
+  /* All up to this position are on disk; the log's thread, in order. NULL: nobody is told. */
+  void (*durable)(void *user, uint64_t position);
+  void *user;
+} rl_gather_log;
+void rl_gather_log_to(rl_gather *g, const rl_gather_log *log);
+bool rl_gather_is_logged(const rl_gather *g);
+uint64_t rl_gather_position(rl_gather *g); /* on disk; any thread */
+/* A block of an earlier run that no batch has had; before anything is stored. Takes over the reference. */
+void rl_gather_restore(rl_gather *g, rl_block *b);
+
 /* See run/receiver.h. *cut_line: a line was longer than max_record. RL_ECANCELLED once closed. */
 rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room);
 rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line);
 void rl_gather_end_text(rl_gather *g);
+void rl_gather_drop_text(rl_gather *g);
 rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n);
-rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure */
+rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure; logged: waits */
 
 void rl_gather_cut(rl_gather *g);
 void rl_gather_take(rl_gather *g, rl_blocks *out); /* cuts, and moves out all blocks */

@@ -26,6 +26,7 @@ struct rl_receiver {
   bool told_long_line; /* on this connection; the storing thread */
   rl_gather *gather;
   bool started; /* driver thread */
+  uint64_t begun; /* records of all batches that have begun; driver thread */
   atomic_bool stopping, abandoned;
   pthread_mutex_t lock; /* guards all below */
   rl_streaming *streaming; /* NULL when an abandoned receiver has outlived it */
@@ -209,6 +210,24 @@ void rl_receiver_end_text(rl_receiver *r)
 {
   rl_gather_end_text(r->gather);
   r->told_long_line = false;
+}
+
+void rl_receiver_drop_text(rl_receiver *r)
+{
+  rl_gather_drop_text(r->gather);
+  r->told_long_line = false;
+}
+
+bool rl_receiver_is_logged(const rl_receiver *r) { return rl_gather_is_logged(r->gather); }
+uint64_t rl_receiver_position(rl_receiver *r) { return rl_gather_position(r->gather); }
+void rl_receiver_flush(rl_receiver *r) { rl_gather_cut(r->gather); }
+
+uint64_t rl_receiver_begin(rl_receiver *r, uint64_t records) { return r->begun += records; }
+
+void rl_receiver_log(rl_receiver *r, rl_wal *wal, const char *uid, uint64_t position)
+{
+  const rl_gather_log log = {.wal = wal, .uid = uid, .position = position, .durable = r->cls->durable, .user = r->self};
+  rl_gather_log_to(r->gather, &log);
 }
 
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n)

@@ -14,5 +14,12 @@ rl_status rl_receiver_start(rl_receiver *r);
 void rl_receiver_prepare_stop(rl_receiver *r); /* tells the source's threads; rl_receiver_stop then waits for them */
 void rl_receiver_stop(rl_receiver *r);         /* only a started one is */
 rl_gather *rl_receiver_gather(rl_receiver *r);
+/* Before the start: what it stores is logged. */
+void rl_receiver_log(rl_receiver *r, rl_wal *wal, const char *uid, uint64_t position);
+/* Positions of batches: so many records more are in one that begins; what it and those before it have together. Driver. */
+uint64_t rl_receiver_begin(rl_receiver *r, uint64_t records);
+/* tracker.c: the receiver of an input, NULL when it has none; its blocks in a batch, NULL when there are none. Driver. */
+rl_receiver *rl_input_receiver(const rl_input *in);
+const rl_blocks *rl_receiver_blocks(rl_streaming *s, const rl_receiver *r, int64_t time);
 
 #endif

@@ -47,7 +47,8 @@ rl_status rl_roots_generate(rl_streaming *s, rl_batch *b)
     rl_rdd *rdd;
     rl_status st = rl_dstream_get(d, b->time, &rdd);
     if (st) return st;
-    if (rdd) add_root(s, b, rdd);
+    if (rdd && !rl_rdd_state_is_done(rdd)) add_root(s, b, rdd);
+    else rl_rdd_unref(rdd); /* none, or made before the job was started again */
   }
   return generate_snapshots(s, b->time);
 }

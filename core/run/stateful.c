@@ -107,11 +107,11 @@ rl_status rl_stateful_start(rl_streaming *s)
   rl_status st = RL_OK;
   for (rl_dstream *d = s->nodes; !st && d; d = d->next) {
     if (!has_state(d)) continue;
-    if (!s->store) st = open_store(s);
+    if (!s->store) st = open_store(s); /* of a durable job it is open already */
     if (st) rl_error_prefix("the state of %s has no place (rille.local.dir): ", d->label);
     if (!st) st = rl_state_operator(s->store, d->op->uid, d->stateful->timed, &d->stateful->state);
   }
-  if (!st) warn_of_end(s);
+  if (!st && !s->durable) warn_of_end(s);
   return st;
 }
 
@@ -171,7 +171,10 @@ rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLI
   uint32_t n = 0;
   rl_status st = d->window ? window_inputs(d, time, rdds, &n) : plain_inputs(d, time, rdds, &n);
   if (!st && n > 0) st = rl_rdd_apply(node->update, rdds, n, rl_context_parallelism(d->s->c), &input);
-  if (!st && input) *out = rl_rdd_update_state(d->op, input, node->state, time);
+  if (!st && input) {
+    *out = rl_rdd_update_state(d->op, input, node->state, time);
+    rl_rdd_log_state(*out, rl_durable_state_log(d->s));
+  }
   rl_rdd_unref(input);
   for (uint32_t i = 0; i < n; i++) rl_rdd_unref(rdds[i]);
   return st;

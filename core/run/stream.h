@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "run/durable.h"
 #include "run/receiver.h"
 #include "run/service.h"
 #include "run/streaming.h"
@@ -49,7 +50,8 @@ struct rl_dstream {
 typedef struct rl_output {
   struct rl_output *next;
   rl_dstream *stream;
-  char *name;
+  char *name;      /* "print at job.lua:3" */
+  char *operation; /* "print" */
   rl_output_fn *fn;
   void *user;
   void (*destroy)(void *);
@@ -85,6 +87,13 @@ struct rl_batch {
   bool roots_started;
   bool ready; /* the outputs may run */
   bool failed; /* a version could not be made */
+  /* Of a durable job. */
+  const rl_past *past; /* it was begun in an earlier run */
+  uint64_t floor;      /* what it has in the log comes behind */
+  bool discarded;      /* its records are in no state and no output */
+  bool unfinished;     /* an output was not done: it stays pending */
+  bool unread;         /* an input could not be read; `error` says why */
+  rl_error error;
 };
 
 typedef struct rl_queued_event rl_queued_event;
@@ -128,6 +137,10 @@ struct rl_streaming {
   rl_batch *rooted;                  /* the one whose roots are to run or run; no batch is generated meanwhile */
   bool failed;                       /* the state of a batch could not be made, and the context stops */
   struct rl_state *store;            /* of its operators; NULL: none has any */
+  char *checkpoint;                  /* directory; NULL: not durable */
+  rl_durable *durable;               /* while it is active */
+  rl_batch *beginning;               /* its inputs are on their way into the log; no batch is generated meanwhile */
+  rl_keeper keeper;
   rl_message tick_message;
 
   /* ticks */
@@ -151,7 +164,12 @@ rl_status rl_graph_check_open(const rl_streaming *s, const char *what); /* RL_ES
 rl_dstream *rl_graph_add(rl_streaming *s, rl_node_kind kind, rl_op *op, rl_dstream *const *parents, uint32_t n);
 /* Inputs that an output needs are read in their own batch, also where only the window of a later batch looks at it. */
 rl_status rl_graph_read_inputs(rl_streaming *s, int64_t time);
-rl_status rl_graph_start(rl_streaming *s);              /* initialise, remember durations, inputs' start */
+void rl_graph_reach(rl_streaming *s);                   /* what outputs need, and how long it is remembered */
+rl_status rl_graph_start_inputs(rl_streaming *s);
+/* What a stream gave in a batch of an earlier run; takes over the reference. NULL: nothing. */
+void rl_graph_restore(rl_dstream *d, int64_t time, rl_rdd *rdd);
+/* The name by which it is known from start to start. */
+const char *rl_dstream_uid(const rl_dstream *d);
 void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
 void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time, no state a version */
 void rl_graph_release(rl_streaming *s);                 /* at the end: nothing is remembered any more */
@@ -180,6 +198,10 @@ void rl_roots_delete(rl_batch *b);
 /* batch.c */
 void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended */
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
+void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */
+void rl_batch_begun(rl_streaming *s, rl_status st);     /* `beginning` is in the log, or its error is the current one */
+/* What an output is known by in the log: its stream's uid, its name, and which one of that name it is. */
+char *rl_output_key(const rl_output *o);
 void rl_batch_tick(rl_streaming *s, int64_t time, int64_t due_ns); /* any thread: allocates and queues */
 void rl_batch_on_message(rl_message *m);
 bool rl_batch_idle(const rl_streaming *s);

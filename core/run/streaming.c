@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/stream.h"
+#include "store/state.h"
 
 #define SECOND_NS INT64_C(1000000000)
 
@@ -63,6 +64,8 @@ static void destroy(rl_streaming *s)
   rl_events_delete(s);
   rl_clock_delete(s->clock);
   rl_error_clear(&s->error);
+  if (s->keeper.destroy) s->keeper.destroy(s->keeper.user);
+  rl_free(s->checkpoint);
   pthread_mutex_destroy(&s->lock);
   rl_context_unref(s->c);
   rl_free(s);
@@ -92,6 +95,19 @@ rl_status rl_streaming_remember(rl_streaming *s, int64_t ms)
   s->remember = ms;
   return RL_OK;
 }
+
+rl_status rl_streaming_checkpoint(rl_streaming *s, const char *dir)
+{
+  if (rl_streaming_state(s) != RL_INITIALIZED) return rl_fail(RL_ESTATE, "checkpoint: the context was started already");
+  if (dir && !*dir) return rl_fail(RL_EINVAL, "checkpoint: the directory's name is empty");
+  rl_free(s->checkpoint);
+  s->checkpoint = rl_strdup(dir);
+  return RL_OK;
+}
+
+const char *rl_streaming_checkpoint_dir(const rl_streaming *s) { return s->checkpoint; }
+
+void rl_streaming_keep(rl_streaming *s, const rl_keeper *keeper) { s->keeper = *keeper; }
 
 void rl_streaming_report(rl_streaming *s, rl_status status)
 {
@@ -168,11 +184,39 @@ static rl_status check_start(rl_streaming *s)
   return RL_OK;
 }
 
-static rl_status start_sources(rl_streaming *s)
+static bool is_reliable(const rl_streaming *s)
 {
-  rl_status st = rl_graph_start(s);
-  if (!st) st = rl_tracker_start(s->tracker);
-  return st;
+  return s->checkpoint && rl_conf_bool(rl_context_conf(s->c), "rille.reliable");
+}
+
+static rl_status check_receiver_log(const rl_streaming *s)
+{
+  const char *enable = "rille.streaming.receiver.writeAheadLog.enable";
+  if (!rl_conf_bool(rl_context_conf(s->c), enable) || is_reliable(s)) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s needs a checkpoint directory; set one with StreamingContext:checkpoint", enable);
+}
+
+static rl_status start_all(rl_streaming *s)
+{
+  rl_status st = check_receiver_log(s);
+  rl_graph_reach(s);
+  if (!st && is_reliable(s)) st = rl_durable_open(s);
+  if (!st) st = rl_stateful_start(s);
+  if (!st && s->durable) st = rl_durable_restore(s);
+  if (!st) st = rl_graph_start_inputs(s);
+  return st ? st : rl_tracker_start(s->tracker);
+}
+
+/* The time of the first batch. A job that is started again keeps its grid (section 1 of the reference). A manual clock
+ * goes on from the last batch. */
+static int64_t first_tick(rl_streaming *s)
+{
+  if (s->latest != RL_NO_TIME && rl_clock_is_manual(s->clock)) {
+    int64_t jump = rl_conf_us(rl_context_conf(s->c), "rille.streaming.manualClock.jump") / 1000;
+    if (rl_clock_now(s->clock) < s->latest + jump) rl_clock_set(s->clock, s->latest + jump);
+  }
+  int64_t now = rl_clock_now(s->clock), first = ((now - s->zero) / s->batch_ms + 1) * s->batch_ms + s->zero;
+  return s->latest != RL_NO_TIME && first <= s->latest ? s->latest + s->batch_ms : first; /* the clock went back */
 }
 
 rl_status rl_streaming_start(rl_streaming *s)
@@ -183,14 +227,16 @@ rl_status rl_streaming_start(rl_streaming *s)
   }
   rl_status st = check_start(s);
   if (st) return st;
-  int64_t first = (rl_clock_now(s->clock) / s->batch_ms + 1) * s->batch_ms;
-  s->zero = first - s->batch_ms;
-  st = start_sources(s);
+  s->zero = rl_clock_now(s->clock) / s->batch_ms * s->batch_ms;
+  st = start_all(s);
   if (st) {
     rl_error e;
     rl_error_take(&e);
     rl_tracker_stop(s->tracker);
     rl_graph_stop_inputs(s);
+    rl_durable_close(s);
+    if (is_reliable(s) && s->store) rl_state_shut(s->store);
+    rl_graph_release(s);
     rl_stateful_stop(s);
     atomic_store(&s->state, RL_STOPPED);
     atomic_store(&active, NULL);
@@ -198,6 +244,8 @@ rl_status rl_streaming_start(rl_streaming *s)
   }
   atomic_store(&s->state, RL_ACTIVE);
   signals_seen = 0;
+  int64_t first = first_tick(s);
+  if (s->durable) rl_durable_catch_up(s, first);
   set_next_tick(s, first);
   rl_events_post(s, &(rl_event){.kind = RL_EVENT_STREAMING_STARTED, .time = rl_clock_now(s->clock)});
   if (!rl_clock_is_manual(s->clock)) rl_timer_set(s->c, &s->timer, mono_of(first));
@@ -346,8 +394,8 @@ static void work_off(rl_streaming *s)
   if (done) done = rl_driver_serve(d, worked_off, s, left(deadline));
   if (!done)
     rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
-            "not worked off is lost",
-            (double)limit / 1e9);
+            "not worked off is %s",
+            (double)limit / 1e9, s->durable ? "in the log, for the next start" : "lost");
 }
 
 static void cut_off(rl_streaming *s)
@@ -357,6 +405,7 @@ static void cut_off(rl_streaming *s)
   rl_timer_cancel(s->c, &s->timer);
   rl_batch_drop_queued(s);
   if (s->running && !(rl_driver_serve(d, idle_or_hurried, s, 2 * SECOND_NS) && idle(s))) {
+    rl_durable_give_up(s);
     rl_context_cancel_jobs(s->c);
     if (!rl_driver_serve(d, idle, s, 5 * SECOND_NS)) rl_warn("outputs still run and are left behind");
   }
@@ -371,6 +420,8 @@ static void stop_now(rl_streaming *s, bool graceful)
   if (graceful) work_off(s);
   cut_off(s);
   rl_graph_stop_inputs(s);
+  rl_durable_close(s);
+  if (is_reliable(s)) rl_state_shut(s->store); /* before pins go: the image is not to pass what windows still look at */
   rl_graph_release(s);
   rl_stateful_stop(s);
   atomic_store(&active, NULL);

@@ -178,6 +178,16 @@ static rl_status input_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   return RL_OK;
 }
 
+rl_receiver *rl_input_receiver(const rl_input *in)
+{
+  return in->cls->compute == input_compute ? ((const receiver_input *)in)->receiver : NULL;
+}
+
+const rl_blocks *rl_receiver_blocks(rl_streaming *s, const rl_receiver *r, int64_t time)
+{
+  return blocks_of(rl_streaming_tracker(s), time, r);
+}
+
 rl_status rl_dstream_store_at(rl_dstream *d, rl_level level)
 {
   if (d->kind != RL_NODE_INPUT || d->input->cls->compute != input_compute)

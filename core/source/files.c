@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "data/codec.h"
 #include "source/parts.h"
 #include "source/sources.h"
 
@@ -16,6 +17,7 @@ typedef struct taken {
   struct taken *next; /* later, or at the same time */
   int64_t time;
   char *path;
+  int64_t size, mtime_ms;
 } taken;
 
 typedef struct file_input {
@@ -23,8 +25,9 @@ typedef struct file_input {
   rl_file_stream spec; /* path owned */
   char *label;         /* "file stream [0] at job.lua:3" */
   int64_t threshold;   /* files are newer than this */
+  int64_t last;        /* the last batch that looked; RL_NO_TIME: none yet */
   void *taken;         /* tree by path (tsearch) of what the list has */
-  struct taken *first, **last;
+  struct taken *first, **end;
   char *trouble; /* why the last look failed; NULL: it did not */
 } file_input;
 
@@ -39,14 +42,16 @@ static bool was_taken(const file_input *in, char *path)
   return tfind(&key, &in->taken, by_path) != NULL;
 }
 
-static void take(file_input *in, const char *path, int64_t time)
+static void take(file_input *in, const rl_file *f, int64_t time)
 {
   struct taken *t = RL_NEW(struct taken);
-  t->path = rl_strdup(path);
+  t->path = rl_strdup(f->path);
   t->time = time;
+  t->size = f->size;
+  t->mtime_ms = f->mtime_ms;
   tsearch(t, &in->taken, by_path);
-  *in->last = t;
-  in->last = &t->next;
+  *in->end = t;
+  in->end = &t->next;
 }
 
 static void forget_before(file_input *in, int64_t time)
@@ -54,7 +59,7 @@ static void forget_before(file_input *in, int64_t time)
   while (in->first && in->first->time < time) {
     struct taken *t = in->first;
     in->first = t->next;
-    if (!in->first) in->last = &in->first;
+    if (!in->first) in->end = &in->first;
     tdelete(t, &in->taken, by_path);
     rl_free(t->path);
     rl_free(t);
@@ -84,6 +89,7 @@ static rl_status passes_filter(const file_input *in, const char *path, bool *pas
 static rl_status select_files(const file_input *in, int64_t time, rl_file_list *found, rl_file_list *out)
 {
   int64_t threshold = time - in->base.remember_ms;
+  if (in->last != RL_NO_TIME && in->last < threshold) threshold = in->last; /* batches were left out since */
   if (threshold < in->threshold) threshold = in->threshold;
   for (size_t i = 0; i < found->n; i++) {
     rl_file *f = &found->v[i];
@@ -133,6 +139,17 @@ static char *describe(const rl_file_list *files)
   return description;
 }
 
+/* The batch of these files. */
+static void give(file_input *in, int64_t time, rl_file_list *files, rl_rdd **out, rl_input_info *info)
+{
+  for (size_t i = 0; i < files->n; i++) take(in, &files->v[i], time);
+  in->last = time;
+  info->description = describe(files);
+  info->lists_files = true;
+  rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
+  *out = rl_rdd_from_files(files, format, in->spec.record_length, 1);
+}
+
 static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info)
 {
   file_input *in = (file_input *)self;
@@ -144,12 +161,64 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
     rl_file_list_clear(&files);
     return st;
   }
-  for (size_t i = 0; i < files.n; i++) take(in, files.v[i].path, time);
-  info->description = describe(&files);
-  info->lists_files = true;
-  rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
-  *out = rl_rdd_from_files(&files, format, in->spec.record_length, 1);
+  give(in, time, &files, out, info);
   return RL_OK;
+}
+
+/* For the log: since when files are new, and those of the batch: path, size, time of change. */
+static rl_status files_save(rl_input *self, int64_t time, rl_buf *out)
+{
+  const file_input *in = (const file_input *)self;
+  size_t n = 0;
+  rl_put_int(out, in->threshold);
+  for (const taken *t = in->first; t; t = t->next) n += t->time == time;
+  rl_put_varint(out, n);
+  for (const taken *t = in->first; t; t = t->next) {
+    if (t->time != time) continue;
+    rl_put_bytes(out, t->path, strlen(t->path));
+    rl_put_int(out, t->size);
+    rl_put_int(out, t->mtime_ms);
+  }
+  return RL_OK;
+}
+
+static rl_status get_int(rl_reader *r, int64_t *out)
+{
+  rl_value v;
+  rl_status st = rl_get_value(r, &v);
+  if (st == RL_OK && v.type != RL_T_INT) st = rl_fail(RL_EDATA, "a number is missing");
+  if (st == RL_OK) *out = v.i;
+  return st;
+}
+
+static rl_status get_file(rl_reader *r, rl_file *f)
+{
+  rl_value path;
+  rl_status st = rl_get_value(r, &path);
+  if (st == RL_OK && path.type != RL_T_BYTES) st = rl_fail(RL_EDATA, "the name of a file is missing");
+  if (st == RL_OK) st = get_int(r, &f->size);
+  if (st == RL_OK) st = get_int(r, &f->mtime_ms);
+  if (st == RL_OK) f->path = rl_strndup(path.s.p, path.s.n);
+  return st;
+}
+
+static rl_status files_restore(rl_input *self, int64_t time, const char *p, size_t n, rl_rdd **out, rl_input_info *info)
+{
+  file_input *in = (file_input *)self;
+  rl_reader r = {p, p + n};
+  rl_file_list files = {0};
+  uint64_t count = 0;
+  rl_status st = get_int(&r, &in->threshold);
+  if (st == RL_OK) st = rl_get_varint(&r, &count);
+  for (uint64_t i = 0; i < count && st == RL_OK; i++) {
+    rl_file f = {0};
+    st = get_file(&r, &f);
+    if (st == RL_OK) rl_file_list_add(&files, f);
+  }
+  if (st == RL_OK && r.p != r.end) st = rl_fail(RL_EDATA, "there is more than the files of the batch");
+  if (st == RL_OK) give(in, time, &files, out, info);
+  else rl_file_list_clear(&files);
+  return st;
 }
 
 static void files_forget(rl_input *self, int64_t until) { forget_before((file_input *)self, until); }
@@ -168,6 +237,8 @@ static void files_destroy(rl_input *self)
 static const rl_input_class files_class = {
   .name = "File stream",
   .compute = files_compute,
+  .save = files_save,
+  .restore = files_restore,
   .forget = files_forget,
   .destroy = files_destroy,
 };
@@ -203,7 +274,8 @@ rl_status rl_source_files(rl_streaming *s, const rl_file_stream *spec, const cha
   in->spec = *spec;
   in->spec.path = rl_strdup(spec->path);
   in->threshold = spec->new_files_only ? rl_clock_now(rl_streaming_clock(s)) : 0;
-  in->last = &in->first;
+  in->end = &in->first;
+  in->last = RL_NO_TIME;
   st = rl_streaming_add_input(s, &in->base, site, out);
   if (st == RL_OK) in->label = rl_format("f%s", rl_dstream_label(*out) + 1); /* "File stream [0] at job.lua:3" */
   return st;

@@ -1,7 +1,9 @@
 #include "store/state_impl.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "data/codec.h"
@@ -31,6 +33,16 @@ static void free_op(rl_state_op *op)
   rl_free(op);
 }
 
+static void drop_idle(rl_state *s)
+{
+  for (rl_state_reader *r = s->idle, *next; r; r = next) {
+    next = r->next;
+    mdb_txn_abort(r->txn);
+    rl_free(r);
+  }
+  s->idle = NULL;
+}
+
 static void delete_state(rl_state *s)
 {
   for (rl_layer *l = s->oldest, *next; l; l = next) {
@@ -41,11 +53,7 @@ static void delete_state(rl_state *s)
     next = op->next;
     free_op(op);
   }
-  for (rl_state_reader *r = s->idle, *next; r; r = next) {
-    next = r->next;
-    mdb_txn_abort(r->txn);
-    rl_free(r);
-  }
+  drop_idle(s);
   rl_image_close(&s->image);
   rl_error_clear(&s->error);
   pthread_cond_destroy(&s->moved);
@@ -81,6 +89,10 @@ rl_state *rl_state_ref(rl_state *s)
   return s;
 }
 
+const char *rl_state_uid(const rl_state_op *op) { return op->uid; }
+
+bool rl_state_is_timed(const rl_state_op *op) { return op->timed; }
+
 rl_state *rl_state_of(rl_state_op *op)
 {
   return op->s;
@@ -89,9 +101,30 @@ rl_state *rl_state_of(rl_state_op *op)
 void rl_state_close(rl_state *s)
 {
   if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
-  rl_apply_stop(s);
-  rl_state_dir_close(s, s->image.dir, s->image.scratch);
+  if (!s->shut) rl_apply_stop(s);
+  rl_state_dir_close(s, s->image.dir, s->image.scratch); /* nothing is left to do where it was shut */
   delete_state(s);
+}
+
+void rl_state_shut(rl_state *s)
+{
+  pthread_mutex_lock(&s->lock);
+  bool first = !s->shut;
+  s->shut = true;
+  pthread_mutex_unlock(&s->lock);
+  if (!first) return;
+  rl_apply_stop(s);
+  int64_t end = rl_mono_ns() + rl_state_patience_ns;
+  const struct timespec until = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
+  pthread_mutex_lock(&s->lock);
+  bool late = false;
+  while (s->first && !late) late = pthread_cond_clockwait(&s->moved, &s->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT;
+  if (!s->first) {
+    drop_idle(s);
+    rl_image_close(&s->image);
+    rl_state_dir_close(s, s->image.dir, s->image.scratch);
+  }
+  pthread_mutex_unlock(&s->lock);
 }
 
 /* Operators -------------------------------------------------------------------------------------------------------- */
@@ -239,6 +272,17 @@ rl_layer *rl_state_unapplied(const rl_state *s)
   return l;
 }
 
+int64_t rl_state_unapplied_time(rl_state *s)
+{
+  int64_t time = INT64_MAX;
+  pthread_mutex_lock(&s->lock);
+  for (const rl_layer *l = rl_state_unapplied(s); l; l = l->next) {
+    if (l->version < time) time = l->version;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return time;
+}
+
 rl_held rl_layer_held(const rl_state *s, const rl_layer *l)
 {
   rl_held held = RL_HELD_NOT;
@@ -263,6 +307,20 @@ void rl_state_end(rl_state *s, int64_t time)
   pthread_mutex_lock(&s->lock);
   if (time > s->ended) s->ended = time;
   pthread_cond_signal(&s->work);
+  pthread_mutex_unlock(&s->lock);
+}
+
+void rl_outside_begin(rl_state *s)
+{
+  pthread_mutex_lock(&s->lock);
+  s->outside++;
+  pthread_mutex_unlock(&s->lock);
+}
+
+void rl_outside_end(rl_state *s)
+{
+  pthread_mutex_lock(&s->lock);
+  if (--s->outside == 0) pthread_cond_signal(&s->work);
   pthread_mutex_unlock(&s->lock);
 }
 

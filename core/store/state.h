@@ -10,9 +10,9 @@
  *
  * Sealed versions that are not in the image yet are the overlay: in memory, each entry with its old and its new value.
  * The image is LMDB: one `state` dbi keyed by uid number, key group, key; `due`, the keys touched in a batch of
- * operators whose keys can time out; `meta`, uid numbers, applied versions, counts. One thread (apply) moves ended
- * versions into it, in order, sorted by key, and only then drops them from the overlay. Readers see overlay, then
- * image, of one version.
+ * operators whose keys can time out; `meta`, uid numbers, applied versions, counts, set hashes. One thread (apply)
+ * moves ended versions into it, in order, sorted by key, and only then drops them from the overlay. Readers see
+ * overlay, then image, of one version.
  *
  * Pins. A pinned version stays readable: the image does not move past it. What pins for long makes the overlay grow.
  *
@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/status.h"
 #include "data/value.h"
 
@@ -45,12 +46,18 @@ rl_state *rl_state_of(rl_state_op *op);
 /* Gives a reference back; with the last it closes. */
 void rl_state_close(rl_state *s); /* no update, scan or pin is left; moves nothing more. NULL is allowed */
 
+/* For who may be left with references when the job is over: no version moves any more, and reading is RL_ECLOSED. Waits
+ * some seconds for readings under way. Then the directory may be opened again, though the store is not closed yet. */
+void rl_state_shut(rl_state *s);
+
 /* The operator of this uid, made when it is new. `timed`: its keys can time out, so what is touched is indexed by time;
  * RL_EUNSUPPORTED when it has versions that were not. */
 rl_status rl_state_operator(rl_state *s, const char *uid, bool timed, rl_state_op **out);
 /* NULL when there is none. */
 rl_state_op *rl_state_find(rl_state *s, const char *uid);
 
+const char *rl_state_uid(const rl_state_op *op);
+bool rl_state_is_timed(const rl_state_op *op);
 int64_t rl_state_sealed(rl_state_op *op); /* the newest sealed version; RL_NO_TIME: none yet */
 uint64_t rl_state_count(rl_state_op *op); /* keys in it */
 
@@ -119,12 +126,43 @@ rl_status rl_state_replay(rl_state_op *op, int64_t time, const rl_state_changes 
  * version and later ones is still needed. */
 int64_t rl_state_unapplied_time(rl_state *s);
 
-/* Notes: small named things kept beside the state, in the dbi of that name ("script", "closure", "graph"): synced when
- * the call returns. For the start of a job: it waits for the apply thread. RL_EINVAL for an unknown dbi. */
-rl_status rl_state_put_note(rl_state *s, const char *dbi, const char *name, const char *p, size_t n); /* p NULL: removes */
+/* Notes: named things kept beside the state, in the dbi of that name ("script", "closure", "graph", "batch",
+ * "history"): synced when the call returns. Names have 1 to 400 bytes. For the start of a job: putting waits for the
+ * apply thread. RL_EINVAL for an unknown dbi, RL_EDATA for a note that is damaged. p NULL: removes it. */
+rl_status rl_state_put_note(rl_state *s, const char *dbi, const char *name, const char *p, size_t n);
 rl_status rl_state_get_note(rl_state *s, const char *dbi, const char *name, rl_buf *out, bool *found); /* appends */
+/* In order of names; *fn reads other notes if it likes, and puts none. */
 typedef rl_status rl_state_note_fn(void *user, const char *name, const char *p, size_t n);
-rl_status rl_state_each_note(rl_state *s, const char *dbi, rl_state_note_fn *fn, void *user); /* in order of names */
+rl_status rl_state_each_note(rl_state *s, const char *dbi, rl_state_note_fn *fn, void *user);
+
+/* Copies and checks ------------------------------------------------------------------------------------------------ */
+
+/* Both copy the image as it is at one moment, without the overlay, into a new folder `to` (made with mode 0700, synced,
+ * the name too; RL_ESTATE when there is something of that name): a store of its own, without unused pages. What was
+ * made is removed after a failure. Others go on meanwhile; the image grows by what they change, as pages that the copy
+ * may still read are not used again. */
+rl_status rl_state_backup(rl_state *s, const char *to); /* of a kept store or of a scratch one */
+/* Of a kept store that is closed, or open in another process; not of one that is open in this process, and not across
+ * machines. */
+rl_status rl_state_backup_dir(const char *dir, const char *to);
+
+typedef struct rl_state_damage {
+  const char *uid;  /* of the operator; NULL: it concerns the store, or a note */
+  const char *key;  /* as text, or the name of a note; NULL: no single one */
+  const char *what; /* one line */
+} rl_state_damage;
+typedef void rl_state_damage_fn(void *user, const rl_state_damage *damage);
+
+typedef struct rl_state_verified { /* what was looked at */
+  uint64_t operators, entries, due_lists, notes;
+} rl_state_verified;
+
+/* Reads all of the kept store in `dir`, which is closed or open in another process, and calls *fn for each damage;
+ * RL_EDATA when there was any, with the first one's text; other errors when it cannot be read (RL_ENOTFOUND: there is
+ * no store, RL_EUNSUPPORTED: of another format). It changes nothing and keeps nobody from writing. LMDB believes what
+ * it reads: over a flipped byte it may crash this process, so call it in a child that was forked for it
+ * (docs/formats.md); a crash is damage. `out` may be NULL. */
+rl_status rl_state_verify(const char *dir, rl_state_damage_fn *fn, void *user, rl_state_verified *out);
 
 /* Reading ---------------------------------------------------------------------------------------------------------- */
 

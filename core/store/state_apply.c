@@ -90,10 +90,14 @@ static void succeeded(rl_state *s, uint64_t seq)
   s->applied = seq;
 }
 
-/* The map grows when nobody looks at it; else the next attempt fails again, and so on. */
-static int make_map(rl_state *s)
+/* The map grows when nobody looks at it; else later, when they have gone. */
+static bool may_grow(const rl_state *s)
 {
-  if (!s->map_full || s->first) return 0;
+  return !s->first && s->outside == 0;
+}
+
+static int grow(rl_state *s)
+{
   for (rl_state_reader *r; (r = s->idle) != NULL;) {
     s->idle = r->next;
     mdb_txn_abort(r->txn);
@@ -103,15 +107,29 @@ static int make_map(rl_state *s)
   return rl_image_grow(&s->image);
 }
 
+/* For who met a full map: they wait for `moved`, or the next attempt is made at once. */
+static void grow_for_others(rl_state *s)
+{
+  int rc = grow(s);
+  if (rc == 0) {
+    s->kick = true;
+  } else {
+    failed(s, rc);
+  }
+  pthread_cond_broadcast(&s->moved);
+}
+
 static void move(rl_state *s)
 {
   size_t entries = 0;
   rl_layer *first = rl_state_unapplied(s), *last = choose_last(s, first, &entries);
   s->kick = false;
-  int rc = make_map(s);
-  pthread_mutex_unlock(&s->lock);
-  if (rc == 0) rc = rl_apply_write(s, first, last, entries);
-  pthread_mutex_lock(&s->lock);
+  int rc = 0;
+  do {
+    pthread_mutex_unlock(&s->lock);
+    rc = rl_apply_write(s, first, last, entries);
+    pthread_mutex_lock(&s->lock);
+  } while (rc == MDB_MAP_FULL && may_grow(s) && (rc = grow(s)) == 0);
   s->attempts++;
   if (rc != 0) {
     failed(s, rc);
@@ -147,6 +165,8 @@ static void *run(void *arg)
   while (!s->stop) {
     if (may_retire(s)) {
       retire(s);
+    } else if (s->map_full && may_grow(s)) {
+      grow_for_others(s);
     } else if (may_move(s)) {
       move(s);
     } else {

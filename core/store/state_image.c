@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -43,7 +44,7 @@ static int open_env(rl_image *im, size_t map)
   int rc = mdb_env_create(&im->env);
   if (rc != 0) return rc;
   rc = mdb_env_set_mapsize(im->env, map);
-  if (rc == 0) rc = mdb_env_set_maxdbs(im->env, 3);
+  if (rc == 0) rc = mdb_env_set_maxdbs(im->env, 3 + RL_NOTE_KINDS);
   if (rc == 0) rc = mdb_env_set_maxreaders(im->env, MAX_READERS);
   if (rc == 0) rc = mdb_env_open(im->env, im->dir, flags, 0600);
   if (rc != 0) {
@@ -62,6 +63,18 @@ static int open_largest(rl_image *im)
   return rc;
 }
 
+static int open_notes(rl_image *im, MDB_txn *txn)
+{
+  int rc = 0;
+  for (unsigned i = 0; i < RL_NOTE_KINDS && rc == 0; i++) {
+    MDB_dbi dbi = 0;
+    rc = mdb_dbi_open(txn, rl_note_kinds[i], 0, &dbi);
+    if (rc == MDB_NOTFOUND) rc = 0;
+    atomic_store(&im->notes[i], dbi);
+  }
+  return rc;
+}
+
 static int open_tables(rl_image *im)
 {
   MDB_txn *txn = NULL;
@@ -70,6 +83,7 @@ static int open_tables(rl_image *im)
   rc = mdb_dbi_open(txn, "state", MDB_CREATE, &im->state);
   if (rc == 0) rc = mdb_dbi_open(txn, "due", MDB_CREATE, &im->due);
   if (rc == 0) rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &im->meta);
+  if (rc == 0) rc = open_notes(im, txn);
   if (rc == 0) return mdb_txn_commit(txn);
   mdb_txn_abort(txn);
   return rc;
@@ -109,8 +123,16 @@ void rl_image_close(rl_image *im)
   *im = (rl_image){0};
 }
 
+/* LMDB gives the old map up first: without a new one it would have none. */
+static bool has_room(size_t more)
+{
+  void *p = mmap(NULL, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return p != MAP_FAILED && munmap(p, more) == 0;
+}
+
 int rl_image_grow(rl_image *im)
 {
+  if (!has_room(im->map)) return ENOMEM;
   int rc = mdb_env_set_mapsize(im->env, im->map * 2);
   if (rc == 0) im->map *= 2;
   return rc;

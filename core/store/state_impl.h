@@ -6,6 +6,7 @@
  *   state_overlay.c  entries, layers (one a version and operator), the table that finds them
  *   state_reader.c   a look at one moment of overlay and image
  *   state_update.c, state_seal.c, state_scan.c, state_due.c
+ *   state_replay.c   what an update changes as bytes, and a version made of them; state_notes.c
  *   state_apply.c    the thread that moves layers into the image; state_write.c: what it writes
  *
  * Locks: `lock` of the store for everything but tables; one for each group of a table, taken last. Nobody waits for
@@ -63,6 +64,7 @@ typedef struct rl_entry {
 } rl_entry;
 
 static inline rl_octets rl_entry_key(const rl_entry *e) { return (rl_octets){e->bytes, e->key_n}; }
+static inline rl_octets rl_entry_old(const rl_entry *e) { return (rl_octets){e->bytes + e->key_n, e->old_n}; }
 static inline rl_octets rl_entry_new(const rl_entry *e)
 {
   return (rl_octets){e->bytes + e->key_n + e->old_n, e->new_n};
@@ -121,10 +123,13 @@ void rl_layer_free(rl_layer *l);
 #define RL_IMAGE_HASHED 0xff /* the form byte of those */
 #define RL_IMAGE_HEAD 5      /* uid number, group */
 
+#define RL_NOTE_KINDS 5
+
 typedef struct rl_image {
   char *dir;
   MDB_env *env;
   MDB_dbi state, due, meta;
+  _Atomic MDB_dbi notes[RL_NOTE_KINDS]; /* 0: none of the kind yet */
   size_t map;
   size_t page;
   bool scratch;
@@ -155,6 +160,11 @@ int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets
 #define RL_DUE_HEAD (RL_IMAGE_HEAD + 8)
 #define RL_DUE_KEY (RL_DUE_HEAD + 8 + 4)
 void rl_due_key(char *p, uint32_t number, uint32_t group, int64_t stamp, uint64_t seq, uint32_t piece);
+
+/* Notes: kinds by the names of their dbis. */
+extern const char *const rl_note_kinds[RL_NOTE_KINDS];
+uint64_t rl_note_check(unsigned kind, rl_octets name, rl_octets content);
+bool rl_note_read(unsigned kind, rl_octets name, rl_octets stored, rl_octets *content); /* false: it is damaged */
 
 /* meta */
 int rl_meta_applied(const rl_image *im, MDB_txn *txn, uint64_t *seq);
@@ -219,9 +229,11 @@ struct rl_state {
   int64_t ended;
   size_t overlay_bytes;
   rl_state_reader *first, *last, *idle;
+  uint32_t outside; /* transactions of others than readers and the apply thread: the map stays as it is */
 
   pthread_t thread;
   bool stop, kick, map_full, broken;
+  bool shut; /* nothing is read or moved any more */
   uint64_t attempts; /* of writing, ended either way */
   rl_error error;    /* of the last one */
 };
@@ -239,6 +251,10 @@ rl_status rl_state_await(rl_state *s);
 void rl_pin_add(rl_state_op *op, int64_t version, bool scan);
 void rl_pin_remove(rl_state_op *op, int64_t version, bool scan);
 bool rl_state_readable(const rl_state_op *op, int64_t version);
+
+/* Around a transaction that is no reader's, without the lock. */
+void rl_outside_begin(rl_state *s);
+void rl_outside_end(rl_state *s);
 
 /* Updates ---------------------------------------------------------------------------------------------------------- */
 
@@ -266,6 +282,7 @@ struct rl_state_update {
 };
 
 bool rl_update_has(rl_state_update *u, uint32_t hash, rl_octets form); /* a slot of this key */
+int64_t rl_update_due(const rl_state_update *u); /* what a layer of it has as `due` */
 /* The first key group of a partition; of partition n: RL_KEY_GROUPS. */
 static inline uint32_t rl_partition_from(uint32_t partition, uint32_t n)
 {
@@ -273,6 +290,12 @@ static inline uint32_t rl_partition_from(uint32_t partition, uint32_t n)
 }
 
 extern int64_t rl_state_patience_ns; /* how long a seal waits for readers; tests only */
+
+/* The steps of a seal. Begin: version `time` may be made of the updates (none, when it comes from the log), and nobody
+ * else seals; waits for room. Then publish, which cannot fail. A layer has its parts' key groups when it is new. */
+rl_status rl_seal_begin(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n);
+rl_layer *rl_layer_new(rl_state_op *op, int64_t time, uint32_t n);
+void rl_seal_publish(rl_layer *l);
 
 /* Folders. The lock is held while the store is open: one process, one store. */
 rl_status rl_state_dir_open(rl_state *s, const rl_state_spec *spec, char **dir);

@@ -49,6 +49,7 @@ static int64_t floor_of(const rl_state_op *op, uint64_t applied)
 
 static rl_status look(rl_state_reader *r)
 {
+  if (r->op->s->shut) return rl_fail(RL_ECLOSED, "the state of '%s' cannot be read any more: the job is over", r->op->uid);
   const rl_image *im = &r->op->s->image;
   int rc = r->txn ? mdb_txn_renew(r->txn) : mdb_txn_begin(im->env, NULL, MDB_RDONLY, &r->txn);
   if (rc == 0) rc = rl_meta_applied(im, r->txn, &r->applied);
@@ -100,6 +101,7 @@ void rl_state_reader_end(rl_state_reader *r)
   rl_state *s = r->op->s;
   bool oldest = s->first == r;
   unlink_active(s, r);
+  if (s->shut) pthread_cond_broadcast(&s->moved);
   if (r->txn) {
     mdb_txn_reset(r->txn);
     r->next = s->idle;

@@ -45,8 +45,9 @@ int64_t rl_state_patience_ns = 10 * NS_PER_S;
 static rl_status wait_for_readers(rl_state *s, const rl_layer *l, bool pinned, int64_t until_ns)
 {
   if (rl_mono_ns() >= until_ns) {
-    return rl_fail(RL_ELIMIT, "state changes of %zu bytes wait in memory, and the limit is %zu: %s of '%s' keeps them from "
-                   "the disk; %s, or allow more",
+    return rl_fail(RL_ELIMIT,
+                   "state changes of %zu bytes wait in memory, and the limit is %zu: %s of '%s' keeps them from the "
+                   "disk; %s, or allow more",
                    s->overlay_bytes, s->overlay_limit, pinned ? "a remembered version" : "a loop over the state",
                    l->op->uid, pinned ? "remember less" : "read it to its end");
   }
@@ -76,7 +77,7 @@ static rl_status wait_for_room(rl_state *s)
 
 /* Layer ------------------------------------------------------------------------------------------------------------ */
 
-static rl_layer *layer_of(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n)
+rl_layer *rl_layer_new(rl_state_op *op, int64_t time, uint32_t n)
 {
   rl_layer *l = rl_alloc(sizeof *l + n * sizeof *l->parts);
   l->op = op;
@@ -84,16 +85,24 @@ static rl_layer *layer_of(rl_state_op *op, int64_t time, rl_state_update **updat
   l->nparts = n;
   l->refs = 1;
   for (uint32_t i = 0; i < n; i++) {
+    l->parts[i] = (rl_layer_part){.from = rl_partition_from(i, n),
+                                  .to = rl_partition_from(i + 1, n),
+                                  .min_stamp = INT64_MAX,
+                                  .due = RL_NO_TIME};
+  }
+  return l;
+}
+
+static rl_layer *layer_of(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n)
+{
+  rl_layer *l = rl_layer_new(op, time, n);
+  for (uint32_t i = 0; i < n; i++) {
     rl_state_update *u = updates[i];
     rl_layer_part *part = &l->parts[u->partition];
-    part->from = rl_partition_from(u->partition, n);
-    part->to = rl_partition_from(u->partition + 1, n);
     part->due = u->due;
-    part->min_stamp = INT64_MAX;
     part->arena = u->entries;
     op->setting -= u->entries.bytes;
     u->entries = (rl_arena){0};
-    l->bytes += part->arena.bytes;
   }
   return l;
 }
@@ -112,13 +121,17 @@ static int64_t link_entries(rl_state_op *op, rl_layer *l)
     if (stamp < part->min_stamp) part->min_stamp = stamp;
     rl_table_link(op->table, e);
   }
+  for (uint32_t i = 0; i < l->nparts; i++) l->bytes += l->parts[i].arena.bytes;
   l->bytes += l->entries * TABLE_BYTES;
   return more;
 }
 
-static void publish(rl_state_op *op, rl_layer *l, int64_t more)
+void rl_seal_publish(rl_layer *l)
 {
+  rl_state_op *op = l->op;
   rl_state *s = op->s;
+  int64_t more = link_entries(op, l);
+  pthread_mutex_lock(&s->lock);
   l->seq = ++s->last_seq;
   if (s->newest) {
     s->newest->next = l;
@@ -132,9 +145,10 @@ static void publish(rl_state_op *op, rl_layer *l, int64_t more)
   op->sealed = l->version;
   op->sealing = false;
   pthread_cond_signal(&s->work);
+  pthread_mutex_unlock(&s->lock);
 }
 
-static rl_status begin(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n)
+rl_status rl_seal_begin(rl_state_op *op, int64_t time, rl_state_update **updates, uint32_t n)
 {
   rl_state *s = op->s;
   pthread_mutex_lock(&s->lock);
@@ -154,14 +168,8 @@ rl_status rl_state_seal(rl_state_op *op, int64_t time, rl_state_update **updates
   for (uint32_t i = 0; i < n; i++) {
     if (updates[i]) rl_state_update_rest(updates[i]);
   }
-  if (st == RL_OK) st = begin(op, time, updates, n);
-  if (st == RL_OK) {
-    rl_layer *l = layer_of(op, time, updates, n);
-    int64_t more = link_entries(op, l);
-    pthread_mutex_lock(&op->s->lock);
-    publish(op, l, more);
-    pthread_mutex_unlock(&op->s->lock);
-  }
+  if (st == RL_OK) st = rl_seal_begin(op, time, updates, n);
+  if (st == RL_OK) rl_seal_publish(layer_of(op, time, updates, n));
   for (uint32_t i = 0; i < n; i++) rl_state_update_delete(updates[i]);
   return st;
 }

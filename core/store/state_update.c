@@ -25,22 +25,23 @@ rl_status rl_state_update_new(rl_state_op *op, uint32_t partition, uint32_t n, r
 }
 
 /* Keys that were due and got no new stamp have to be met again: then the index keeps all. */
-static void settle_due(rl_state_update *u)
+int64_t rl_update_due(const rl_state_update *u)
 {
   uint32_t settled = 0;
   int64_t stamp = 0;
+  if (!u->reader || u->due == RL_NO_TIME) return u->due;
   for (size_t i = 0; i < u->nslots; i++) {
     const rl_slot *slot = &u->slots[i];
     if (!slot->entry || slot->old.n == 0) continue;
     if (rl_stored_stamp(slot->old, &stamp) == RL_OK && stamp < u->due) settled++;
   }
-  if (settled < u->met) u->due = RL_NO_TIME;
+  return settled < u->met ? RL_NO_TIME : u->due;
 }
 
 void rl_state_update_rest(rl_state_update *u)
 {
   if (!u->reader) return;
-  if (u->due != RL_NO_TIME) settle_due(u);
+  u->due = rl_update_due(u);
   rl_state *s = u->op->s;
   pthread_mutex_lock(&s->lock);
   rl_state_reader_end(u->reader);

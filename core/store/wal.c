@@ -352,6 +352,20 @@ rl_status rl_wal_open(const rl_wal_spec *spec, rl_wal **out)
   return st;
 }
 
+static rl_status note_segment(void *user, const char *name)
+{
+  uint64_t first;
+  if (rl_wal_parse_name(name, &first)) *(bool *)user = true;
+  return RL_OK;
+}
+
+bool rl_wal_exists(const char *dir)
+{
+  bool found = false;
+  if (rl_dir_each(dir, note_segment, &found) != RL_OK) rl_error_drop();
+  return found;
+}
+
 void rl_wal_stop(rl_wal *w)
 {
   pthread_mutex_lock(&w->lock);

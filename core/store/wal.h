@@ -67,6 +67,8 @@ typedef struct rl_wal_spec {
  * frame that others stand behind, missing segments, a record missing between two segments, a bad header), or there are
  * records missing from `from` on, or the log ends before it. The error of replay otherwise, or RL_EIO. */
 rl_status rl_wal_open(const rl_wal_spec *spec, rl_wal **out);
+/* Is there a log in the directory: a segment, whatever it holds? False also when it cannot be looked at. */
+bool rl_wal_exists(const char *dir);
 /* From now on appends, waiting ones too, return RL_ECLOSED. What is queued is still written; on a full disk it is tried
  * once more and then given up. */
 void rl_wal_stop(rl_wal *w);

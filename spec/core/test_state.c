@@ -15,55 +15,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "data/partition.h"
-#include "spec/core/records.h"
 #include "spec/core/scratch.h"
-#include "spec/core/values.h"
+#include "spec/core/states.h"
 #include "store/state.h"
 #include "store/state_impl.h"
 
-#define MIB ((size_t)1024 * 1024)
 #define PATIENCE_NS INT64_C(10000000000)
-
-static void ok(rl_status st)
-{
-  if (st != RL_OK) fail_msg("%s", rl_error_message());
-}
-
-static rl_state *open_at(const char *dir, bool scratch, size_t overlay)
-{
-  rl_state *s = NULL;
-  ok(rl_state_open(&(rl_state_spec){.dir = dir, .scratch = scratch, .overlay_bytes = overlay}, &s));
-  return s;
-}
-
-static rl_state_op *op_of(rl_state *s, const char *uid, bool timed)
-{
-  rl_state_op *op = NULL;
-  ok(rl_state_operator(s, uid, timed, &op));
-  return op;
-}
-
-static rl_state_update *update_of(rl_state_op *op, uint32_t partition, uint32_t n)
-{
-  rl_state_update *u = NULL;
-  ok(rl_state_update_new(op, partition, n, &u));
-  return u;
-}
-
-/* Sets a key in an update of one partition; returns what it was. */
-static rl_value put(rl_state_update *u, rl_value key, rl_value value, int64_t stamp)
-{
-  rl_value old = rl_nil();
-  int64_t old_stamp = 0;
-  ok(rl_state_slot(u, key, &old, &old_stamp));
-  ok(rl_state_set(u, rl_state_slots(u) - 1, value, stamp));
-  return old;
-}
-
-static void seal(rl_state_op *op, int64_t time, rl_state_update *u)
-{
-  ok(rl_state_seal(op, time, &u, 1));
-}
 
 static void set_all(rl_state_op *op, int64_t version, int64_t n)
 {
@@ -86,23 +43,6 @@ static void check_all_equal(rl_state_op *op, int64_t version, int64_t n)
   }
   rl_state_scan_close(scan);
   assert_int_equal(seen, n);
-}
-
-static void put_one(rl_state_op *op, int64_t time, rl_value key, rl_value value)
-{
-  rl_state_update *u = update_of(op, 0, 1);
-  put(u, key, value, time);
-  seal(op, time, u);
-}
-
-static void expect_state(rl_state_op *op, rl_value key, rl_value expected)
-{
-  rl_buf out = {0};
-  bool found = false;
-  ok(rl_state_get(op, key, &out, &found));
-  assert_int_equal(found, expected.type != RL_T_NIL);
-  if (found) assert_true(rl_value_equal(values_of(&out), expected));
-  rl_buf_free(&out);
 }
 
 /* Small cases ------------------------------------------------------------------------------------------------------ */
@@ -713,29 +653,6 @@ static uint64_t dice(model *m, uint64_t sides)
   return records_random(&m->seed) % sides;
 }
 
-/* Strings short and long, and of each other kind some. */
-static void make_key(model *m, int i)
-{
-  rl_buf *b = &m->key_bytes[i];
-  rl_value parts[2] = {rl_int(i), records_str("part")};
-  switch (i % 8) {
-  case 0: m->keys[i] = rl_int(i * 1000003 - 200000000); return;
-  case 1: m->keys[i] = rl_float(i + 0.5); return;
-  case 2: m->keys[i] = values_tuple(b, parts, 2); return;
-  case 3:
-    for (int n = 0; n < 455 + i; n++) rl_buf_putc(b, 'l');
-    break;
-  case 4: rl_buf_puts(b, "prefix/"); break;
-  case 5:
-    rl_buf_puts(b, "prefix/");
-    for (int n = 0; n < 600; n++) rl_buf_putc(b, 'p');
-    break;
-  default: break;
-  }
-  if (i != 6) rl_buf_printf(b, "%d", i);
-  m->keys[i] = rl_str(b->p ? b->p : "", b->n);
-}
-
 static rl_value value_of(cell c, rl_buf *room)
 {
   if (c.value == 0) return rl_nil();
@@ -950,7 +867,7 @@ static void run_model(const char *dir, uint64_t seed)
 {
   model *m = RL_NEW(model);
   *m = (model){.seed = seed, .dir = dir};
-  for (int i = 0; i < KEYS; i++) make_key(m, i);
+  for (int i = 0; i < KEYS; i++) m->keys[i] = states_key(&m->key_bytes[i], i);
   m->s = open_at(dir, false, 256 * MIB);
   m->op = op_of(m->s, "model", true);
   while (m->latest < VERSIONS) {

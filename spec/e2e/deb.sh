@@ -18,7 +18,7 @@ PATH=${PATH#"$RILLE_BUILD/bin:"}
 mapfile -t packages < <("$RILLE_SOURCE/tools/package" "$scratch" 2>package.err)
 ((${#packages[@]} == 2)) || fail "two packages are expected, not: ${packages[*]}"
 dev=${packages[0]} rille=${packages[1]}
-version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/rille.h")
+version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/base/version.h")
 [[ $(dpkg-deb -W "$rille") == "rille"$'\t'"$version" ]] || fail "${rille##*/} is not rille $version"
 [[ $(dpkg-deb -W "$dev") == "rille-dev"$'\t'"$version" ]] || fail "${dev##*/} is not rille-dev $version"
 

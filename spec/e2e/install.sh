@@ -16,7 +16,7 @@ PATH=${PATH#"$RILLE_BUILD/bin:"}
 expect_status 0 cmake --install "$RILLE_BUILD" --prefix "$prefix"
 libdir=$(dirname "$(find "$prefix" -name librille.a)")
 export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
-version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/rille.h")
+version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/base/version.h")
 
 # files ---------------------------------------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStre
 function Streaming:files(spec) end                   ---@return rille.core.DStream
 --- An input whose RDDs a driver function gives: compute(time) -> rille.core.Rdd or nil (no RDD in this batch).
 ---@param compute fun(time: integer): rille.core.Rdd?
-function Streaming:input(name, compute, site) end    ---@return rille.core.DStream
+function Streaming:input(name, compute, site, repeats) end    ---@return rille.core.DStream
 --- A receiver in Lua on a thread and state of its own. `definition` is captured (functions and plain values of the table travel) at start: fields onStart(self), onStop(self) and whatever else. In
 --- its state `self` has methods store(...) (fields of a record; an array, or an iterator, of records is a block), restart(message[, seconds]),
 --- reportError(message[, error]), stop(message), isStopped(), isStarted(), streamId().
@@ -136,6 +136,7 @@ function Streaming:await(timeoutMs) end
 function Streaming:sleep(ms) end           -- serves messages meanwhile
 function Streaming:state() end             ---@return "INITIALIZED"|"ACTIVE"|"STOPPED"
 function Streaming:remember(ms) end
+function Streaming:checkpoint(dir) end
 function Streaming:zeroTime() end          ---@return integer? ms
 function Streaming:time() end              ---@return integer the configured clock, ms
 function Streaming:isManual() end          ---@return boolean
@@ -186,6 +187,7 @@ function State:iterate(prefix) end         ---@return fun(): any, any; nil, nil 
 function DStream:output(name, site, body) end
 function DStream:persist(level) end        -- level: string?; MEMORY_ONLY_SER
 function DStream:storeAt(level) end        -- of a receiver's: how what it stores is kept
+function DStream:setUid(uid) end           -- of an input
 function DStream:slide() end               ---@return integer ms
 function DStream:inputId() end             ---@return integer -1 when no input
 function DStream:get(time) end             ---@return rille.core.Rdd?

@@ -131,6 +131,8 @@ function DStream:materialise(own)
     for i, parent in ipairs(self.parents) do handles[i] = parent.handle end
     self.handle, fns = self:make(handles, own)
     self.make = nil
+  else
+    self.handle:setUid(own)
   end
   if self.level then self.handle:persist(self.level) end
   return fns

@@ -225,11 +225,8 @@ end)
 method("remember", { "duration" }, function(self, ms) site.call(self.handle.remember, self.handle, ms) end)
 
 method("checkpoint", { "text?" }, function(self, dir)
+  site.call(self.handle.checkpoint, self.handle, dir)
   self.checkpoint_dir = dir
-  if dir then
-    core.log("warn", site.located(site.here(),
-      ("checkpoint: '%s' is noted, but checkpoints have no effect yet: nothing is written there"):format(dir)))
-  end
 end)
 
 method("context", {}, function(self) return self.sc end)

@@ -68,7 +68,7 @@ local function add_input(ssc, batches, partitions)
     if batch == false then return nil end
     return handle:parallelize(batch or {}, partitions)
   end
-  return ssc:input("testInput", nil, function(where) return ssc.handle:input("Test stream", compute, where) end)
+  return ssc:input("testInput", nil, function(where) return ssc.handle:input("Test stream", compute, where, true) end)
 end
 
 -- Runs all batches; the records of the returned stream by batch time.

@@ -1,0 +1,61 @@
+/* Between durable.c (writing) and recover.c (what is found at the start). Not public. */
+#ifndef RL_RUN_DURABLE_IMPL_H
+#define RL_RUN_DURABLE_IMPL_H
+
+#include "plan/stated.h"
+#include "run/receiver_impl.h"
+#include "run/stream.h"
+#include "store/journal.h"
+#include "store/logged_block.h"
+
+/* A block of the earlier run. */
+typedef struct rl_past_block {
+  rl_wal_at at;
+  char *uid; /* of its input */
+  uint64_t records, position;
+  size_t bytes;
+  bool allocated; /* to a batch */
+} rl_past_block;
+
+/* What was read from the log at the start. */
+typedef struct rl_found {
+  bool started; /* there is a job */
+  int64_t zero, batch_ms;
+  rl_past **batches; /* by time */
+  size_t nbatches, batches_cap;
+  int64_t settled; /* all batches up to here are complete */
+  rl_past_block *blocks; /* by sequence */
+  size_t nblocks, blocks_cap;
+  rl_buf kept;           /* of the newest complete batch; its time, or RL_NO_TIME */
+  int64_t kept_time;
+} rl_found;
+
+/* A batch whose records may still be asked for. */
+typedef struct rl_retained {
+  int64_t time;
+  uint64_t floor;
+} rl_retained;
+
+struct rl_durable {
+  rl_streaming *s;
+  rl_wal *wal;
+  rl_block_log *blocks; /* for blocks that are in the log only */
+  bool logs_receivers;
+  int64_t retain_ms; /* rille.history.retain */
+  rl_state_log state_log;
+  rl_found found;
+  _Atomic uint64_t floor; /* what was not allocated to a batch yet comes behind */
+  rl_retained *retained;  /* by time; the last one stays always: it has the positions of the inputs */
+  size_t nretained, retained_cap;
+
+  rl_message begun;  /* BEGIN is on disk, or failed */
+  rl_error error;    /* written by the log's thread before it posts */
+};
+
+void rl_found_clear(rl_found *f);
+rl_wal_visit rl_found_visit; /* user: the rl_found */
+rl_past *rl_found_batch(rl_found *f, int64_t time); /* NULL: none */
+
+void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor);
+
+#endif

@@ -1,0 +1,280 @@
+--- Durable jobs as processes: killed, failed and stopped, and started again on their directory.
+local program = require "spec.lua.program"
+local support = require "spec.lua.support"
+
+-- A job over files in ./in, with the words of all of them as state. Each output writes a line "NAME TIME COUNTS"; what
+-- else a case needs is put in at "-- here".
+local JOB <const> = [==[
+local rille = require "rille"
+local conf = { appName = "recovery", master = "local[2]" }
+for k, v in string.gmatch(arg[1] or "", "(%S+)=(%S+)") do conf[k] = v end
+local ssc = rille.StreamingContext(conf, tonumber(arg[2] or 0.2))
+ssc:checkpoint "ck"
+local function exists(name)
+  local f = io.open(name)
+  return f and f:close()
+end
+-- True only the first time in the life of the job.
+local function once(name)
+  if exists(name) then return false end
+  io.open(name, "w"):close()
+  return true
+end
+local function die() os.execute "kill -9 $PPID" rille.sleep(60) end
+local counts = ssc:fileStream("in", { newFilesOnly = false })
+  :flatMap(function(line) return line:gmatch "%S+" end)
+  :map(function(word) return word, 1 end)
+  :updateStateByKey(function(values, n)
+    n = n or 0
+    for _, v in ipairs(values) do n = n + v end
+    return n
+  end)
+  :uid "counts"
+local function tell(name, rdd, time)
+  local texts = {}
+  for _, r in ipairs(rdd:collect()) do texts[#texts + 1] = tostring(r) end
+  table.sort(texts)
+  local out = io.open("out", "a")
+  out:write(name, " ", time, " ", table.concat(texts, " "), "\n")
+  out:close()
+end
+local function stop_at(wanted)
+  return function(rdd) if rdd:count() >= wanted then ssc:stop(true, true) end end
+end
+-- here
+ssc:start()
+ssc:awaitTermination()
+]==]
+
+local function job(text) return (JOB:gsub("%-%- here", function() return text end)) end
+
+-- A directory with the job, and a file with these words that becomes new when `rename` is called.
+local function project(text)
+  local dir = program.project { ["job.lua"] = job(text) }
+  assert(os.execute(("mkdir '%s/in'"):format(dir)))
+  return dir
+end
+
+local files = 0
+local function words(dir, text)
+  files = files + 1
+  support.write(("%s/.new"):format(dir), text .. "\n")
+  assert(os.execute(("touch '%s/.new' && mv '%s/.new' '%s/in/f%d'"):format(dir, dir, dir, files)))
+end
+
+local function run(dir, settings, more)
+  return program.run_in(dir, ("rille run job.lua '%s' %s"):format(settings or "", more or ""))
+end
+
+-- Lines of ./out by name, in order: { time =, counts = }.
+local function told(dir, name)
+  local list = {}
+  local file = io.open(dir .. "/out")
+  for line in file and file:lines() or function() end do
+    local who, time, counts = line:match "^(%S+) (%d+) ?(.*)$"
+    if who == name then list[#list + 1] = { time = tonumber(time), counts = counts } end
+  end
+  if file then file:close() end
+  return list
+end
+
+local function last(dir, name)
+  local list = told(dir, name)
+  return list[#list] and list[#list].counts
+end
+
+-- Those with other counts than the line before.
+local function changes(dir, name)
+  local list, seen = {}, nil
+  for _, line in ipairs(told(dir, name)) do
+    if line.counts ~= seen and line.counts ~= "" then list[#list + 1] = line.counts end
+    seen = line.counts
+  end
+  return list
+end
+
+local function case(what, text, body)
+  it(what, function()
+    local dir = project(text)
+    local ok, why = xpcall(body, debug.traceback, dir)
+    support.remove(dir)
+    if not ok then error(why, 0) end
+  end)
+end
+
+describe("a durable job", function()
+  case("is not counted twice when killed in an output", [[
+    local first = true
+    counts:foreachRDD(function(rdd, time)
+      if first then first = false io.open("ready", "w"):close() end
+      tell("A", rdd, time)
+      if rdd:count() >= 2 and once "killed" then die() end
+    end)
+    counts:foreachRDD(function(rdd) if exists "killed" then stop_at(3)(rdd) end end)
+  ]], function(dir)
+    words(dir, "a b a")
+    assert.equal(137, run(dir).status)
+    local killed = told(dir, "A")
+    words(dir, "c")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.same({ "(a,2) (b,1)", "(a,2) (b,1) (c,1)" }, changes(dir, "A"))
+    local again = told(dir, "A")[#killed + 1] -- the batch that was killed, at its own time
+    assert.same(killed[#killed], again)
+    assert.matches("1 batch was not complete", result.err)
+  end)
+
+  case("runs a failed output alone again", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) end)
+    counts:foreachRDD(function(rdd, time)
+      if rdd:count() >= 2 and once "failed" then error "the output is broken" end
+      tell("B", rdd, time)
+    end)
+    counts:foreachRDD(function(rdd, time) if exists "again" then stop_at(2)(rdd) end end)
+  ]], function(dir)
+    words(dir, "a b")
+    local failed = run(dir)
+    assert.equal(1, failed.status)
+    assert.matches("job.lua:%d+: the output is broken", failed.err)
+    support.write(dir .. "/again", "")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    local times = {}
+    for _, name in ipairs { "A", "B" } do
+      times[name] = {}
+      for _, line in ipairs(told(dir, name)) do
+        assert.is_nil(times[name][line.time], name .. " ran twice at " .. line.time)
+        times[name][line.time] = line.counts
+      end
+    end
+    assert.same(times.A, times.B)
+  end)
+
+  case("passes a failed output over when it is to skip", [[
+    counts:foreachRDD(function(rdd, time)
+      if rdd:count() == 2 and once "failed" then error "the output is broken" end
+      tell("A", rdd, time)
+      if exists "failed" then ssc:stop(true, true) end
+    end)
+    ssc:start()
+    while ssc:getState() == "ACTIVE" do pcall(ssc.awaitTermination, ssc) end -- what is reported does not end it
+    os.exit(0)
+  ]], function(dir)
+    words(dir, "a b")
+    local result = run(dir, "rille.streaming.onBatchFailure=skip")
+    assert.matches("what foreachRDD at job.lua:%d+ would have given is left out", result.err)
+    assert.equal("(a,1) (b,1)", last(dir, "A"))
+  end)
+
+  case("keeps a batch whose state function fails, for code that does not", [[
+    local checked = counts:map(function(word, n)
+      if word == "bad" and not io.open "mended" then error "cannot take this" end
+      return word, n
+    end):updateStateByKey(function(values, n) return values[#values] or n end):uid "checked"
+    checked:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(3)(rdd) end)
+  ]], function(dir)
+    words(dir, "a b bad")
+    local failed = run(dir, "rille.task.maxFailures=1")
+    assert.equal(1, failed.status)
+    assert.matches("cannot take this", failed.err)
+    support.write(dir .. "/mended", "")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.equal("(a,1) (b,1) (bad,1)", last(dir, "A"))
+  end)
+
+  case("takes on a changed function with the state kept", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(1)(rdd) end)
+  ]], function(dir)
+    words(dir, "a a")
+    assert.equal(0, run(dir).status)
+    support.write(dir .. "/job.lua", (job [[
+      counts:map(function(word, n) return word, "new " .. n end)
+        :foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(2)(rdd) end)
+    ]]))
+    words(dir, "a b")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.equal("(a,new 3) (b,new 1)", last(dir, "A"))
+  end)
+
+  for how, batches in pairs { all = "run now", merge = "run as one", skip = "left to the next one" } do
+    case("takes what came while it was down: catchUp = " .. how, [[
+      counts:foreachRDD(function(rdd, time)
+        tell("A", rdd, time)
+        stop_at(tonumber(arg[3]))(rdd)
+      end)
+    ]], function(dir)
+      words(dir, "a")
+      assert.equal(0, run(dir, "", "0.2 1").status)
+      local before = #told(dir, "A")
+      words(dir, "b")
+      os.execute "sleep 1.2"
+      words(dir, "c")
+      local result = run(dir, "rille.streaming.catchUp=" .. how, "0.2 3")
+      assert.equal(0, result.status, result.err)
+      assert.equal("(a,1) (b,1) (c,1)", last(dir, "A"))
+      assert.matches(batches, result.err, 1, true)
+      local list = told(dir, "A")
+      local gap = list[before + 1].time - list[before].time
+      if how == "all" then assert.equal(200, gap) else assert.is_true(gap > 1000) end
+      for i = 2, #list do assert.equal(0, (list[i].time - list[1].time) % 200) end
+    end)
+  end
+
+  case("is refused with another batch duration, and by a second process", [[
+    counts:foreachRDD(function(rdd, time)
+      if exists "second" then
+        os.execute "rille run job.lua >second 2>&1"
+        ssc:stop(true, true)
+      end
+    end)
+  ]], function(dir)
+    support.write(dir .. "/second", "")
+    assert.equal(0, run(dir).status)
+    assert.matches("another process has it open", support.read(dir .. "/second"))
+    local result = run(dir, "", "0.5")
+    assert.equal(1, result.status)
+    assert.matches("the job in ck has batches of 0.2 s, this one of 0.5 s", result.err)
+    assert.matches("job.lua:%d+:", result.err)
+  end)
+
+  case("cannot be gone on with over a queue", [[
+    counts:foreachRDD(function(rdd, time) ssc:stop(true, false) end)
+    if arg[3] then ssc:queueStream { ssc:context():parallelize { 1 } }:print() end
+  ]], function(dir)
+    assert.equal(0, run(dir, "", "0.2 queue").status)
+    local result = run(dir, "", "0.2 queue")
+    assert.equal(1, result.status)
+    assert.matches("Queue stream %[1%] at job.lua:%d+ cannot give again what it gave before", result.err)
+    assert.equal(0, run(dir).status)
+  end)
+
+  it("needs a directory for the receivers' log", function()
+    local result = program.run({ ["job.lua"] = [[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ ["rille.streaming.receiver.writeAheadLog.enable"] = true }, 1)
+      ssc:socketTextStream("localhost", 1):print()
+      ssc:start()
+    ]] }, "rille run job.lua")
+    assert.equal(1, result.status)
+    assert.matches("writeAheadLog.enable needs a checkpoint directory", result.err)
+  end)
+
+  case("runs without its directory when it is not to be reliable", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) ssc:stop(true, false) end)
+  ]], function(dir)
+    assert.equal(0, run(dir, "rille.reliable=false").status)
+    assert.is_nil(io.open(dir .. "/ck"))
+  end)
+
+  case("has its directory for itself alone", [[
+    counts:foreachRDD(function(rdd, time) ssc:stop(true, false) end)
+  ]], function(dir)
+    assert.equal(0, run(dir).status)
+    for _, path in ipairs { "ck", "ck/log", "ck/state" } do
+      local mode = program.run_in(dir, "stat -c %a " .. path).out
+      assert.equal("700\n", mode, path)
+    end
+  end)
+end)
