@@ -385,7 +385,7 @@ function benches.kafka()
 end
 
 local ORDER <const> = {
-  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint",
+  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint", "kafka",
 }
 
 -- the command line ---------------------------------------------------------------------------------------------------

@@ -167,7 +167,9 @@ methods_of(RDD)("offsetRanges", {}, function(self)
 end)
 
 methods_of(DStream)("commitAsync", { "list", "function?" }, function(self, ranges, callback)
-  if not self.kafka then check.fail("commitAsync: only a stream of rille.kafka.createDirectStream has offsets to commit") end
+  if not self.kafka then
+    check.fail "commitAsync: only a stream of rille.kafka.createDirectStream has offsets to commit"
+  end
   check_ranges(1, "commitAsync", ranges)
   if control.holder then
     if callback then callback(ranges) end
