@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
@@ -113,6 +114,17 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 
 /* Settings --------------------------------------------------------------------------------------------------------- */
 
+/* Where they differ from librdkafka's. The queue of what was fetched ahead is per partition and outside of the memory
+ * budget: its bytes are the limit that counts. */
+static const rl_kafka_setting defaults[] = {
+  {"client.id", "rille"},
+  {"queued.min.messages", "1000000"},
+  {"queued.max.messages.kbytes", "32768"},
+  {"fetch.wait.max.ms", "100"},
+  {"reconnect.backoff.max.ms", "1000"},
+};
+#define DEFAULTS (sizeof defaults / sizeof *defaults)
+
 struct rl_kafka_conf {
   _Atomic uint32_t refs;
   rl_kafka_setting *v; /* owned */
@@ -142,6 +154,14 @@ const char *rl_kafka_conf_get(const rl_kafka_conf *c, const char *name)
   for (size_t i = c->n; i-- > 0;)
     if (strcmp(c->v[i].name, name) == 0) return c->v[i].value;
   return NULL;
+}
+
+int64_t rl_kafka_conf_number(const rl_kafka_conf *c, const char *name)
+{
+  const char *value = rl_kafka_conf_get(c, name);
+  for (size_t i = 0; i < DEFAULTS && !value; i++)
+    if (strcmp(defaults[i].name, name) == 0) value = defaults[i].value;
+  return value ? strtoll(value, NULL, 10) : 0;
 }
 
 const char *rl_kafka_conf_brokers(const rl_kafka_conf *c)
@@ -212,17 +232,8 @@ static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
   return rl_fail(RL_EINVAL, "Kafka setting '%s': %s", name, reason);
 }
 
-/* Defaults that differ from librdkafka's come first, so that the user's win. The queue of what was fetched ahead is per
- * partition and outside of the memory budget: its bytes are the limit that counts. */
 static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
 {
-  static const rl_kafka_setting before[] = {
-    {"client.id", "rille"},
-    {"queued.min.messages", "1000000"},
-    {"queued.max.messages.kbytes", "32768"},
-    {"fetch.wait.max.ms", "100"},
-    {"reconnect.backoff.max.ms", "1000"},
-  };
   static const rl_kafka_setting after[] = {
     {"enable.auto.commit", "false"},
     {"auto.commit.enable", "false"},
@@ -231,9 +242,7 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t 
     {"auto.offset.reset", "error"},
   };
   rl_status st = RL_OK;
-  for (size_t i = 0; i < sizeof before / sizeof *before && st == RL_OK; i++) {
-    st = set(to, before[i].name, before[i].value);
-  }
+  for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) st = set(to, defaults[i].name, defaults[i].value);
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */

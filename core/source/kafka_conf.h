@@ -38,6 +38,7 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
 rl_kafka_conf *rl_kafka_conf_ref(rl_kafka_conf *c);
 void rl_kafka_conf_unref(rl_kafka_conf *c);
 const char *rl_kafka_conf_get(const rl_kafka_conf *c, const char *name); /* NULL: not set */
+int64_t rl_kafka_conf_number(const rl_kafka_conf *c, const char *name); /* of one that is set, or has a default below */
 const char *rl_kafka_conf_brokers(const rl_kafka_conf *c);
 rl_kafka_reset rl_kafka_conf_reset(const rl_kafka_conf *c);
 /* A consumer without a group of its own. The health must live as long as it. */

@@ -11,6 +11,7 @@
 
 #define SLICE_MS 100 /* how long one wait lasts, between looks at whether the task was cancelled */
 #define FIRST_FETCH 64
+#define NUDGE_MS 100
 
 typedef struct client {
   struct client *next;
@@ -29,6 +30,7 @@ typedef struct reader {
   rd_kafka_message_t *held[RL_CHUNK_RECORDS];
   size_t at, n; /* those of held that are still to be looked at */
   size_t usual; /* bytes of a message, on the average of late */
+  bool full;    /* the queue was nearly full, and fetching may rest */
 } reader;
 
 struct rl_kafka_pool {
@@ -36,6 +38,7 @@ struct rl_kafka_pool {
   rl_kafka_conf *conf;
   rl_kafka_health *health;
   bool ahead;
+  int64_t queue_bytes, queue_messages; /* as much as librdkafka fetches ahead of a partition */
   int64_t wait_ns;  /* for the next record */
   int64_t total_ns; /* from the begin of a read, while it waits; 0: no limit */
   pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not */
@@ -109,6 +112,8 @@ rl_kafka_pool *rl_kafka_pool_new(rl_kafka_conf *c, rl_kafka_health *h, const rl_
   p->conf = rl_kafka_conf_ref(c);
   p->health = rl_kafka_health_ref(h);
   p->ahead = ahead;
+  p->queue_bytes = rl_kafka_conf_number(c, "queued.max.messages.kbytes") * 1024;
+  p->queue_messages = rl_kafka_conf_number(c, "queued.min.messages");
   p->wait_ns = rl_conf_us(conf, "rille.streaming.kafka.consumer.poll") * 1000;
   p->total_ns = rl_conf_us(conf, "rille.task.maxSeconds") * 900;
   pthread_mutex_init(&p->lock, NULL);
@@ -374,6 +379,23 @@ static rl_status check_patience(const read *in)
   return RL_EIO;
 }
 
+/* Once a partition's queue is full, librdkafka looks at it again only when something else wakes the broker's thread,
+ * which can take a second. A question to that broker does. */
+static void nudge(read *in)
+{
+  reader *r = in->r;
+  int64_t most = r->usual > 0 ? in->pool->queue_bytes / (int64_t)r->usual : INT64_MAX;
+  if (most > in->pool->queue_messages) most = in->pool->queue_messages;
+  int64_t n = (int64_t)rd_kafka_queue_length(r->queue);
+  if (n > most / 4 * 3) r->full = true;
+  if (!r->full || n > most / 2) return;
+  r->full = false;
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(list, r->topic, r->partition)->offset = RD_KAFKA_OFFSET_END;
+  rd_kafka_offsets_for_times(r->client->rk, list, NUDGE_MS);
+  rd_kafka_topic_partition_list_destroy(list);
+}
+
 /* What is there, else, after a wait, what comes first. None: only gaps came, or nothing. */
 static rl_status fetch(read *in)
 {
@@ -381,6 +403,7 @@ static rl_status fetch(read *in)
   size_t want = r->usual > 0 ? RL_CHUNK_BYTES / r->usual + 1 : FIRST_FETCH;
   if (want > RL_CHUNK_RECORDS) want = RL_CHUNK_RECORDS;
   r->at = r->n = 0;
+  nudge(in);
   ssize_t n = rd_kafka_consume_batch_queue(r->queue, 0, r->held, want);
   if (n > 0) {
     r->n = (size_t)n;
