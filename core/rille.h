@@ -24,6 +24,8 @@
 #include "run/receiver.h"
 #include "run/streaming.h"
 #include "sink/files.h"
+#include "sink/kafka.h"
+#include "source/kafka.h"
 #include "source/sources.h"
 #include "store/journal.h"
 #include "store/memory.h"

@@ -404,6 +404,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"binaryRecords", binary_records},
     {"objectFile", object_file},
     {"kafka", rl_context_kafka},
+    {"kafkaSink", rl_context_kafka_sink},
     {"files", files},
     {"blocks", blocks},
     {"empty", empty},

@@ -1,9 +1,10 @@
-/* Kafka: streams, RDDs over ranges of offsets, commits. stdlib/rille/kafka.lua brings what jobs give into the form that
+/* Kafka: streams, RDDs over ranges of offsets, commits, sinks. stdlib/rille/kafka.lua brings what jobs give into the form that
  * is read here. */
 #include <limits.h>
 #include <string.h>
 
 #include "bind.h"
+#include "sink/kafka.h"
 #include "source/kafka.h"
 
 static lua_Integer check_number(lua_State *L, int table, const char *field, lua_Integer most)
@@ -130,6 +131,21 @@ int rl_context_kafka(lua_State *L)
   rl_rdd *rdd = NULL;
   rl_bind_check(L, rl_rdd_kafka(conf, settings, nsettings, records, ranges, (uint32_t)n, &rdd));
   *h = rdd;
+  return 1;
+}
+
+/* Context:kafkaSink(spec) */
+int rl_context_kafka_sink(lua_State *L)
+{
+  const rl_conf *conf = rl_context_conf(rl_check_context(L, 1));
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  rl_kafka_sink spec = {.topic = rl_bind_text(L, 2, "topic")};
+  spec.settings = check_settings(L, 2, &spec.nsettings);
+  void **h = rl_handle_new(L, RL_META_FN, 0);
+  rl_fn *fn = NULL;
+  rl_bind_check(L, rl_sink_kafka_fn(&spec, conf, &fn));
+  *h = fn;
   return 1;
 }
 

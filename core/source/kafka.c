@@ -467,7 +467,7 @@ rl_status rl_source_kafka(rl_streaming *s, const rl_kafka_stream *spec, const ch
 {
   rl_kafka_conf *c = NULL;
   rl_status st = check_spec(spec);
-  if (st == RL_OK) st = rl_kafka_conf_new(spec->settings, spec->nsettings, &c);
+  if (st == RL_OK) st = rl_kafka_conf_new(spec->settings, spec->nsettings, RL_KAFKA_ASK, &c);
   if (st != RL_OK) return st;
   kafka_input *in = new_input(spec, c, rl_context_conf(rl_streaming_context(s)));
   st = rl_streaming_add_input(s, &in->base, site, out);

@@ -10,12 +10,8 @@
 #ifndef RL_SOURCE_KAFKA_H
 #define RL_SOURCE_KAFKA_H
 
+#include "run/kafka_conf.h"
 #include "run/streaming.h"
-
-/* librdkafka's, by its name: "bootstrap.servers", "group.id", "security.protocol" ... */
-typedef struct rl_kafka_setting {
-  const char *name, *value;
-} rl_kafka_setting;
 
 typedef struct rl_kafka_range {
   char *topic;

@@ -1,6 +1,7 @@
 #include "source/kafka_control.h"
 
 #include <inttypes.h>
+#include <librdkafka/rdkafka.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ struct rl_kafka_control {
 rl_status rl_kafka_control_new(rl_kafka_conf *c, rl_kafka_health *h, rl_kafka_control **out)
 {
   rd_kafka_t *rk = NULL;
-  rl_status st = rl_kafka_client_new(c, RL_KAFKA_ASK, h, &rk);
+  rl_status st = rl_kafka_client_new(c, RL_KAFKA_ASK, h, NULL, &rk);
   if (st != RL_OK) return st;
   rl_kafka_control *k = RL_NEW(rl_kafka_control);
   k->conf = rl_kafka_conf_ref(c);

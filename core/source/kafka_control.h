@@ -4,7 +4,7 @@
 #ifndef RL_SOURCE_KAFKA_CONTROL_H
 #define RL_SOURCE_KAFKA_CONTROL_H
 
-#include "source/kafka_conf.h"
+#include "run/kafka_conf.h"
 #include "source/kafka_ranges.h"
 
 typedef struct rl_kafka_control rl_kafka_control;

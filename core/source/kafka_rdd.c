@@ -57,7 +57,7 @@ rl_status rl_rdd_kafka(const rl_conf *conf, const rl_kafka_setting *settings, si
   rl_status st = RL_OK;
   for (uint32_t i = 0; i < n && st == RL_OK; i++) st = check_range(&ranges[i]);
   rl_kafka_conf *c = NULL;
-  if (st == RL_OK) st = rl_kafka_conf_new(settings, nsettings, &c);
+  if (st == RL_OK) st = rl_kafka_conf_new(settings, nsettings, RL_KAFKA_READ, &c);
   if (st != RL_OK) return st;
   rl_kafka_health *h = rl_kafka_health_new("Kafka RDD");
   rl_kafka_pool *pool = rl_kafka_pool_new(c, h, conf, false);

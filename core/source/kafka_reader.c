@@ -1,6 +1,7 @@
 #include "source/kafka_reader.h"
 
 #include <inttypes.h>
+#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -216,7 +217,7 @@ static rl_status find_client(rl_kafka_pool *p, const rl_kafka_range *range, clie
   while (c && reads(p, c, range)) c = c->next;
   if (!c) {
     rd_kafka_t *rk = NULL;
-    rl_status st = rl_kafka_client_new(p->conf, RL_KAFKA_READ, p->health, &rk);
+    rl_status st = rl_kafka_client_new(p->conf, RL_KAFKA_READ, p->health, NULL, &rk);
     if (st != RL_OK) return st;
     c = RL_NEW(client);
     c->rk = rk;

@@ -9,7 +9,7 @@
 
 #include "data/fn.h"
 #include "source/kafka.h"
-#include "source/kafka_conf.h"
+#include "run/kafka_conf.h"
 
 typedef struct rl_kafka_pool rl_kafka_pool; /* counted; any thread */
 

@@ -38,11 +38,16 @@ static inline void mock_topic(mock *m, const char *topic, int partitions)
 static inline void mock_put(mock *m, const char *topic, int partition, const char *key, const char *value,
                             rd_kafka_headers_t *headers)
 {
-  rd_kafka_resp_err_t err = rd_kafka_producev(
-    m->rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-    RD_KAFKA_V_KEY(key, key ? strlen(key) : 0), RD_KAFKA_V_VALUE((void *)value, value ? strlen(value) : 0),
-    RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(1000), RD_KAFKA_V_END);
-  assert_int_equal(err, RD_KAFKA_RESP_ERR_NO_ERROR);
+  const rd_kafka_vu_t v[] = {
+    {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+    {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+    {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+    {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)key, key ? strlen(key) : 0}},
+    {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)value, value ? strlen(value) : 0}},
+    {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = 1000},
+  };
+  assert_null(rd_kafka_produceva(m->rk, v, sizeof v / sizeof *v));
 }
 
 static inline void mock_flush(mock *m) { assert_int_equal(rd_kafka_flush(m->rk, MOCK_WAIT_MS), 0); }

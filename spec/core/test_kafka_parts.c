@@ -1,6 +1,6 @@
 /* The parts of Kafka that need no broker: limits of a batch, ranges on disk, settings. */
 #include "engine.h"
-#include "source/kafka_conf.h"
+#include "run/kafka_conf.h"
 #include "source/kafka_rate.h"
 #include "source/kafka_ranges.h"
 
@@ -138,7 +138,7 @@ static void expect_refused(const char *name, const char *value, const char *part
 {
   const rl_kafka_setting settings[] = {brokers, {name, value}};
   rl_kafka_conf *c = NULL;
-  assert_int_equal(rl_kafka_conf_new(settings, 2, &c), RL_EINVAL);
+  assert_int_equal(rl_kafka_conf_new(settings, 2, RL_KAFKA_ASK, &c), RL_EINVAL);
   if (!strstr(rl_error_message(), part)) fail_msg("'%s' is not in: %s", part, rl_error_message());
   assert_null(strchr(rl_error_message(), '\n'));
 }
@@ -157,7 +157,7 @@ static void test_brokers_needed(void **state)
 {
   (void)state;
   rl_kafka_conf *c = NULL;
-  assert_int_equal(rl_kafka_conf_new(NULL, 0, &c), RL_EINVAL);
+  assert_int_equal(rl_kafka_conf_new(NULL, 0, RL_KAFKA_WRITE, &c), RL_EINVAL);
   assert_non_null(strstr(rl_error_message(), "brokers ="));
 }
 
@@ -166,11 +166,11 @@ static void test_secrets_in_no_message(void **state)
   (void)state;
   const rl_kafka_setting settings[] = {brokers, {"ssl.key.pem", "hush-hush"}, {"security.protocol", "ssl"}};
   rl_kafka_conf *c = NULL;
-  rl_status st = rl_kafka_conf_new(settings, 3, &c);
+  rl_status st = rl_kafka_conf_new(settings, 3, RL_KAFKA_READ, &c);
   if (st == RL_OK) {
     rl_kafka_health *h = rl_kafka_health_new("test");
-    rd_kafka_t *rk = NULL;
-    assert_int_equal(rl_kafka_client_new(c, RL_KAFKA_READ, h, &rk), RL_EINVAL);
+    struct rd_kafka_s *rk = NULL;
+    assert_int_equal(rl_kafka_client_new(c, RL_KAFKA_READ, h, NULL, &rk), RL_EINVAL);
     rl_kafka_health_unref(h);
     rl_kafka_conf_unref(c);
   }
@@ -182,7 +182,7 @@ static void test_settings_kept(void **state)
   (void)state;
   const rl_kafka_setting settings[] = {brokers, {"group.id", "g"}, {"auto.offset.reset", "smallest"}};
   rl_kafka_conf *c = NULL;
-  assert_int_equal(rl_kafka_conf_new(settings, 3, &c), RL_OK);
+  assert_int_equal(rl_kafka_conf_new(settings, 3, RL_KAFKA_READ, &c), RL_OK);
   assert_string_equal(rl_kafka_conf_get(c, "group.id"), "g");
   assert_null(rl_kafka_conf_get(c, "client.id"));
   assert_string_equal(rl_kafka_conf_brokers(c), "localhost:1");

@@ -178,12 +178,19 @@ static int trim(void)
 static int send_record(rd_kafka_t *rk, const char *topic, int partition, const char *key, const char *value, size_t n,
                        rd_kafka_headers_t *headers)
 {
+  const rd_kafka_vu_t v[] = {
+    {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+    {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+    {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+    {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)key, key ? strlen(key) : 0}},
+    {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)value, n}},
+    {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+  };
   for (;;) {
-    rd_kafka_resp_err_t err = rd_kafka_producev(
-      rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-      RD_KAFKA_V_KEY(key, key ? strlen(key) : 0), RD_KAFKA_V_VALUE((void *)value, n), RD_KAFKA_V_HEADERS(headers),
-      RD_KAFKA_V_END);
-    if (!err) return 0;
+    rd_kafka_error_t *e = rd_kafka_produceva(rk, v, sizeof v / sizeof *v);
+    if (!e) return 0;
+    rd_kafka_resp_err_t err = rd_kafka_error_code(e);
+    rd_kafka_error_destroy(e);
     if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) return fail("produce", rd_kafka_err2str(err));
     rd_kafka_poll(rk, 100);
   }

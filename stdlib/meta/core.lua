@@ -80,6 +80,8 @@ function Context:files(path) end                    ---@return string[] paths of
 function Context:blocks(texts) end                  ---@return rille.core.Rdd one partition a string, each cut into lines in place
 --- spec: { settings: { name =, value = }[], records: "pair"|"value"|"full" }; ranges: { topic =, partition =, fromOffset =, untilOffset = }[]
 function Context:kafka(spec, ranges) end            ---@return rille.core.Rdd
+---@param spec { settings: { name: string, value: string }[], topic: string? } no topic: a record's first field names it
+function Context:kafkaSink(spec) end                ---@return rille.core.Fn native: there is nothing to capture
 function Context:empty(partitions) end              ---@return rille.core.Rdd
 ---@param rdd rille.core.Rdd
 ---@param kind "collect"|"partitions"|"count"|"run" collect: one array of records; partitions: an array of arrays; count: integer; run: nothing

@@ -71,6 +71,13 @@ function kafka.createDirectStream(ssc, options) end
 ---@return rille.RDD
 function kafka.createRDD(sc, options, ranges) end
 
+--- Sends the records of a stream, or of an RDD at once, to Kafka: (key, value), or a value alone, whose key is null.
+--- Strings are sent as they are, numbers and booleans as text, nil and rille.null as null. Batches end when the brokers
+--- have all of it; a batch that is run again sends again. With a function for `topic` it gets the record's fields.
+---@param from rille.DStream|rille.RDD
+---@param options { brokers: string|string[], topic: string|function, [string]: any } and librdkafka's settings
+function kafka.saveToKafka(from, options) end
+
 -- rille.json ----------------------------------------------------------------------------------------------------------
 
 --- JSON texts and values, in the script and in workers. Integers and floats stay what they are; null is rille.null; an

@@ -221,13 +221,15 @@ end
 
 ---@param stream rille.DStream
 ---@param made rille.Output its name, body, f and limit
-local function output(stream, made)
+function DStream.output(stream, made)
   local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
   made.stream, made.site = stream, where
   function made.run(handle, time) made.body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
   owner.outputs[#owner.outputs + 1] = made
 end
+
+local output = DStream.output
 
 method("foreachRDD", { "function" }, function(self, f) output(self, { name = "foreachRDD", body = f, f = f }) end)
 

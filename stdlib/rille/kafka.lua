@@ -3,6 +3,7 @@
 local check = require "rille.check"
 local Context = require "rille.context"
 local control = require "rille.control"
+local core = require "rille.core"
 local DStream = require "rille.dstream"
 local methods_of = require "rille.method"
 local RDD = require "rille.rdd"
@@ -156,6 +157,39 @@ function kafka.createRDD(sc, options, ranges)
   check_ranges(3, name, ranges)
   local where = site.here()
   return RDD.wrap(sc, site.call(sc.handle.kafka, sc.handle, spec, ranges), { site = where })
+end
+
+local SINK_OPTIONS <const> = { brokers = true, topic = true }
+
+-- For workers: the topic that a function of the job chooses, in front of the record.
+local function routed(choose)
+  return function(...) return choose(...), ... end
+end
+
+-- Sends an RDD's records, and waits for the brokers to have them all.
+local function send(rdd, name, op)
+  rdd:capture()
+  local writer = RDD.wrap(rdd.owner, site.call(core.apply, op, { rdd.handle }, 0), { time = rdd.time, site = rdd.site })
+  writer:run(name, "run")
+end
+
+function kafka.saveToKafka(from, options)
+  local name <const> = "saveToKafka"
+  local is_stream = DStream.is(from)
+  if not is_stream and not RDD.is(from) then check.bad(1, name, "DStream or RDD", from) end
+  check.argument(2, name, "list", options)
+  local topic, where = options.topic, site.here()
+  local chosen = type(topic) == "function"
+  if not chosen and (type(topic) ~= "string" or topic == "") then
+    wrong(2, name, "option 'topic': name or function expected, got " .. check.describe(topic))
+  end
+  local context = (is_stream and from.owner.sc or from.owner).handle
+  local spec = { settings = settings_of(name, options, SINK_OPTIONS), topic = not chosen and topic or nil }
+  local sink = site.call(context.kafkaSink, context, spec)
+  local op = core.op { kind = "narrow", name = name, site = where, fn = sink }
+  if chosen then from = from:map(routed(topic)) end
+  if not is_stream then return send(from, name, op) end
+  DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end })
 end
 
 methods_of(RDD)("offsetRanges", {}, function(self)

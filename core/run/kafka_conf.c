@@ -1,5 +1,6 @@
-#include "source/kafka_conf.h"
+#include "run/kafka_conf.h"
 
+#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -114,14 +115,22 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 
 /* Settings --------------------------------------------------------------------------------------------------------- */
 
-/* Where they differ from librdkafka's. The queue of what was fetched ahead is per partition and outside of the memory
- * budget: its bytes are the limit that counts. */
-static const rl_kafka_setting defaults[] = {
-  {"client.id", "rille"},
-  {"queued.min.messages", "1000000"},
-  {"queued.max.messages.kbytes", "32768"},
-  {"fetch.wait.max.ms", "100"},
-  {"reconnect.backoff.max.ms", "1000"},
+/* Where they differ from librdkafka's; the user's win. What is queued is outside of the memory budget, so its bytes are
+ * the limit that counts: for a reader per partition. A message that does not arrive is told of before the watchdog ends
+ * the task that waits for it. Java's clients put a key into the same partition as murmur2_random. */
+static const struct {
+  rl_kafka_setting base;
+  bool reads, writes;
+} defaults[] = {
+  {{"client.id", "rille"}, true, true},
+  {{"reconnect.backoff.max.ms", "1000"}, true, true},
+  {{"queued.min.messages", "1000000"}, true, false},
+  {{"queued.max.messages.kbytes", "32768"}, true, false},
+  {{"fetch.wait.max.ms", "100"}, true, false},
+  {{"enable.idempotence", "true"}, false, true},
+  {{"partitioner", "murmur2_random"}, false, true},
+  {{"message.timeout.ms", "30000"}, false, true},
+  {{"queue.buffering.max.kbytes", "65536"}, false, true},
 };
 #define DEFAULTS (sizeof defaults / sizeof *defaults)
 
@@ -160,7 +169,7 @@ int64_t rl_kafka_conf_number(const rl_kafka_conf *c, const char *name)
 {
   const char *value = rl_kafka_conf_get(c, name);
   for (size_t i = 0; i < DEFAULTS && !value; i++)
-    if (strcmp(defaults[i].name, name) == 0) value = defaults[i].value;
+    if (strcmp(defaults[i].base.name, name) == 0) value = defaults[i].base.value;
   return value ? strtoll(value, NULL, 10) : 0;
 }
 
@@ -202,6 +211,7 @@ static rl_status check_own(const rl_kafka_conf *c)
     {"enable.auto.commit", "false", "offsets are committed with commitAsync, once their records are worked off"},
     {"auto.commit.enable", "false", "offsets are committed with commitAsync, once their records are worked off"},
     {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
+    {"transactional.id", "", "writing in transactions is not supported yet"},
   };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     const char *value = rl_kafka_conf_get(c, own[i].name);
@@ -232,28 +242,31 @@ static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
   return rl_fail(RL_EINVAL, "Kafka setting '%s': %s", name, reason);
 }
 
+/* What a consumer must have, whoever set it otherwise was refused. */
+static const rl_kafka_setting consumers[] = {
+  {"enable.auto.commit", "false"},  {"auto.commit.enable", "false"}, {"enable.auto.offset.store", "false"},
+  {"enable.partition.eof", "true"}, {"auto.offset.reset", "error"},
+};
+#define CONSUMERS (sizeof consumers / sizeof *consumers)
+
 static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
 {
-  static const rl_kafka_setting after[] = {
-    {"enable.auto.commit", "false"},
-    {"auto.commit.enable", "false"},
-    {"enable.auto.offset.store", "false"},
-    {"enable.partition.eof", "true"},
-    {"auto.offset.reset", "error"},
-  };
+  bool writes = use == RL_KAFKA_WRITE;
   rl_status st = RL_OK;
-  for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) st = set(to, defaults[i].name, defaults[i].value);
+  for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) {
+    if (writes ? defaults[i].writes : defaults[i].reads) st = set(to, defaults[i].base.name, defaults[i].base.value);
+  }
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
-    if (strcmp(name, "auto.offset.reset") == 0) continue;                   /* the stream sees to that */
-    st = set(to, c->v[i].name, c->v[i].value);
+    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* the stream sees to that */
+    st = set(to, name, c->v[i].value);
   }
-  for (size_t i = 0; i < sizeof after / sizeof *after && st == RL_OK; i++) st = set(to, after[i].name, after[i].value);
+  for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
   return st;
 }
 
-static rl_status check(rl_kafka_conf *c)
+static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
 {
   if (!rl_kafka_conf_brokers(c) || !*rl_kafka_conf_brokers(c)) {
     return rl_fail(RL_EINVAL, "the address of a Kafka broker is needed: brokers = \"localhost:9092\"");
@@ -262,12 +275,12 @@ static rl_status check(rl_kafka_conf *c)
   if (st == RL_OK) st = check_own(c);
   if (st != RL_OK) return st;
   rd_kafka_conf_t *trial = rd_kafka_conf_new();
-  st = fill(c, RL_KAFKA_ASK, trial);
+  st = fill(c, use, trial);
   rd_kafka_conf_destroy(trial);
   return st;
 }
 
-rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_conf **out)
+rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out)
 {
   rl_kafka_conf *c = RL_NEW(rl_kafka_conf);
   c->refs = 1;
@@ -276,13 +289,14 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   for (size_t i = 0; i < n; i++) {
     c->v[i] = (rl_kafka_setting){rl_strdup(settings[i].name), rl_strdup(settings[i].value)};
   }
-  rl_status st = check(c);
+  rl_status st = check(c, use);
   if (st == RL_OK) *out = c;
   else rl_kafka_conf_unref(c);
   return st;
 }
 
-rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rd_kafka_t **out)
+rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rl_kafka_delivered_fn *delivered,
+                              rd_kafka_t **out)
 {
   char reason[512] = "";
   rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -290,7 +304,8 @@ rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka
   if (st == RL_OK) {
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_opaque(conf, h);
-    *out = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+    if (delivered) rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    *out = rd_kafka_new(use == RL_KAFKA_WRITE ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (*out) return RL_OK; /* conf is its own now */
     st = rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);
   }

@@ -1,12 +1,21 @@
 /* What a Kafka stream or sink was told: librdkafka's settings, checked; clients made of them; and how the connection to
  * the brokers is. Both are counted; settings are immutable; any thread. */
-#ifndef RL_SOURCE_KAFKA_CONF_H
-#define RL_SOURCE_KAFKA_CONF_H
+#ifndef RL_RUN_KAFKA_CONF_H
+#define RL_RUN_KAFKA_CONF_H
 
-#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "source/kafka.h"
+#include "base/status.h"
+
+struct rd_kafka_s;
+struct rd_kafka_message_s;
+
+/* librdkafka's, by its name: "bootstrap.servers", "group.id", "security.protocol" ... */
+typedef struct rl_kafka_setting {
+  const char *name, *value;
+} rl_kafka_setting;
 
 /* Health: what librdkafka last had to say, and one warning when the brokers stop answering and one when they do again.
  * librdkafka's own messages go to the log at its level debug. */
@@ -30,18 +39,26 @@ typedef enum rl_kafka_reset {
   RL_KAFKA_RESET_NONE,
 } rl_kafka_reset;
 
-typedef enum rl_kafka_use { RL_KAFKA_ASK, RL_KAFKA_READ } rl_kafka_use;
+typedef enum rl_kafka_use {
+  RL_KAFKA_ASK,   /* a consumer that asks, and commits for its group */
+  RL_KAFKA_READ,  /* a consumer that reads, for no group */
+  RL_KAFKA_WRITE, /* a producer */
+} rl_kafka_use;
 
 /* RL_EINVAL, with librdkafka's reason, for settings that it refuses, and for those that would work against the stream
- * (enable.auto.commit, for one). Values of secrets are in no message. */
-rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_conf **out);
+ * (enable.auto.commit, for one). use: WRITE for a sink, one of the others for a source. Values of secrets are in no
+ * message. */
+rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out);
 rl_kafka_conf *rl_kafka_conf_ref(rl_kafka_conf *c);
 void rl_kafka_conf_unref(rl_kafka_conf *c);
 const char *rl_kafka_conf_get(const rl_kafka_conf *c, const char *name); /* NULL: not set */
 int64_t rl_kafka_conf_number(const rl_kafka_conf *c, const char *name); /* of one that is set, or has a default below */
 const char *rl_kafka_conf_brokers(const rl_kafka_conf *c);
 rl_kafka_reset rl_kafka_conf_reset(const rl_kafka_conf *c);
-/* A consumer without a group of its own. The health must live as long as it. */
-rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rd_kafka_t **out);
+/* Of a message that a producer sent: it arrived, or why not. On the thread that polls the producer. */
+typedef void rl_kafka_delivered_fn(struct rd_kafka_s *rk, const struct rd_kafka_message_s *m, void *health);
+/* A client; delivered: NULL but for WRITE. The health must live as long as it. */
+rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h,
+                              rl_kafka_delivered_fn *delivered, struct rd_kafka_s **out);
 
 #endif
