@@ -1,5 +1,5 @@
 -- `luarocks make` in a clone builds and installs the module, the library and the program. The engine needs libuv,
--- libxxhash, LMDB, LZ4 and jansson (Debian: libuv1-dev, libxxhash-dev, liblmdb-dev, liblz4-dev, libjansson-dev), and the program liblua5.4 (liblua5.4-dev), which pkg-config finds.
+-- libxxhash, LMDB, LZ4, librdkafka and jansson (Debian: libuv1-dev, libxxhash-dev, liblmdb-dev, liblz4-dev, librdkafka-dev, libjansson-dev), and the program liblua5.4 (liblua5.4-dev), which pkg-config finds.
 rockspec_format = "3.0"
 package = "rille"
 version = "scm-1"
@@ -19,6 +19,7 @@ external_dependencies = {
   XXHASH = { header = "xxhash.h" },
   LMDB = { header = "lmdb.h" },
   LZ4 = { header = "lz4.h" },
+  RDKAFKA = { header = "librdkafka/rdkafka.h" },
   JANSSON = { header = "jansson.h" },
 }
 build = {

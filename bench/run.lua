@@ -410,14 +410,42 @@ function benches.checkpoint()
   for i = 0, runs(5) do rate[i] = tonumber(program.ask(dirty)) end
   program.close()
   os.execute(command("rm", "-rf", dir))
-  report("checkpoint", "backpressure", "end_ms", added, "at most 10")
-  report("checkpoint", "backpressure", "batch_memory_ms", seconds.memory)
-  report("checkpoint", "backpressure", "batch_durable_ms", seconds.durable)
-  report("checkpoint", "backpressure", "apply_keys_s", rate)
+  report("checkpoint", "end_ms", added, "at most 10")
+  report("checkpoint", "batch_memory_ms", seconds.memory)
+  report("checkpoint", "batch_durable_ms", seconds.durable)
+  report("checkpoint", "apply_keys_s", rate)
+end
+
+-- A topic through the direct stream in several batches, against a bare consumer in C that reads it in one go; the broker
+-- is of this run.
+function benches.kafka()
+  local records, partitions, topic = options.quick and 200000 or 6000000, 4, "bench"
+  local tool = ("env RILLE_KAFKA_DIR=%s %s"):format(quote(build .. "/bench-kafka"), quote(source .. "/tools/kafka"))
+  local pipe = assert(io.popen(tool .. " start --port 0", "r"))
+  local brokers = pipe:read "l"
+  if not (pipe:close() and brokers) then error("kafka: no broker", 0) end
+  local program = build .. "/bin/bench_kafka"
+  assert(os.execute(command(program, "fill", brokers, topic, partitions, records)), "kafka: the topic was not filled")
+  local servers = {
+    server("rille", job("kafka", "count", brokers, topic, partitions, records, 10)),
+    server("bare", command(program, "read", brokers, topic, partitions, records)),
+  }
+  local words_server = server("words", job("kafka", "words", brokers, topic, partitions, records, 10))
+  local seconds = rounds(servers, runs(9))
+  local counted = rounds({ words_server }, runs(3))
+  words_server.close()
+  for i = #servers, 1, -1 do servers[i].close() end
+  os.execute(tool .. " wipe")
+
+  report("kafka", "ratio_to_librdkafka", ratios(seconds.bare, seconds.rille), "at least 0.85")
+  report("kafka", "rille_s", seconds.rille)
+  report("kafka", "bare_s", seconds.bare)
+  report("kafka", "words_s", counted.words)
 end
 
 local ORDER <const> = {
   "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint", "backpressure",
+  "kafka",
 }
 
 -- the command line ---------------------------------------------------------------------------------------------------

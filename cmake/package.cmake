@@ -29,6 +29,6 @@ set(CPACK_COMPONENT_DEV_DESCRIPTION
   "What C programs need that embed Rille or extend it: headers, the static
 library, a CMake package and a pkg-config file; annotations of the Lua library
 for editors, the reference and examples.")
-set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "rille (= ${PROJECT_VERSION}), libuv1-dev, libxxhash-dev, liblmdb-dev, liblz4-dev")
+set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "rille (= ${PROJECT_VERSION}), libuv1-dev, libxxhash-dev, liblmdb-dev, liblz4-dev, librdkafka-dev")
 
 include(CPack)

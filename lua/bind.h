@@ -151,6 +151,11 @@ int rl_streaming_files(lua_State *L);
 int rl_streaming_driver_input(lua_State *L);
 int rl_streaming_receiver(lua_State *L);
 int rl_streaming_converter(lua_State *L);
+int rl_streaming_kafka(lua_State *L);      /* bind_kafka.c */
+int rl_context_kafka(lua_State *L);
+int rl_context_kafka_sink(lua_State *L);
+int rl_rdd_push_kafka_ranges(lua_State *L);
+int rl_dstream_commit(lua_State *L);
 
 /* Pushes a table of the modules whose texts are in an image that Lua keeps alive: name to { source =, text = }. */
 struct rl_image;

@@ -403,6 +403,8 @@ void rl_bind_add_contexts(lua_State *L)
     {"textFile", text_file},
     {"binaryRecords", binary_records},
     {"objectFile", object_file},
+    {"kafka", rl_context_kafka},
+    {"kafkaSink", rl_context_kafka_sink},
     {"files", files},
     {"blocks", blocks},
     {"empty", empty},

@@ -215,6 +215,7 @@ void rl_bind_add_dstreams(lua_State *L)
     {"get", get},
     {"label", label},
     {"debug", debug},
+    {"commit", rl_dstream_commit},
     {NULL, NULL},
   };
   static const luaL_Reg functions[] = {

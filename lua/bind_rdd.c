@@ -147,6 +147,7 @@ void rl_bind_add_rdds(lua_State *L)
     {"name", name},
     {"label", label},
     {"debug", debug},
+    {"kafkaRanges", rl_rdd_push_kafka_ranges},
     {NULL, NULL},
   };
   rl_handle_type(L, RL_META_RDD, rdd_gc, methods);

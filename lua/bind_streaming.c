@@ -315,6 +315,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"input", rl_streaming_driver_input},
     {"receiver", rl_streaming_receiver},
     {"socketConverter", rl_streaming_converter},
+    {"kafka", rl_streaming_kafka},
     {NULL, NULL},
   };
   static const luaL_Reg functions[] = {

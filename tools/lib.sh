@@ -19,6 +19,7 @@ packages_build=(
   liblmdb-dev     # the state store's image (docs/decisions/010)
   liblz4-dev      # compression of serialised and spilled blocks
   libjansson-dev  # rille.json (docs/decisions/008)
+  librdkafka-dev  # Kafka (docs/decisions/019)
 )
 packages_test=(
   lua5.4          # stock Lua: loads the module, runs busted and the benchmarks' baseline
@@ -26,6 +27,11 @@ packages_test=(
   lua-socket      # scripts/ack_sender.lua listens (docs/decisions/017)
   libcmocka-dev   # tests in C
   procps          # pgrep, in end-to-end drivers
+)
+packages_kafka=(
+  openjdk-17-jre-headless # runs the broker of tools/kafka
+  maven           # fetches it
+  openssl         # certificates for its TLS listener
 )
 packages_package=(
   dpkg-dev        # which packages the programs depend on

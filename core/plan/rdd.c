@@ -33,6 +33,8 @@ rl_rdd *rl_rdd_from_source(rl_source *source)
   return r;
 }
 
+const rl_source *rl_rdd_source(const rl_rdd *r) { return r->source; }
+
 typedef struct list_source {
   rl_source base;
   rl_chunks parts[];

@@ -31,6 +31,7 @@ struct rl_source {
 
 /* Takes over the caller's reference to `source`. */
 rl_rdd *rl_rdd_from_source(rl_source *source);
+const rl_source *rl_rdd_source(const rl_rdd *r); /* what an RDD of rl_rdd_from_source was made of; NULL: it is another */
 rl_rdd *rl_rdd_from_chunks(rl_chunks *parts, uint32_t n); /* moves the lists out of parts[0..n) */
 rl_rdd *rl_rdd_empty(uint32_t partitions);
 /* One partition a block. References each. */

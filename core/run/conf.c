@@ -90,6 +90,12 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.receiver.maxRecordBytes", RL_CONF_SIZE, "16m", 0, "a longer line is cut"},
   {"rille.streaming.fileStream.minRememberDuration", RL_CONF_DURATION, "60", 1000,
    "how far back a file stream looks for files"},
+  {"rille.streaming.kafka.maxRatePerPartition", RL_CONF_INT, "0", 0,
+   "records a second that a batch takes of a Kafka partition at most; 0: no limit"},
+  {"rille.streaming.kafka.minRatePerPartition", RL_CONF_INT, "1", 0,
+   "records a batch takes of a Kafka partition at least, where there is a limit"},
+  {"rille.streaming.kafka.consumer.poll", RL_CONF_DURATION, "30", 1,
+   "how long a start waits for Kafka, and a task for its next record, before it fails"},
   {"rille.streaming.unpersist", RL_CONF_BOOL, "true", 0, "batches' RDDs are dropped when no longer needed"},
   {NULL, RL_CONF_TEXT, NULL, 0, NULL},
 };
@@ -104,6 +110,7 @@ static const struct {
   {"clock", "rille.streaming.clock"},
   {"rille.streaming.minRememberDuration", "rille.streaming.fileStream.minRememberDuration"},
   {"rille.streaming.stopSparkContextByDefault", "rille.streaming.stopContextByDefault"},
+  {"rille.streaming.kafka.consumer.poll.ms", "rille.streaming.kafka.consumer.poll"},
   {"rille.streaming.receiver.writeAheadLog.rollingIntervalSecs",
    "rille.streaming.receiver.writeAheadLog.rollingInterval"},
   {"rille.streaming.driver.writeAheadLog.rollingIntervalSecs", "rille.streaming.driver.writeAheadLog.rollingInterval"},
@@ -270,7 +277,11 @@ static bool is_rate(const char *name)
 
 static bool may_be_zero(const char *name)
 {
-  return strcmp(name, "rille.task.maxBadRecords") == 0 || strcmp(name, "rille.history.retain") == 0;
+  static const char *const names[] = {"rille.task.maxBadRecords", "rille.history.retain",
+                                      "rille.streaming.kafka.maxRatePerPartition"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(name, names[i]) == 0) return true;
+  return false;
 }
 
 /* Settings that take only certain words or a range, beyond their type. */

@@ -357,6 +357,7 @@ void rl_dstream_set_uid(rl_dstream *d, const char *uid)
 }
 
 int32_t rl_dstream_input_id(const rl_dstream *d) { return d->input ? d->input->id : -1; }
+rl_input *rl_dstream_input(const rl_dstream *d) { return d->input; }
 const char *rl_dstream_label(const rl_dstream *d) { return d->label; }
 
 static void debug_level(const rl_dstream *d, rl_buf *out, unsigned indent) /* NOLINT(misc-no-recursion) */

@@ -123,6 +123,7 @@ rl_streaming *rl_dstream_streaming(const rl_dstream *d);
 int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
 int64_t rl_dstream_remembers(const rl_dstream *d); /* ms for which RDDs are kept; settled at start */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */
+rl_input *rl_dstream_input(const rl_dstream *d);  /* NULL when it is none */
 const char *rl_dstream_label(const rl_dstream *d); /* "map at job.lua:3" */
 /* The RDD of `time` (one reference), computed when need be; NULL in *out when the stream has none, or when what it
  * would be made of was forgotten. RL_ESTATE before start. */

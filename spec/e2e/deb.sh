@@ -25,7 +25,7 @@ version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/
 # what they need ------------------------------------------------------------------------------------------------------
 
 needs=$(dpkg-deb -f "$rille" Depends)
-for package in libc6 libjansson4 liblmdb0 liblua5.4-0 liblz4-1 libuv1 libxxhash0; do
+for package in libc6 libjansson4 liblmdb0 liblua5.4-0 liblz4-1 librdkafka1 libuv1 libxxhash0; do
   [[ ", $needs" == *", $package "* ]] || fail "rille does not depend on $package: $needs"
 done
 [[ $needs != *-dev* ]] || fail "rille depends on what only programmers need: $needs"

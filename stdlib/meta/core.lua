@@ -96,6 +96,10 @@ function Context:binaryRecords(path, length) end    ---@return rille.core.Rdd
 function Context:objectFile(path) end               ---@return rille.core.Rdd
 function Context:files(path) end                    ---@return string[] paths of what textFile(path) would read
 function Context:blocks(texts) end                  ---@return rille.core.Rdd one partition a string, each cut into lines in place
+--- spec: { settings: { name =, value = }[], records: "pair"|"value"|"full" }; ranges: { topic =, partition =, fromOffset =, untilOffset = }[]
+function Context:kafka(spec, ranges) end            ---@return rille.core.Rdd
+---@param spec { settings: { name: string, value: string }[], topic: string? } no topic: a record's first field names it
+function Context:kafkaSink(spec) end                ---@return rille.core.Fn native: there is nothing to capture
 function Context:empty(partitions) end              ---@return rille.core.Rdd
 ---@param rdd rille.core.Rdd
 ---@param kind "collect"|"partitions"|"count"|"run" collect: one array of records; partitions: an array of arrays; count: integer; run: nothing
@@ -123,6 +127,7 @@ function Rdd:isPersisted() end             ---@return boolean
 function Rdd:setName(name) end
 function Rdd:name() end                    ---@return string?
 function Rdd:label() end                   ---@return string "map at job.lua:3"
+function Rdd:kafkaRanges() end             ---@return rille.OffsetRange[]? of a Kafka stream's own RDD
 function Rdd:debug() end                   ---@return string lineage
 
 -- outputs --------------------------------------------------------------------------------------------------------------------
@@ -154,6 +159,8 @@ function Streaming:socket(host, port, site, ack) end  ---@return rille.core.DStr
 function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStream
 ---@param spec { path: string, format: "text"|"binary", recordLength: integer?, newFilesOnly: boolean, filter: (fun(path: string): boolean)?, site: string? }
 function Streaming:files(spec) end                   ---@return rille.core.DStream
+---@param spec table as Context:kafka's, and topics: string[]?, pattern: string?, assign: { topic =, partition = }[]?, from: { topic =, partition =, offset = }[]?, site: string?
+function Streaming:kafka(spec) end                   ---@return rille.core.DStream
 --- An input whose RDDs a driver function gives: compute(time) -> rille.core.Rdd or nil (no RDD in this batch).
 ---@param compute fun(time: integer): rille.core.Rdd?
 function Streaming:input(name, compute, site, repeats) end    ---@return rille.core.DStream
@@ -199,6 +206,8 @@ core.json, core.time = {}, {}              --- rille.json, rille.time
 
 ---@class rille.core.DStream: userdata
 local DStream = {}
+--- Commits the ends of ranges of a Kafka stream; callback(failure) comes on the driver.
+function DStream:commit(ranges, callback) end
 function core.dapply(op, parents) end      ---@param op rille.core.Op @param parents rille.core.DStream[] @return rille.core.DStream
 ---@param fn fun(rdds: rille.core.Rdd[], time: integer): rille.core.Rdd runs on the driver
 ---@param named { name: string, site: string?, uid: string? }

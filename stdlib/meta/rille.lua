@@ -10,6 +10,7 @@
 ---@field version string                       of the engine
 ---@field null userdata                        stands for nothing (JSON's null), as a field or a key: equal to itself only, true
 ---@field json rille.json
+---@field kafka rille.kafka
 ---@field time rille.time
 ---@field sink rille.sink
 ---@field Context rille.Context
@@ -32,6 +33,51 @@ function rille.once(name, make) end
 --- Waits; the active streaming context goes on meanwhile. In a receiver: to its stop at most.
 ---@param seconds number from 0
 function rille.sleep(seconds) end
+
+-- rille.kafka ---------------------------------------------------------------------------------------------------------
+
+--- Kafka topics as streams and RDDs. docs/kafka.md tells how it works.
+---@class rille.kafka
+local kafka = {}
+
+--- Which offsets of a topic partition: untilOffset is not among them.
+---@class rille.OffsetRange
+---@field topic string
+---@field partition integer from 0
+---@field fromOffset integer
+---@field untilOffset integer
+
+--- All other string keys are settings of librdkafka: ["group.id"], ["auto.offset.reset"], ["security.protocol"] ...
+---@class rille.KafkaOptions
+---@field brokers string|string[] addresses to begin with: "localhost:9092"
+---@field topics (string|string[])? what to read: topics,
+---@field pattern string? topics whose whole name matches (POSIX extended; none that begins with "__"), also new ones,
+---@field assign table<string, integer[]>? or certain partitions: { topic = { 0, 1 } }
+---@field fromOffsets table<string, table<integer, integer>>? { topic = { [partition] = offset } } to begin at; else what the group committed, else ["auto.offset.reset"]
+---@field records ("pair"|"value"|"full")? pair: (key, value); value: the value alone; full: (key, value, topic, partition, offset, timestamp, headers)
+---@field [string] any
+
+--- A stream with one partition for each topic partition. What a batch reads is settled when it begins; a batch that runs
+--- again reads the same. A null key is rille.null; the value of a tombstone is nil (with records = "value": rille.null);
+--- headers are a table by name, the values of a name that comes several times an array.
+---@param ssc rille.StreamingContext
+---@param options rille.KafkaOptions
+---@return rille.DStream
+function kafka.createDirectStream(ssc, options) end
+
+--- An RDD with a partition for each range.
+---@param sc rille.Context
+---@param options rille.KafkaOptions brokers, records, and librdkafka's settings
+---@param ranges rille.OffsetRange[]
+---@return rille.RDD
+function kafka.createRDD(sc, options, ranges) end
+
+--- Sends the records of a stream, or of an RDD at once, to Kafka: (key, value), or a value alone, whose key is null.
+--- Strings are sent as they are, numbers and booleans as text, nil and rille.null as null. Batches end when the brokers
+--- have all of it; a batch that is run again sends again. With a function for `topic` it gets the record's fields.
+---@param from rille.DStream|rille.RDD
+---@param options { brokers: string|string[], topic: string|function, [string]: any } and librdkafka's settings
+function kafka.saveToKafka(from, options) end
 
 -- rille.json ----------------------------------------------------------------------------------------------------------
 
@@ -532,6 +578,11 @@ function RDD:collect() end
 
 ---@return integer
 function RDD:count() end
+
+--- What the RDD of a Kafka stream reads, or one of rille.kafka.createRDD; to be asked in the stream's own transform or
+--- foreachRDD, as no other RDD has ranges.
+---@return rille.OffsetRange[] # a partition each, in their order
+function RDD:offsetRanges() end
 
 --- All records, in order; a job for each partition as it is reached.
 ---@return fun(): any
@@ -1272,6 +1323,12 @@ function DStream:errors() end
 ---@param name string unique in the job
 ---@return rille.DStream self
 function DStream:uid(name) end
+
+--- Of a Kafka stream: commits the ends of the ranges to its group (["group.id"]) in the background; never less than
+--- before. The callback is called at the next batch, or at the stop, with the ranges and, where it failed, why.
+---@param ranges rille.OffsetRange[]
+---@param callback (fun(ranges: rille.OffsetRange[], failure: string?))?
+function DStream:commitAsync(ranges, callback) end
 
 --- The RDDs of the batches from one time to another, both included, as far as they are still kept (see remember). After
 --- start.

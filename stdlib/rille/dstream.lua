@@ -33,6 +33,7 @@ local windows = require "rille.windows"
 ---@field package strict boolean?
 ---@field package guarded boolean?            its bad records are diverted
 ---@field package keeps_errors boolean?       and there is a stream of them
+---@field package kafka boolean?              it reads from Kafka (kafka.lua)
 ---@field package tagged rille.core.DStream[]? where they are, from start on
 local DStream = class "DStream"
 

@@ -1,0 +1,314 @@
+#include "run/kafka_conf.h"
+
+#include <librdkafka/rdkafka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Health ----------------------------------------------------------------------------------------------------------- */
+
+struct rl_kafka_health {
+  _Atomic uint32_t refs;
+  pthread_mutex_t lock;
+  char *label;
+  char *reason; /* librdkafka's last complaint; NULL: none */
+  bool down;
+};
+
+rl_kafka_health *rl_kafka_health_new(const char *label)
+{
+  rl_kafka_health *h = RL_NEW(rl_kafka_health);
+  h->refs = 1;
+  h->label = rl_strdup(label);
+  pthread_mutex_init(&h->lock, NULL);
+  return h;
+}
+
+rl_kafka_health *rl_kafka_health_ref(rl_kafka_health *h)
+{
+  atomic_fetch_add_explicit(&h->refs, 1, memory_order_relaxed);
+  return h;
+}
+
+void rl_kafka_health_unref(rl_kafka_health *h)
+{
+  if (!h || atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) > 1) return;
+  pthread_mutex_destroy(&h->lock);
+  rl_free(h->label);
+  rl_free(h->reason);
+  rl_free(h);
+}
+
+void rl_kafka_health_set_label(rl_kafka_health *h, const char *label)
+{
+  pthread_mutex_lock(&h->lock);
+  rl_free(h->label);
+  h->label = rl_strdup(label);
+  pthread_mutex_unlock(&h->lock);
+}
+
+void rl_kafka_health_down(rl_kafka_health *h, const char *what)
+{
+  pthread_mutex_lock(&h->lock);
+  if (!h->down) {
+    rl_warn("%s: %s; its records wait until that is mended", h->label, what);
+  }
+  h->down = true;
+  pthread_mutex_unlock(&h->lock);
+}
+
+void rl_kafka_health_up(rl_kafka_health *h)
+{
+  pthread_mutex_lock(&h->lock);
+  if (h->down) rl_warn("%s: all partitions answer again", h->label);
+  h->down = false;
+  rl_free(h->reason);
+  h->reason = NULL;
+  pthread_mutex_unlock(&h->lock);
+}
+
+bool rl_kafka_health_is_down(rl_kafka_health *h)
+{
+  pthread_mutex_lock(&h->lock);
+  bool down = h->down;
+  pthread_mutex_unlock(&h->lock);
+  return down;
+}
+
+char *rl_kafka_health_reason(rl_kafka_health *h)
+{
+  pthread_mutex_lock(&h->lock);
+  char *reason = h->reason ? rl_format(": %s", h->reason) : rl_strdup("");
+  pthread_mutex_unlock(&h->lock);
+  return reason;
+}
+
+/* "[thrd:127.0.0.1:9092/bootstrap]: 127.0.0.1:9092/bootstrap: Connect to ... failed: Connection refused (after 0ms in
+ * state CONNECT)", without the thread's name in front. */
+static const char *skip_thread(const char *line)
+{
+  const char *end = line[0] == '[' ? strstr(line, "]: ") : NULL;
+  return end ? end + 3 : line;
+}
+
+/* On any of librdkafka's threads. */
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *line)
+{
+  rl_kafka_health *h = rd_kafka_opaque(rk);
+  rl_debug("librdkafka: %s: %s", facility, line);
+  if (level > LOG_ERR) return;
+  bool general = strcmp(facility, "ERROR") == 0; /* "1/1 brokers are down": the one before it says more */
+  pthread_mutex_lock(&h->lock);
+  if (h->reason && general) {
+    pthread_mutex_unlock(&h->lock);
+    return;
+  }
+  rl_free(h->reason);
+  h->reason = rl_strdup(skip_thread(line));
+  pthread_mutex_unlock(&h->lock);
+}
+
+/* Settings --------------------------------------------------------------------------------------------------------- */
+
+/* Where they differ from librdkafka's; the user's win. What is queued is outside of the memory budget, so its bytes are
+ * the limit that counts: for a reader per partition. A message that does not arrive is told of before the watchdog ends
+ * the task that waits for it. Java's clients put a key into the same partition as murmur2_random. */
+static const struct {
+  rl_kafka_setting base;
+  bool reads, writes;
+} defaults[] = {
+  {{"client.id", "rille"}, true, true},
+  {{"reconnect.backoff.max.ms", "1000"}, true, true},
+  {{"queued.min.messages", "1000000"}, true, false},
+  {{"queued.max.messages.kbytes", "32768"}, true, false},
+  {{"fetch.wait.max.ms", "100"}, true, false},
+  {{"enable.idempotence", "true"}, false, true},
+  {{"partitioner", "murmur2_random"}, false, true},
+  {{"message.timeout.ms", "30000"}, false, true},
+  {{"queue.buffering.max.kbytes", "65536"}, false, true},
+};
+#define DEFAULTS (sizeof defaults / sizeof *defaults)
+
+struct rl_kafka_conf {
+  _Atomic uint32_t refs;
+  rl_kafka_setting *v; /* owned */
+  size_t n;
+  rl_kafka_reset reset;
+};
+
+rl_kafka_conf *rl_kafka_conf_ref(rl_kafka_conf *c)
+{
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  return c;
+}
+
+void rl_kafka_conf_unref(rl_kafka_conf *c)
+{
+  if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1) return;
+  for (size_t i = 0; i < c->n; i++) {
+    rl_free((char *)c->v[i].name);
+    rl_free((char *)c->v[i].value);
+  }
+  rl_free(c->v);
+  rl_free(c);
+}
+
+const char *rl_kafka_conf_get(const rl_kafka_conf *c, const char *name)
+{
+  for (size_t i = c->n; i-- > 0;)
+    if (strcmp(c->v[i].name, name) == 0) return c->v[i].value;
+  return NULL;
+}
+
+int64_t rl_kafka_conf_number(const rl_kafka_conf *c, const char *name)
+{
+  const char *value = rl_kafka_conf_get(c, name);
+  for (size_t i = 0; i < DEFAULTS && !value; i++)
+    if (strcmp(defaults[i].base.name, name) == 0) value = defaults[i].base.value;
+  return value ? strtoll(value, NULL, 10) : 0;
+}
+
+const char *rl_kafka_conf_brokers(const rl_kafka_conf *c)
+{
+  const char *brokers = rl_kafka_conf_get(c, "bootstrap.servers");
+  return brokers ? brokers : rl_kafka_conf_get(c, "metadata.broker.list");
+}
+
+rl_kafka_reset rl_kafka_conf_reset(const rl_kafka_conf *c) { return c->reset; }
+
+static bool is_one_of(const char *s, const char *const *words)
+{
+  for (; *words; words++)
+    if (strcmp(s, *words) == 0) return true;
+  return false;
+}
+
+static rl_status read_reset(rl_kafka_conf *c)
+{
+  static const char *const earliest[] = {"earliest", "smallest", "beginning", NULL};
+  static const char *const latest[] = {"latest", "largest", "end", NULL};
+  static const char *const none[] = {"none", "error", NULL};
+  const char *s = rl_kafka_conf_get(c, "auto.offset.reset");
+  if (!s) c->reset = RL_KAFKA_RESET_UNSET;
+  else if (is_one_of(s, earliest)) c->reset = RL_KAFKA_RESET_EARLIEST;
+  else if (is_one_of(s, latest)) c->reset = RL_KAFKA_RESET_LATEST;
+  else if (is_one_of(s, none)) c->reset = RL_KAFKA_RESET_NONE;
+  else return rl_fail(RL_EINVAL, "auto.offset.reset is '%s'; it must be earliest, latest or none", s);
+  return RL_OK;
+}
+
+/* Settings that are the stream's own: what they may be, and why. */
+static rl_status check_own(const rl_kafka_conf *c)
+{
+  static const struct {
+    const char *name, *value, *why;
+  } own[] = {
+    {"enable.auto.commit", "false", "offsets are committed with commitAsync, once their records are worked off"},
+    {"auto.commit.enable", "false", "offsets are committed with commitAsync, once their records are worked off"},
+    {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
+    {"transactional.id", "", "writing in transactions is not supported yet"},
+  };
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    const char *value = rl_kafka_conf_get(c, own[i].name);
+    if (value && strcmp(value, own[i].value) != 0) {
+      return rl_fail(RL_EINVAL, "%s can not be set to '%s': %s", own[i].name, value, own[i].why);
+    }
+  }
+  return RL_OK;
+}
+
+static bool is_secret(const char *name)
+{
+  static const char *const parts[] = {"password", "secret", "key.pem", "jaas", "oauthbearer.config", "token", NULL};
+  for (const char *const *part = parts; *part; part++)
+    if (strstr(name, *part)) return true;
+  return false;
+}
+
+static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
+{
+  char reason[512] = "";
+  rd_kafka_conf_res_t res = rd_kafka_conf_set(to, name, value, reason, sizeof reason);
+  if (res == RD_KAFKA_CONF_OK) return RL_OK;
+  if (res == RD_KAFKA_CONF_UNKNOWN) {
+    return rl_fail(RL_EINVAL, "unknown Kafka setting '%s' (librdkafka %s): %s", name, rd_kafka_version_str(), reason);
+  }
+  if (is_secret(name)) return rl_fail(RL_EINVAL, "librdkafka refuses the value of '%s'", name);
+  return rl_fail(RL_EINVAL, "Kafka setting '%s': %s", name, reason);
+}
+
+/* What a consumer must have, whoever set it otherwise was refused. */
+static const rl_kafka_setting consumers[] = {
+  {"enable.auto.commit", "false"},  {"auto.commit.enable", "false"}, {"enable.auto.offset.store", "false"},
+  {"enable.partition.eof", "true"}, {"auto.offset.reset", "error"},
+};
+#define CONSUMERS (sizeof consumers / sizeof *consumers)
+
+static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
+{
+  bool writes = use == RL_KAFKA_WRITE;
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) {
+    if (writes ? defaults[i].writes : defaults[i].reads) st = set(to, defaults[i].base.name, defaults[i].base.value);
+  }
+  for (size_t i = 0; i < c->n && st == RL_OK; i++) {
+    const char *name = c->v[i].name;
+    if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
+    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* the stream sees to that */
+    st = set(to, name, c->v[i].value);
+  }
+  for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
+  return st;
+}
+
+static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
+{
+  if (!rl_kafka_conf_brokers(c) || !*rl_kafka_conf_brokers(c)) {
+    return rl_fail(RL_EINVAL, "the address of a Kafka broker is needed: brokers = \"localhost:9092\"");
+  }
+  rl_status st = read_reset(c);
+  if (st == RL_OK) st = check_own(c);
+  if (st != RL_OK) return st;
+  rd_kafka_conf_t *trial = rd_kafka_conf_new();
+  st = fill(c, use, trial);
+  rd_kafka_conf_destroy(trial);
+  return st;
+}
+
+rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out)
+{
+  rl_kafka_conf *c = RL_NEW(rl_kafka_conf);
+  c->refs = 1;
+  c->n = n;
+  c->v = rl_calloc(n + 1, sizeof *c->v);
+  for (size_t i = 0; i < n; i++) {
+    c->v[i] = (rl_kafka_setting){rl_strdup(settings[i].name), rl_strdup(settings[i].value)};
+  }
+  rl_status st = check(c, use);
+  if (st == RL_OK) *out = c;
+  else rl_kafka_conf_unref(c);
+  return st;
+}
+
+rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rl_kafka_delivered_fn *delivered,
+                              rd_kafka_t **out)
+{
+  char reason[512] = "";
+  rd_kafka_conf_t *conf = rd_kafka_conf_new();
+  rl_status st = fill(c, use, conf);
+  if (st == RL_OK) {
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_opaque(conf, h);
+    if (delivered) rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    *out = rd_kafka_new(use == RL_KAFKA_WRITE ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+    if (*out) return RL_OK; /* conf is its own now */
+    st = rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);
+  }
+  rd_kafka_conf_destroy(conf);
+  return st;
+}

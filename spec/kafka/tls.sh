@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# TLS: settings pass through; a broker whose certificate is not trusted is refused, with a reason.
+. "$(dirname "$0")/../e2e/_lib.sh"
+kafka=$RILLE_SOURCE/tools/kafka
+cd "$scratch"
+export RILLE_KAFKA_DIR=$scratch/broker
+
+wipe() {
+  local status=$?
+  "$kafka" wipe
+  set +e
+  (exit "$status")
+  finish
+}
+trap wipe EXIT
+slowdown=10
+
+cat >job.lua <<'LUA'
+local rille = require "rille"
+local sc = rille.Context { master = "local[2]", ["rille.streaming.kafka.consumer.poll"] = "10s" }
+local options = { brokers = arg[1], ["security.protocol"] = "ssl", ["ssl.ca.location"] = arg[2] }
+local ssc = rille.StreamingContext(sc, 0.2)
+options.topics, options["auto.offset.reset"] = "t", "earliest"
+rille.kafka.createDirectStream(ssc, options):foreachRDD(function(rdd)
+  if rdd:isEmpty() then return end
+  print("records", rdd:count())
+  ssc:stop()
+end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+
+address=$("$kafka" start --port 0 --tls)
+printf 'create\tt\t1\nfill\tt\t0\t0\t100\n' | "$RILLE_BUILD/spec/kafka_admin" "$address" >answers
+[[ $(grep -c '^ok' answers) == 2 ]] || fail "the topic was not filled: $(<answers)"
+tls=127.0.0.1:$((${address##*:} + 20))
+expect_status 0 rille run job.lua "$tls" "$RILLE_KAFKA_DIR/ca.pem"
+expect_in last.out '^records.100$'
+say "a trusted broker: ok"
+
+openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj "/CN=somebody else" -keyout other.key -out other.pem 2>/dev/null
+expect_status 1 rille run job.lua "$tls" "$scratch/other.pem"
+expect_in last.err "Kafka at $tls: .*certificate"
+expect_status 1 rille run job.lua "$tls" "$scratch/nowhere.pem"
+expect_in last.err 'no Kafka client can be made with these settings: ssl.ca.location failed'
+say "an untrusted broker: ok"

@@ -1,0 +1,328 @@
+/* Topics and records for tests: kafka_admin BROKERS reads commands from standard input, a line each, words by tabs, and
+ * answers each with a line: "ok" and a result, or "failed" and why. "-" as a key or value is a null.
+ *
+ *   create TOPIC PARTITIONS [NAME=VALUE...]     grow TOPIC PARTITIONS          delete TOPIC
+ *   trim TOPIC PARTITION OFFSET                 removes the records before an offset
+ *   fill TOPIC PARTITION FIRST COUNT            records (key "k<i>", value "v<i>") for i from FIRST
+ *   put TOPIC PARTITION KEY VALUE [NAME=VALUE...]  a record, with headers
+ *   big TOPIC PARTITION BYTES                   a record of that size
+ *   transaction commit|abort TOPIC PARTITION FIRST COUNT   as fill
+ *   end TOPIC PARTITION                         the offset behind the last record
+ *   committed GROUP TOPIC PARTITION             an offset, or -1001 */
+#include <librdkafka/rdkafka.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORDS 32
+#define WAIT_MS 60000
+
+static const char *brokers;
+static char *word[WORDS];
+static int words;
+static char why[1024];
+static int failed_deliveries;
+
+static int fail(const char *what, const char *reason)
+{
+  snprintf(why, sizeof why, "%s: %s", what, reason);
+  return -1;
+}
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+  (void)rk;
+  (void)opaque;
+  if (!m->err) return;
+  failed_deliveries++;
+  fail("delivery", rd_kafka_err2str(m->err));
+}
+
+static rd_kafka_t *client(rd_kafka_type_t type, const char *name, const char *value)
+{
+  char reason[512];
+  rd_kafka_conf_t *conf = rd_kafka_conf_new();
+  rd_kafka_conf_set(conf, "bootstrap.servers", brokers, reason, sizeof reason);
+  rd_kafka_conf_set(conf, "linger.ms", "1", reason, sizeof reason);
+  rd_kafka_conf_set(conf, "message.max.bytes", "50000000", reason, sizeof reason);
+  rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
+  rd_kafka_conf_set(conf, "topic.metadata.propagation.max.ms", "60000", reason, sizeof reason);
+  if (name) rd_kafka_conf_set(conf, name, value, reason, sizeof reason);
+  if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  rd_kafka_t *rk = rd_kafka_new(type, conf, reason, sizeof reason);
+  if (!rk) {
+    fprintf(stderr, "kafka_admin: %s\n", reason);
+    exit(1);
+  }
+  return rk;
+}
+
+static rd_kafka_t *producer(void)
+{
+  static rd_kafka_t *rk;
+  if (!rk) rk = client(RD_KAFKA_PRODUCER, NULL, NULL);
+  return rk;
+}
+
+/* Topics ----------------------------------------------------------------------------------------------------------- */
+
+static const char *topic_failure(const rd_kafka_topic_result_t **results, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (rd_kafka_topic_result_error(results[i])) return rd_kafka_topic_result_error_string(results[i]);
+  return NULL;
+}
+
+/* The answer to an admin request, as a reason; NULL: it went well. */
+static const char *failure_of(const rd_kafka_event_t *ev)
+{
+  size_t n = 0;
+  rd_kafka_event_t *e = (rd_kafka_event_t *)ev;
+  if (!ev) return "no answer";
+  if (rd_kafka_event_error(e)) return rd_kafka_event_error_string(e);
+  const rd_kafka_CreateTopics_result_t *created = rd_kafka_event_CreateTopics_result(e);
+  if (created) return topic_failure(rd_kafka_CreateTopics_result_topics(created, &n), n);
+  const rd_kafka_DeleteTopics_result_t *deleted = rd_kafka_event_DeleteTopics_result(e);
+  if (deleted) return topic_failure(rd_kafka_DeleteTopics_result_topics(deleted, &n), n);
+  const rd_kafka_CreatePartitions_result_t *grown = rd_kafka_event_CreatePartitions_result(e);
+  if (grown) return topic_failure(rd_kafka_CreatePartitions_result_topics(grown, &n), n);
+  return NULL;
+}
+
+static int finish(rd_kafka_queue_t *q)
+{
+  rd_kafka_event_t *ev = rd_kafka_queue_poll(q, WAIT_MS);
+  const char *reason = failure_of(ev);
+  int st = reason ? fail(word[0], reason) : 0;
+  if (ev) rd_kafka_event_destroy(ev);
+  rd_kafka_queue_destroy(q);
+  return st;
+}
+
+static int has_partitions(const char *topic, int n)
+{
+  const rd_kafka_metadata_t *md = NULL;
+  rd_kafka_topic_t *rkt = rd_kafka_topic_new(producer(), topic, NULL);
+  int has = 0;
+  if (!rd_kafka_metadata(producer(), 0, rkt, &md, WAIT_MS)) {
+    has = md->topic_cnt == 1 && md->topics[0].partition_cnt == n;
+    for (int i = 0; has && i < n; i++) has = md->topics[0].partitions[i].leader >= 0;
+    rd_kafka_metadata_destroy(md);
+  }
+  rd_kafka_topic_destroy(rkt);
+  return has;
+}
+
+/* The brokers learn of it one after the other. */
+static int wait_for_partitions(const char *topic, int n)
+{
+  for (int i = 0; i < 600; i++) {
+    if (has_partitions(topic, n)) return 0;
+    rd_kafka_poll(producer(), 100);
+  }
+  return fail(topic, "its partitions do not come up");
+}
+
+static int create(void)
+{
+  char reason[512];
+  rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(word[1], atoi(word[2]), -1, reason, sizeof reason);
+  if (!t) return fail("create", reason);
+  for (int i = 3; i < words; i++) {
+    char *value = strchr(word[i], '=');
+    if (!value) return fail("create", "no value");
+    *value++ = '\0';
+    rd_kafka_NewTopic_set_config(t, word[i], value);
+  }
+  rd_kafka_queue_t *q = rd_kafka_queue_new(producer());
+  rd_kafka_CreateTopics(producer(), &t, 1, NULL, q);
+  rd_kafka_NewTopic_destroy(t);
+  return finish(q) == 0 ? wait_for_partitions(word[1], atoi(word[2])) : -1;
+}
+
+static int grow(void)
+{
+  char reason[512];
+  rd_kafka_NewPartitions_t *p = rd_kafka_NewPartitions_new(word[1], (size_t)atoi(word[2]), reason, sizeof reason);
+  if (!p) return fail("grow", reason);
+  rd_kafka_queue_t *q = rd_kafka_queue_new(producer());
+  rd_kafka_CreatePartitions(producer(), &p, 1, NULL, q);
+  rd_kafka_NewPartitions_destroy(p);
+  return finish(q) == 0 ? wait_for_partitions(word[1], atoi(word[2])) : -1;
+}
+
+static int delete(void)
+{
+  rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(word[1]);
+  rd_kafka_queue_t *q = rd_kafka_queue_new(producer());
+  rd_kafka_DeleteTopics(producer(), &t, 1, NULL, q);
+  rd_kafka_DeleteTopic_destroy(t);
+  return finish(q);
+}
+
+static int trim(void)
+{
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(list, word[1], atoi(word[2]))->offset = atoll(word[3]);
+  rd_kafka_DeleteRecords_t *d = rd_kafka_DeleteRecords_new(list);
+  rd_kafka_topic_partition_list_destroy(list);
+  rd_kafka_queue_t *q = rd_kafka_queue_new(producer());
+  rd_kafka_DeleteRecords(producer(), &d, 1, NULL, q);
+  rd_kafka_DeleteRecords_destroy(d);
+  return finish(q);
+}
+
+/* Records ---------------------------------------------------------------------------------------------------------- */
+
+static int send_record(rd_kafka_t *rk, const char *topic, int partition, const char *key, const char *value, size_t n,
+                       rd_kafka_headers_t *headers)
+{
+  const rd_kafka_vu_t v[] = {
+    {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+    {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+    {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+    {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {(void *)key, key ? strlen(key) : 0}},
+    {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {(void *)value, n}},
+    {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+  };
+  for (;;) {
+    rd_kafka_error_t *e = rd_kafka_produceva(rk, v, sizeof v / sizeof *v);
+    if (!e) return 0;
+    rd_kafka_resp_err_t err = rd_kafka_error_code(e);
+    rd_kafka_error_destroy(e);
+    if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) return fail("produce", rd_kafka_err2str(err));
+    rd_kafka_poll(rk, 100);
+  }
+}
+
+static int flush(rd_kafka_t *rk)
+{
+  rd_kafka_resp_err_t err = rd_kafka_flush(rk, WAIT_MS);
+  if (err) return fail("flush", rd_kafka_err2str(err));
+  int failed = failed_deliveries;
+  failed_deliveries = 0;
+  return failed ? -1 : 0;
+}
+
+static int fill_with(rd_kafka_t *rk, const char *topic, int partition, long first, long n)
+{
+  for (long i = first; i < first + n; i++) {
+    char key[32], value[32];
+    snprintf(key, sizeof key, "k%ld", i);
+    snprintf(value, sizeof value, "v%ld", i);
+    if (send_record(rk, topic, partition, key, value, strlen(value), NULL)) return -1;
+  }
+  return flush(rk);
+}
+
+static int fill(void) { return fill_with(producer(), word[1], atoi(word[2]), atol(word[3]), atol(word[4])); }
+
+static int put(void)
+{
+  rd_kafka_headers_t *headers = words > 5 ? rd_kafka_headers_new(4) : NULL;
+  for (int i = 5; i < words; i++) {
+    char *value = strchr(word[i], '=');
+    if (!value) return fail("put", "no value");
+    *value++ = '\0';
+    rd_kafka_header_add(headers, word[i], -1, strcmp(value, "-") == 0 ? NULL : value, -1);
+  }
+  const char *key = strcmp(word[3], "-") == 0 ? NULL : word[3];
+  const char *value = strcmp(word[4], "-") == 0 ? NULL : word[4];
+  int st = send_record(producer(), word[1], atoi(word[2]), key, value, value ? strlen(value) : 0, headers);
+  return st ? st : flush(producer());
+}
+
+static int big(void)
+{
+  size_t n = (size_t)atol(word[3]);
+  char *value = malloc(n);
+  if (!value) return fail("big", "no memory");
+  memset(value, 'x', n);
+  int st = send_record(producer(), word[1], atoi(word[2]), NULL, value, n, NULL);
+  free(value);
+  return st ? st : flush(producer());
+}
+
+static int transaction(void)
+{
+  rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, "transactional.id", "rille-test");
+  rd_kafka_error_t *e = rd_kafka_init_transactions(rk, WAIT_MS);
+  if (!e) e = rd_kafka_begin_transaction(rk);
+  int st = e ? 0 : fill_with(rk, word[2], atoi(word[3]), atol(word[4]), atol(word[5]));
+  if (!e && !st)
+    e = strcmp(word[1], "commit") == 0 ? rd_kafka_commit_transaction(rk, WAIT_MS)
+                                       : rd_kafka_abort_transaction(rk, WAIT_MS);
+  if (e) st = fail("transaction", rd_kafka_error_string(e));
+  if (e) rd_kafka_error_destroy(e);
+  rd_kafka_destroy(rk);
+  return st;
+}
+
+/* Questions -------------------------------------------------------------------------------------------------------- */
+
+static int end(long long *result)
+{
+  int64_t low, high;
+  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(producer(), word[1], atoi(word[2]), &low, &high, WAIT_MS);
+  if (err) return fail("end", rd_kafka_err2str(err));
+  *result = high;
+  return 0;
+}
+
+static int committed(long long *result)
+{
+  rd_kafka_t *rk = client(RD_KAFKA_CONSUMER, "group.id", word[1]);
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(list, word[2], atoi(word[3]));
+  rd_kafka_resp_err_t err = rd_kafka_committed(rk, list, WAIT_MS);
+  *result = list->elems[0].offset;
+  rd_kafka_topic_partition_list_destroy(list);
+  rd_kafka_destroy(rk);
+  return err ? fail("committed", rd_kafka_err2str(err)) : 0;
+}
+
+/* Commands --------------------------------------------------------------------------------------------------------- */
+
+static int run(long long *result)
+{
+  static const struct {
+    const char *name;
+    int words;
+    int (*run)(void);
+    int (*ask)(long long *);
+  } commands[] = {
+    {"create", 3, create, NULL}, {"grow", 3, grow, NULL},       {"delete", 2, delete, NULL},
+    {"trim", 4, trim, NULL},     {"fill", 5, fill, NULL},       {"put", 5, put, NULL},
+    {"big", 4, big, NULL},       {"transaction", 6, transaction, NULL},
+    {"end", 3, NULL, end},       {"committed", 4, NULL, committed},
+  };
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(word[0], commands[i].name) != 0) continue;
+    if (words < commands[i].words) return fail(word[0], "too few words");
+    return commands[i].run ? commands[i].run() : commands[i].ask(result);
+  }
+  return fail(word[0], "no such command");
+}
+
+int main(int argc, char **argv)
+{
+  static char line[65536];
+  if (argc != 2) {
+    fprintf(stderr, "usage: kafka_admin BROKERS\n");
+    return 2;
+  }
+  brokers = argv[1];
+  while (fgets(line, sizeof line, stdin)) {
+    line[strcspn(line, "\n")] = '\0';
+    words = 0;
+    for (char *w = strtok(line, "\t"); w && words < WORDS; w = strtok(NULL, "\t")) word[words++] = w;
+    if (words == 0) continue;
+    long long result = 0;
+    if (run(&result) == 0) printf("ok\t%lld\n", result);
+    else printf("failed\t%s\n", why);
+    fflush(stdout);
+  }
+  rd_kafka_destroy(producer());
+  return 0;
+}

@@ -1,0 +1,216 @@
+--- rille.kafka: streams and RDDs of Kafka topics. Here what a job gives is checked and brought into the form that the
+--- primitives take; the work is done in C.
+local check = require "rille.check"
+local Context = require "rille.context"
+local control = require "rille.control"
+local core = require "rille.core"
+local DStream = require "rille.dstream"
+local methods_of = require "rille.method"
+local RDD = require "rille.rdd"
+local site = require "rille.site"
+local StreamingContext = require "rille.streaming"
+
+local kafka = {}
+
+local FORMS <const> = { pair = true, value = true, full = true }
+
+local function wrong(position, name, what)
+  check.fail(("bad argument #%d to '%s' (%s)"):format(position, name, what))
+end
+
+-- Settings of librdkafka: all string keys that are no options of ours.
+local function settings_of(name, options, known)
+  local settings = {}
+  for key, value in pairs(options) do
+    if not known[key] then
+      local kind = type(value)
+      if type(key) ~= "string" then wrong(2, name, "an option's name is a " .. type(key)) end
+      if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+        wrong(2, name, ("option '%s': string, number or boolean expected, got %s"):format(key, check.describe(value)))
+      end
+      settings[#settings + 1] = { name = key, value = math.type(value) == "float" and value == math.floor(value) and
+        ("%d"):format(value) or tostring(value) }
+    end
+  end
+  table.sort(settings, function(a, b) return a.name < b.name end) -- the first that is wrong is always the same
+  local brokers = options.brokers
+  if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
+  if brokers ~= nil and type(brokers) ~= "string" then
+    wrong(2, name, "option 'brokers': string or array of strings expected, got " .. check.describe(brokers))
+  end
+  if brokers then settings[#settings + 1] = { name = "bootstrap.servers", value = brokers } end
+  return settings
+end
+
+local function records_of(name, options)
+  local form = options.records or "pair"
+  if not FORMS[form] then wrong(2, name, "option 'records': \"pair\", \"value\" or \"full\" expected") end
+  return form
+end
+
+local function topics_of(name, topics)
+  if topics == nil then return end
+  if type(topics) == "string" then topics = { topics } end
+  if type(topics) ~= "table" or #topics == 0 then wrong(2, name, "option 'topics': array of names expected") end
+  for _, topic in ipairs(topics) do
+    if type(topic) ~= "string" or topic == "" then wrong(2, name, "option 'topics': array of names expected") end
+  end
+  return topics
+end
+
+local function partition_number(name, option, value)
+  local n = math.tointeger(value)
+  if not n or n < 0 then
+    wrong(2, name, ("option '%s': a partition is a whole number from 0, not %s"):format(option, tostring(value)))
+  end
+  return n
+end
+
+-- { topic = { 0, 1 } } as a list.
+local function partitions_of(name, topics)
+  if topics == nil then return end
+  local list = {}
+  if type(topics) ~= "table" then wrong(2, name, "option 'assign': table { topic = { partition, ... } } expected") end
+  for topic, partitions in pairs(topics) do
+    if type(topic) ~= "string" or type(partitions) ~= "table" then
+      wrong(2, name, "option 'assign': table { topic = { partition, ... } } expected")
+    end
+    for _, partition in ipairs(partitions) do
+      list[#list + 1] = { topic = topic, partition = partition_number(name, "assign", partition) }
+    end
+  end
+  table.sort(list, function(a, b)
+    if a.topic ~= b.topic then return a.topic < b.topic end
+    return a.partition < b.partition
+  end)
+  return list
+end
+
+-- { topic = { [0] = 5 } } as a list.
+local function offsets_of(name, topics)
+  if topics == nil then return end
+  local list = {}
+  if type(topics) ~= "table" then
+    wrong(2, name, "option 'fromOffsets': table { topic = { [partition] = offset } } expected")
+  end
+  for topic, offsets in pairs(topics) do
+    if type(topic) ~= "string" or type(offsets) ~= "table" then
+      wrong(2, name, "option 'fromOffsets': table { topic = { [partition] = offset } } expected")
+    end
+    for partition, offset in pairs(offsets) do
+      local at = math.tointeger(offset)
+      if not at or at < 0 then
+        wrong(2, name, ("option 'fromOffsets': an offset is a whole number from 0, not %s"):format(tostring(offset)))
+      end
+      list[#list + 1] = { topic = topic, partition = partition_number(name, "fromOffsets", partition), offset = at }
+    end
+  end
+  return list
+end
+
+local STREAM_OPTIONS <const> = { brokers = true, topics = true, pattern = true, assign = true, fromOffsets = true,
+  records = true }
+
+local function subscription(name, spec)
+  if spec.topics then return table.concat(spec.topics, ",") end
+  if spec.pattern then return "/" .. spec.pattern .. "/" end
+  if not spec.assign then wrong(2, name, "one of the options topics, pattern and assign is needed") end
+  local parts = {}
+  for i, part in ipairs(spec.assign) do parts[i] = part.topic .. "/" .. part.partition end
+  return table.concat(parts, ",")
+end
+
+function kafka.createDirectStream(ssc, options)
+  local name <const> = "createDirectStream"
+  if not StreamingContext.is(ssc) then check.bad(1, name, "StreamingContext", ssc) end
+  check.argument(2, name, "list", options)
+  local spec = { settings = settings_of(name, options, STREAM_OPTIONS), records = records_of(name, options),
+    topics = topics_of(name, options.topics), assign = partitions_of(name, options.assign),
+    pattern = check.argument(2, name, "text?", options.pattern), from = offsets_of(name, options.fromOffsets) }
+  local stream = ssc:input(name, subscription(name, spec), function(where)
+    spec.site = where
+    return ssc.handle:kafka(spec)
+  end)
+  stream.kafka = true
+  return stream
+end
+
+local RDD_OPTIONS <const> = { brokers = true, records = true }
+
+local function check_ranges(position, name, ranges)
+  check.argument(position, name, "list", ranges)
+  for i, range in ipairs(ranges) do
+    local ok = type(range) == "table" and type(range.topic) == "string" and math.tointeger(range.partition) and
+      math.tointeger(range.fromOffset) and math.tointeger(range.untilOffset)
+    if not ok then
+      wrong(position, name, ("[%d]: { topic =, partition =, fromOffset =, untilOffset = } expected"):format(i))
+    end
+  end
+  return ranges
+end
+
+function kafka.createRDD(sc, options, ranges)
+  local name <const> = "createRDD"
+  if not Context.is(sc) then check.bad(1, name, "Context", sc) end
+  check.argument(2, name, "list", options)
+  local spec = { settings = settings_of(name, options, RDD_OPTIONS), records = records_of(name, options) }
+  check_ranges(3, name, ranges)
+  local where = site.here()
+  return RDD.wrap(sc, site.call(sc.handle.kafka, sc.handle, spec, ranges), { site = where })
+end
+
+local SINK_OPTIONS <const> = { brokers = true, topic = true }
+
+-- For workers: the topic that a function of the job chooses, in front of the record.
+local function routed(choose)
+  return function(...) return choose(...), ... end
+end
+
+-- Sends an RDD's records, and waits for the brokers to have them all.
+local function send(rdd, name, op)
+  rdd:capture()
+  local writer = RDD.wrap(rdd.owner, site.call(core.apply, op, { rdd.handle }, 0), { time = rdd.time, site = rdd.site })
+  writer:run(name, "run")
+end
+
+function kafka.saveToKafka(from, options)
+  local name <const> = "saveToKafka"
+  local is_stream = DStream.is(from)
+  if not is_stream and not RDD.is(from) then check.bad(1, name, "DStream or RDD", from) end
+  check.argument(2, name, "list", options)
+  local topic, where = options.topic, site.here()
+  local chosen = type(topic) == "function"
+  if not chosen and (type(topic) ~= "string" or topic == "") then
+    wrong(2, name, "option 'topic': name or function expected, got " .. check.describe(topic))
+  end
+  local context = (is_stream and from.owner.sc or from.owner).handle
+  local spec = { settings = settings_of(name, options, SINK_OPTIONS), topic = not chosen and topic or nil }
+  local sink = site.call(context.kafkaSink, context, spec)
+  local op = core.op { kind = "narrow", name = name, site = where, fn = sink }
+  if chosen then from = from:map(routed(topic)) end
+  if not is_stream then return send(from, name, op) end
+  DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end })
+end
+
+methods_of(RDD)("offsetRanges", {}, function(self)
+  local ranges = self.handle:kafkaRanges()
+  if ranges then return ranges end
+  if control.holder then return {} end -- under test inputs are the test's
+  check.fail("offsetRanges: only the RDD of a Kafka stream has ranges, and none that was made of it: ask in the " ..
+    "stream's own transform or foreachRDD")
+end)
+
+methods_of(DStream)("commitAsync", { "list", "function?" }, function(self, ranges, callback)
+  if not self.kafka then
+    check.fail "commitAsync: only a stream of rille.kafka.createDirectStream has offsets to commit"
+  end
+  check_ranges(1, "commitAsync", ranges)
+  if control.holder then
+    if callback then callback(ranges) end
+    return
+  end
+  local function done(failure) callback(ranges, failure) end
+  site.call(self.handle.commit, self.handle, ranges, callback and done)
+end)
+
+return kafka
