@@ -76,7 +76,7 @@ static void expect_equal_ops(rl_state_op *a, rl_state_op *b, uint32_t parts, int
 
 #define KEYS 200
 #define OPS 3
-#define ROUNDS 90
+#define ROUNDS 60
 #define PARTS_MAX 5
 
 static const struct {
