@@ -24,6 +24,7 @@
 #include "run/receiver.h"
 #include "run/streaming.h"
 #include "sink/files.h"
+#include "sink/lmdb.h"
 #include "source/sources.h"
 #include "store/journal.h"
 #include "store/memory.h"

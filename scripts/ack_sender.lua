@@ -1,10 +1,10 @@
 -- Sends lines to a job that reads them with socketTextStream(host, port, { ack = true }), and keeps each line until the
 -- job has it on disk: a sender of the acknowledging line protocol (docs/ack-protocol.md).
 --
---   lua5.4 scripts/ack_sender.lua [--host ADDRESS] [--port PORT] [--state STATE] [FILE]
+--   lua5.4 scripts/ack_sender.lua [PORT] [--file FILE] [--state STATE] [--host ADDRESS]
 --
--- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (port 0: any free one),
--- prints the port, and ends when all lines are acknowledged. The newest connection counts.
+-- Sends the lines of FILE, or of standard input. Listens on 127.0.0.1:9999 unless told otherwise (PORT 0: any free
+-- one), prints the port, and ends when all lines are acknowledged. The newest connection counts.
 --
 -- Lines are numbered by the job: it says how many it has, and gets those behind. A FILE can be sent again by its
 -- numbers, so it must not change but grow. Lines of standard input are kept in memory; with --state in the file STATE
@@ -30,13 +30,13 @@ local function arguments()
   local i = 1
   while arg[i] do
     local name = arg[i]:match "^%-%-(%l+)$"
-    if name == "host" or name == "port" or name == "state" then
+    if name == "host" or name == "file" or name == "state" then
       i = i + 1
       options[name] = arg[i] or die("--%s needs a value", name)
-    elseif arg[i]:sub(1, 1) == "-" or options.file then
-      die("what is '%s'? The usage is written at the top of this script", arg[i])
+    elseif arg[i]:match "^%d+$" then
+      options.port = arg[i]
     else
-      options.file = arg[i]
+      die("what is '%s'? The usage is written at the top of this script", arg[i])
     end
     i = i + 1
   end
@@ -46,7 +46,7 @@ end
 if not found then die("needs LuaSocket: apt-get install lua-socket") end
 local options = arguments()
 
--- What is kept ----------------------------------------------------------------------------------------------------------
+-- What is kept -------------------------------------------------------------------------------------------------------
 
 local lines = {}            -- by number: those behind `acked`, up to `last`
 local acked, last           -- nil: the job has not told yet where to begin
@@ -94,11 +94,12 @@ local function forget(upto)
   if state and acked - state_acked >= WINDOW then write_state() end
 end
 
--- Where lines come from ---------------------------------------------------------------------------------------------------
+-- Where lines come from ----------------------------------------------------------------------------------------------
 
 local input, ended = io.stdin, false
 if options.file then input = io.open(options.file, "rb") or die("cannot read %s", options.file) end
-if not options.file then input:setvbuf "no" end -- so that nothing is hidden from `select` in a buffer
+local live = not options.file and not input:seek() -- a line may have to be waited for
+if live then input:setvbuf "no" end -- so that nothing is hidden from `select` in a buffer
 local ready = { getfd = function() return 0 end } -- standard input, for `select`
 
 local function read_line()
@@ -117,7 +118,7 @@ end
 
 local function may_read() return acked and not ended and last - acked < WINDOW end
 
--- The connection -----------------------------------------------------------------------------------------------------------
+-- The connection -----------------------------------------------------------------------------------------------------
 
 local client                -- nil: none
 local announced             -- did it say where to begin?
@@ -193,7 +194,7 @@ local function talk_to_job()
   if why and why ~= "timeout" then hang_up("the connection has ended (%s)", why) end
 end
 
--- All together -------------------------------------------------------------------------------------------------------------
+-- All together -------------------------------------------------------------------------------------------------------
 
 local server = socket.bind(options.host, options.port)
 if not server then die("cannot listen on %s:%s", options.host, options.port) end
@@ -203,9 +204,9 @@ io.stdout:flush()
 read_state()
 if acked then skip(last) end
 while not (ended and acked == last) do
-  local from_file = options.file and may_read()
+  local from_file = not live and may_read()
   local reading = { server, client }
-  if not options.file and may_read() then reading[#reading + 1] = ready end
+  if live and may_read() then reading[#reading + 1] = ready end
   local readable, writable = socket.select(reading, { client and has_more() and client or nil }, from_file and 0 or nil)
   if readable[server] then welcome(server:accept()) end
   if client and readable[client] then listen_to_job() end

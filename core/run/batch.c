@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/rate.h"
 #include "run/stream.h"
 #include "store/state.h"
 
@@ -145,10 +146,20 @@ void rl_batch_start(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
+/* A batch of an earlier run that is to be run again and is not even generated; NULL: none is left. */
+static const rl_batch *resumed(rl_streaming *s)
+{
+  pthread_mutex_lock(&s->lock);
+  const rl_batch *b = s->ticked; /* they come first, and only this thread takes them */
+  pthread_mutex_unlock(&s->lock);
+  return b && b->past ? b : NULL;
+}
+
 /* The time up to which nothing is under way any more: batches may end in another order than they began. */
-static int64_t settled(const rl_streaming *s)
+static int64_t settled(rl_streaming *s)
 {
   const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning;
+  if (!first) first = resumed(s);
   return first ? first->time - s->batch_ms : s->latest;
 }
 
@@ -157,6 +168,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   if (!b->started_ns) rl_batch_start(s, b); /* no output had an RDD */
   b->ended = rl_clock_now(s->clock);
   b->ended_ns = rl_mono_ns();
+  rl_rates_learn(s, b);
   post_batch(s, b, RL_EVENT_BATCH_COMPLETED);
   rl_batch **at = &s->queue;
   while (*at != b) at = &(*at)->next;

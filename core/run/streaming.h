@@ -60,6 +60,7 @@ struct rl_input {
   rl_streaming *streaming; /* set by rl_streaming_add_input; not counted */
   int32_t id;              /* likewise: counted from 0 over all inputs */
   int64_t remember_ms;     /* at least so long are its RDDs kept; 0: no wish */
+  struct rl_rate *rate;    /* of one that can be slowed (run/rate.h); its own. NULL: not limited by backpressure */
 };
 
 /* Takes over input, also on failure. */
@@ -144,9 +145,9 @@ bool rl_streaming_is_recovered(const rl_streaming *s);
 /* The name under which an input or output is known from one start to the next; inputs have none before it is set. */
 void rl_dstream_set_uid(rl_dstream *d, const char *uid);
 const char *rl_dstream_uid(const rl_dstream *d); /* the operation's name when none was set */
-/* What the embedding language keeps from batch to batch (accumulators). save appends what it has when a batch
- * completes; restore is called by start with what the newest completed batch of an earlier run saved. Driver thread.
- * Before start, at most one. */
+/* What the embedding language keeps from batch to batch (accumulators). save appends what it has, whenever the state of
+ * a batch is made, an output of it is done, or all of it: what is done is not done again, so what it reported has to be
+ * in there. restore is called by start with what an earlier run saved last. Driver thread. Before start, at most one. */
 typedef struct rl_keeper {
   void (*save)(void *user, int64_t time, rl_buf *out);
   rl_status (*restore)(void *user, const char *p, size_t n);

@@ -106,6 +106,16 @@ static size_t allowed(const rl_memory *m)
 
 bool rl_memory_has_room(const rl_memory *m, size_t n) { return m->storage - m->leaving + n <= allowed(m); }
 
+bool rl_memory_is_short(rl_memory *m, size_t bytes, bool still)
+{
+  rl_memory_lock(m);
+  size_t most = allowed(m), kept = m->storage - m->leaving;
+  rl_memory_unlock(m);
+  if (bytes > kept) bytes = kept; /* the rest is on disk already */
+  size_t full = most / 8 * (still ? 6 : 7), part = m->budget / (still ? 8 : 4);
+  return kept >= full && bytes > 0 && bytes >= part;
+}
+
 void rl_memory_tell_full(rl_memory *m, const char *instead)
 {
   rl_memory_lock(m);

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #define RETRY_NS INT64_C(1000000000)
 #define NS_PER_S INT64_C(1000000000)
 #define TOGETHER_ENTRIES ((size_t)8192) /* versions that follow each other are moved at once up to here */
+#define FULL_BYTES ((uint64_t)1024 * 1024) /* LMDB writes less than that at once */
 #define TRIM_BYTES ((size_t)16 * 1024 * 1024)
 
 /* What may go out of memory ---------------------------------------------------------------------------------------- */
@@ -63,10 +65,18 @@ static rl_layer *choose_last(const rl_state *s, rl_layer *first, size_t *entries
   return last;
 }
 
+/* LMDB calls it EIO when a part of what it wrote had no room. */
+static bool is_full(const rl_image *im)
+{
+  struct statvfs disk;
+  return statvfs(im->dir, &disk) == 0 && disk.f_bavail * disk.f_frsize < FULL_BYTES;
+}
+
 /* A commit that may have failed in fsync cannot be tried again: the system may have dropped the pages. */
 static bool is_final(const rl_state *s, int rc)
 {
   if (rc == MDB_PANIC) return true;
+  if (rc == EIO && is_full(&s->image)) return false;
   return !s->image.scratch && rc != MDB_MAP_FULL && rc != ENOSPC && rc != EDQUOT && rc != EFBIG && rc != ENOMEM;
 }
 

@@ -56,8 +56,8 @@ static void until_a_group_waits(void)
 
 static void begin(streams *f, const char *dir, int64_t batch_ms, const char *key, const char *value)
 {
-  const char *settings[] = {"rille.streaming.receiverRestartDelay", "10ms", "rille.streaming.blockInterval", "10ms", key,
-                            value, NULL};
+  const char *settings[] = {
+    "rille.streaming.receiverRestartDelay", "10ms", "rille.streaming.blockInterval", "10ms", key, value, NULL};
   rl_log_set_level(RL_LOG_OFF);
   streams_begin(f, batch_ms, settings);
   if (dir) assert_int_equal(rl_streaming_checkpoint(f->s, dir), RL_OK);
@@ -205,6 +205,63 @@ static void lines_are_counted_by_their_newlines(void **state)
   close(fd);
   fd = accept_one(&s);
   expect_line(fd, "RILLE-ACK 1 9 the lines");
+  close(fd);
+  end(&f, s.fd);
+}
+
+/* Serves the driver until something was received. */
+static void until_received(streams *f)
+{
+  int64_t until = rl_mono_ns() + PATIENCE_MS * INT64_C(1000000);
+  while (!rl_tracker_has_unallocated(rl_streaming_tracker(f->s))) {
+    rl_streaming_sleep(f->s, 1, false);
+    assert_true(rl_mono_ns() < until);
+  }
+}
+
+/* In one block interval, where what is stored as text and what is stored singly could change places; there is more of the
+ * latter than a block holds. */
+static void lines_keep_their_order(void **state)
+{
+  streams f;
+  server s = open_server();
+  begin(&f, *state, 1000, "clock", "manual");
+  start(&f, s.port);
+  int fd = accept_one(&s);
+  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  rl_buf singly = {0}, all = {0};
+  uint64_t lines = 4;
+  for (; singly.n < 2 * RL_BLOCK_BYTES; lines++)
+    rl_buf_printf(&singly, "%d%0500d\r%0500d\n", (int)lines, 0, 0);
+  const char *const pieces[] = {"one\ntwo\n", rl_buf_cstr(&singly), "three\n", "four\n"};
+  for (size_t i = 0; i < 4; i++) {
+    send_text(fd, pieces[i]);
+    until_received(&f);
+    poll(NULL, 0, 50); /* so that pieces come one by one; the order is the same in any case */
+    rl_buf_puts(&all, pieces[i]);
+  }
+  while (f.seen < lines) assert_int_equal(rl_streaming_advance(f.s, 1000), RL_OK);
+  assert_true(f.records.n == all.n && memcmp(f.records.p, all.p, all.n) == 0);
+  read_acks(fd, 0, lines);
+  rl_buf_free(&singly);
+  rl_buf_free(&all);
+  close(fd);
+  end(&f, s.fd);
+}
+
+static void a_new_connection_cuts_the_open_block(void **state)
+{
+  streams f;
+  server s = open_server();
+  begin(&f, *state, 1000, "clock", "manual");
+  start(&f, s.port);
+  int fd = accept_one(&s);
+  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  send_text(fd, "one\ntw");
+  until_received(&f);
+  close(fd);
+  fd = accept_one(&s);
+  expect_line(fd, "RILLE-ACK 1 1 the lines");
   close(fd);
   end(&f, s.fd);
 }
@@ -423,8 +480,8 @@ static void refused(streams *f, const char *way)
   server s = bind_server();
   add_source(f, s.port);
   assert_int_equal(rl_streaming_start(f->s), RL_ESTATE);
-  char *message = rl_format("socket stream [0] at job.lua:3: ack: lines are acknowledged when they are in a log on disk, "
-                            "and this job has none; %s",
+  char *message = rl_format("socket stream [0] at job.lua:3: ack: lines are acknowledged when they are in a log on "
+                            "disk, and this job has none; %s",
                             way);
   assert_string_equal(rl_error_message(), message);
   rl_free(message);
@@ -462,8 +519,10 @@ int main(void)
     in_a_folder(what_is_on_disk_is_acknowledged_to_a_silent_sender),
     in_a_folder(nothing_is_acknowledged_before_it_is_on_disk),
     in_a_folder(lines_are_counted_by_their_newlines),
+    in_a_folder(lines_keep_their_order),
     in_a_folder(a_line_cut_off_comes_again),
     in_a_folder(a_new_connection_waits_for_what_is_on_its_way_to_disk),
+    in_a_folder(a_new_connection_cuts_the_open_block),
     in_a_folder(who_sends_without_being_asked_is_sent_away),
     in_a_folder(a_line_too_long_is_refused_by_its_number),
     in_a_folder(the_position_comes_back_with_the_job),

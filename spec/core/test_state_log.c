@@ -5,8 +5,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -189,6 +193,7 @@ static void reopen(twins *t)
   int64_t needed = rl_state_unapplied_time(t->replayed);
   if (dice(t, 2)) ok(rl_state_flush(t->replayed));
   rl_state_close(t->replayed);
+  ok(rl_state_verify(t->dirs[1], NULL, NULL, NULL));
   t->replayed = open_at(t->dirs[1], false, 64 * MIB);
   for (size_t i = 0; i < t->nlog; i++) {
     const record *r = &t->log[i];
@@ -230,6 +235,7 @@ static void run_twins(const char *dir, uint64_t seed)
   assert_true(rl_state_unapplied_time(t->replayed) == INT64_MAX);
   rl_state_close(t->made);
   rl_state_close(t->replayed);
+  ok(rl_state_verify(t->dirs[0], NULL, NULL, NULL));
   for (size_t i = 0; i < t->nlog; i++) {
     for (int p = 0; p < PARTS_MAX; p++) rl_buf_free(&t->log[i].parts[p]);
   }
@@ -431,6 +437,55 @@ static void changes_that_no_update_makes_are_refused(void **state)
   rl_state_close(s);
 }
 
+/* Full disks ------------------------------------------------------------------------------------------------------- */
+
+#define NO_RIGHT 77
+
+static void no_log(void *user, rl_log_level level, const char *line)
+{
+  (void)user, (void)level, (void)line;
+}
+
+/* On a disk of its own, in a process that sees it alone. */
+static int wait_for_room(const char *disk)
+{
+  if (unshare(CLONE_NEWNS) != 0 || mount("tmpfs", disk, "tmpfs", 0, "size=4m") != 0) return NO_RIGHT;
+  char *dir = rl_path_join(disk, "state"), *ballast = rl_path_join(disk, "ballast");
+  rl_log_set_sink(no_log, NULL);
+  rl_state *s = open_at(dir, false, 64 * MIB);
+  rl_state_op *op = op_of(s, "x", false);
+  int fd = open(ballast, O_CREAT | O_WRONLY, 0600);
+  assert_true(fd >= 0 && posix_fallocate(fd, 0, 3 * MIB + MIB / 2) == 0 && close(fd) == 0);
+  rl_state_update *u = update_of(op, 0, 1);
+  char *text = rl_alloc(1000);
+  for (int i = 0; i < 2000; i++) put(u, rl_int(i), rl_str(text, 1000), 1);
+  seal(op, 1, u);
+  rl_state_end(s, 1);
+  assert_int_equal(rl_state_flush(s), RL_EIO);
+  expect_state(op, rl_int(1999), rl_str(text, 1000));
+  assert_int_equal(rl_state_unapplied_time(s), 1);
+  assert_int_equal(unlink(ballast), 0);
+  ok(rl_state_flush(s));
+  expect_state(op, rl_int(1999), rl_str(text, 1000));
+  rl_state_close(s);
+  ok(rl_state_verify(dir, NULL, NULL, NULL));
+  rl_free(text);
+  rl_free(ballast);
+  rl_free(dir);
+  return 0;
+}
+
+static void a_full_disk_is_waited_for_in_a_kept_store(void **state)
+{
+  int status;
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) _exit(wait_for_room(*state));
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == NO_RIGHT) skip();
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 /* Notes ------------------------------------------------------------------------------------------------------------ */
 
 static void expect_note(rl_state *s, const char *dbi, const char *name, const char *p, size_t n)
@@ -557,6 +612,7 @@ int main(void)
       in_a_folder(what_is_not_in_the_image_is_known),
       in_a_folder(malformed_bytes_are_refused),
       in_a_folder(changes_that_no_update_makes_are_refused),
+      in_a_folder(a_full_disk_is_waited_for_in_a_kept_store),
       in_a_folder(notes_are_kept_beside_the_state),
       in_a_folder(a_note_that_was_changed_is_found_out),
       in_a_folder(notes_are_put_while_versions_move),

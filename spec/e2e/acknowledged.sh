@@ -6,8 +6,8 @@
 lua5.4 -e 'require "socket"' 2>/dev/null || exit 77
 cd "$scratch"
 
-# begin_sender NAME ARGS...: its port is in $port, its process in $sender. With $input, its standard input is a FIFO of that
-# name, whose other end is descriptor 9; other children must not have that.
+# begin_sender NAME ARGS...: its port is in $port, its process in $sender. With $input, its standard input is a FIFO of
+# that name, whose other end is descriptor 9; other children must not have that.
 begin_sender() {
   local name=$1
   shift
@@ -34,17 +34,17 @@ kill_hard() {
   wait "$1" 2>/dev/null || true
 }
 
-# The job is killed at moments that its own progress gives and at such that nothing gives; now and then the sender before,
-# so that the job connects again.
+# The job is killed at moments that its own progress gives and at such that nothing gives; now and then the sender
+# before, so that the job connects again.
 a_while() {
   local i
   for ((i = RANDOM % 20; i > 0; i--)); do pause; done
 }
 
 lines=250000
-[[ -z $RILLE_SANITIZE ]] || lines=30000
+[[ -z $RILLE_SANITIZE ]] || lines=100000
 seq "$lines" >numbers
-begin_sender sender --port 0 --state unacknowledged numbers
+begin_sender sender 0 --state unacknowledged --file numbers
 for round in 1 2 3 4 5 6 7 8; do
   begin_job "job$round"
   job=$begun
@@ -52,7 +52,7 @@ for round in 1 2 3 4 5 6 7 8; do
   ((round == 1)) || a_while
   if ((round % 3 == 0)) && ! ended "$sender"; then
     kill_hard "$sender"
-    begin_sender "sender$round" --port "$port" --state unacknowledged numbers
+    begin_sender "sender$round" "$port" --state unacknowledged --file numbers
     a_while
   fi
   kill_hard "$job"
@@ -72,9 +72,26 @@ done
 expect_in after.out "^$lines lines, 0 not once"
 say "kill -9 of the job and of the sender: every line once"
 
+# The script that docs/fault-tolerance.md begins with. Its sender has a file as its standard input.
+seq 20000 >words
+begin fed bash -c 'exec lua5.4 "$0" 0 <words' "$RILLE_SOURCE/scripts/ack_sender.lua"
+sender=$begun
+until_true 20 test -s fed.out
+port=$(<fed.out)
+words() { begin "$1" rille run "$RILLE_SOURCE/scripts/recoverable_wordcount.lua" 127.0.0.1 "$port" counted 0.1; }
+words words1
+until_true 60 shown words1 ': [1-9][0-9]* words'
+kill_hard "$begun"
+words words2
+expect_end "$sender" 0 60
+until_true 60 shown words2 ': 20000 words, 20000 different'
+expect_not_in words2.out ': 20[0-9][0-9][1-9] words'
+interrupt words2
+say "recoverable_wordcount: ok"
+
 # Lines of standard input, as they come.
 mkfifo typed
-input=typed begin_sender typed_sender --port 0
+input=typed begin_sender typed_sender 0
 begin typing rille run "$jobs/acknowledged.lua" "$port" "$scratch/checkpoint_typed" 9>&-
 printf 'here\nwe\n' >&9
 until_true 60 shown typing '^2 lines, 0 not once'
@@ -113,7 +130,7 @@ expect_end_of_connection() {
 begin_kept() {
   exec 9>&-
   mkfifo "$1.in"
-  input=$1.in begin_sender "$1" --port 0 --state kept
+  input=$1.in begin_sender "$1" 0 --state kept
   printf '%b' "$2" >&9
 }
 
@@ -153,7 +170,7 @@ connect 2
 expect_end "$sender" 1 60
 expect_in behind.err 'the job has 2 lines only; those up to 4 are not kept any more'
 disconnect
-begin_sender plain --port 0 numbers
+begin_sender plain 0 --file numbers
 exec {job}<>"/dev/tcp/127.0.0.1/$port"
 printf 'HTTP/1.1 400 Bad Request\n' >&"$job"
 expect_end_of_connection

@@ -68,7 +68,9 @@ describe("a job started again", function()
       math.randomseed(seed)
       local input, directory = random_input(), support.directory()
       local function run(batches, checkpoint)
-        return texts(testing.run { inputs = { input }, operation = operation, batches = batches, checkpoint = checkpoint })
+        return texts(testing.run {
+          inputs = { input }, operation = operation, batches = batches, checkpoint = checkpoint,
+        })
       end
       local whole = run(BATCHES)
       for cut = 1, BATCHES - 1 do
@@ -88,7 +90,8 @@ describe("a job started again", function()
     local function operation(_, s) return s:updateStateByKey(sum_of):window(3, 1) end
     local parts = {}
     for _ = 1, BATCHES do
-      local one = testing.run { inputs = { input }, operation = operation, batches = 1, checkpoint = directory .. "/one" }
+      local place = directory .. "/one"
+      local one = testing.run { inputs = { input }, operation = operation, batches = 1, checkpoint = place }
       table.move(texts(one), 1, #one, #parts + 1, parts)
     end
     assert.same(texts(testing.run { inputs = { input }, operation = operation, batches = BATCHES }), parts)

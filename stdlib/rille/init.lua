@@ -4,6 +4,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local once = require "rille.once"
+local sink = require "rille.sink"
 local StateSpec = require "rille.state_spec"
 local StreamingContext = require "rille.streaming"
 
@@ -14,6 +15,7 @@ local rille = {
   once = once,
   json = core.json,
   time = core.time,
+  sink = sink,
   Context = Context,
   StateSpec = StateSpec,
   StreamingContext = StreamingContext,

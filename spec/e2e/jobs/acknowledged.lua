@@ -1,5 +1,5 @@
--- Counts lines in state, from a sender that is told what is on disk: PORT DIRECTORY. Shows how many different lines there
--- have been, and how many of them were not counted once, in its first batch and whenever there are more.
+-- Counts lines in state, from a sender that is told what is on disk: PORT DIRECTORY. Shows how many different lines
+-- there have been, and how many of them were not counted once, in its first batch and whenever there are more.
 local rille = require "rille"
 
 local port, directory = tonumber(arg[1]), arg[2]
