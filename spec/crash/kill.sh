@@ -39,7 +39,7 @@ bring_file() {
 }
 
 run_job() {
-  "$RILLE_BUILD/bin/rille" run "$RILLE_SOURCE/spec/crash/kill_job.lua" "$port" "$dir" \
+  "$RILLE_BUILD/bin/rille" run "$RILLE_SOURCE/spec/crash/kill_job.lua" "$port" "$dir" $((RANDOM % 3 + 1)) $((RANDOM % 3 + 1)) \
     >>"$scratch/job.out" 2>>"$scratch/job.err" </dev/null {more}>&- &
   job=$!
   children+=("$job")

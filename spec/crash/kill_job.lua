@@ -1,7 +1,7 @@
 -- The job that kill.sh kills: lines from an acknowledging sender and from files, state, windows, and outputs that can
 -- be told apart by batch. kill_check.lua compares what it left.
 --
---   rille run kill_job.lua PORT DIRECTORY
+--   rille run kill_job.lua PORT DIRECTORY WORKERS CONCURRENT
 local rille = require "rille"
 
 local port, directory = tonumber(arg[1]), arg[2]
@@ -9,7 +9,8 @@ local BATCH <const> = 0.2
 
 local ssc = rille.StreamingContext({
   appName = "Killed",
-  master = "local[2]",
+  master = ("local[%s]"):format(arg[3]), -- as many partitions; another number at each start
+  ["rille.streaming.concurrentJobs"] = arg[4],
   ["rille.streaming.stopGracefullyOnShutdown"] = true,
   ["rille.streaming.gracefulStopTimeout"] = "300s",
   ["rille.streaming.receiverRestartDelay"] = "50ms",

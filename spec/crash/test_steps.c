@@ -73,7 +73,8 @@ static void failures_in_a_row(void **state)
   }
 }
 
-/* Batches that were missed wait behind the one whose log fails: the job stops, and does not wait for them. */
+/* Batches that were missed wait behind the one whose log fails: the job stops, and does not wait for them. (What the
+ * third process would find is not the model's: a missed batch has not what the world would have brought for it.) */
 static void a_failed_log_stops_a_job_that_catches_up(void **state)
 {
   for (unsigned step = 150; step <= 400; step += 50) {
@@ -84,8 +85,6 @@ static void a_failed_log_stops_a_job_that_catches_up(void **state)
     t.only = "fdatasync"; /* the first is that of START */
     assert_int_equal(trial_process(&t, &t.faults[1]), JOB_STOPPED);
     assert_non_null(strstr(t.w->error, "Input/output error"));
-    t.jump = t.only = NULL;
-    trial_finish(&t);
     trial_close(&t);
   }
 }

@@ -101,7 +101,10 @@ static world *trial_world;
 static inline int trial_full(const char *call)
 {
   bool writes = strcmp(call, "pwrite") == 0 || strcmp(call, "pwritev") == 0 || strcmp(call, "write") == 0;
-  return writes && faulty.steps + 1 >= trial_full_at && trial_fulls++ < 3 ? ENOSPC : 0;
+  if (!writes || faulty.steps + 1 < trial_full_at || trial_fulls == 3) return 0;
+  trial_fulls++;
+  trial_world->met_stopping = atomic_load(&trial_world->stopping);
+  return ENOSPC;
 }
 
 static inline int trial_count(const char *call)
@@ -148,6 +151,7 @@ static inline int trial_outputs(const trial *t)
 static inline int trial_process(trial *t, const fault *f)
 {
   t->w->runs++;
+  t->w->met_stopping = false;
   t->w->error[0] = t->w->call[0] = t->w->path[0] = '\0';
   fflush(stdout);
   pid_t pid = fork();
@@ -280,7 +284,7 @@ static inline bool trial_is_harmless(const trial *t, const fault *f, bool segmen
   const world *w = t->w;
   if (f->kind != FAULT_FULL && w->call[0] == '\0') return true; /* it was not met */
   switch (f->kind) {
-  case FAULT_FULL: return w->started; /* a start may fail on a full disk; what runs waits */
+  case FAULT_FULL: return w->started && !w->met_stopping; /* what runs waits; a start or a stop may fail */
   case FAULT_SHORT: return true;
   case FAULT_EINTR: return !trial_is_of_names(w->call);
   case FAULT_EIO:
