@@ -1,11 +1,9 @@
 /* The folder of a store. A file in it is locked while the store is open: so no environment is opened twice, and who
  * finds a scratch folder whose lock is free knows that its process is dead. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,11 +27,13 @@ static bool is_gone(int fd)
 /* *fd = -1: somebody else has it. */
 static rl_status take_lock(const char *path, int flags, int *fd)
 {
-  *fd = open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+  bool got = false;
+  do *fd = rl_fs_get()->open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+  while (*fd < 0 && errno == EINTR);
   if (*fd < 0) return rl_fail_errno("cannot open %s", path);
-  if (flock(*fd, LOCK_EX | LOCK_NB) == 0) return RL_OK;
-  rl_status st = errno == EWOULDBLOCK ? RL_OK : rl_fail_errno("cannot lock %s", path);
-  close(*fd);
+  rl_status st = rl_file_lock(*fd, path, &got);
+  if (got) return RL_OK;
+  rl_fs_get()->close(*fd); /* nothing was written */
   *fd = -1;
   return st;
 }
@@ -55,22 +55,23 @@ static void remove_if_dead(const char *dir)
   bool dead = missing ? is_old(&st) : take_lock(lock, 0, &fd) == RL_OK && fd >= 0;
   /* What cannot be removed now is found again by the next one. */
   if (dead) (void)rl_dir_remove(dir);
-  if (fd >= 0) close(fd);
+  if (fd >= 0) rl_fs_get()->close(fd);
   rl_free(lock);
 }
 
+static rl_status remove_one(void *parent, const char *name)
+{
+  if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0 || strlen(name) != sizeof PATTERN - 1) return RL_OK;
+  char *dir = rl_path_join(parent, name);
+  remove_if_dead(dir);
+  rl_free(dir);
+  return RL_OK;
+}
+
+/* What cannot be looked at now is found again by the next one. */
 static void remove_dead(const char *parent)
 {
-  DIR *d = opendir(parent);
-  if (!d) return;
-  const struct dirent *e;
-  while ((e = readdir(d)) != NULL) {
-    if (strncmp(e->d_name, PREFIX, sizeof PREFIX - 1) != 0 || strlen(e->d_name) != sizeof PATTERN - 1) continue;
-    char *dir = rl_path_join(parent, e->d_name);
-    remove_if_dead(dir);
-    rl_free(dir);
-  }
-  closedir(d);
+  if (rl_dir_each(parent, remove_one, (char *)parent) != RL_OK) rl_error_drop();
 }
 
 /* Opening ---------------------------------------------------------------------------------------------------------- */
@@ -98,7 +99,7 @@ static rl_status make_scratch(rl_state *s, const char *parent, char **dir)
 
 static rl_status open_kept(rl_state *s, const char *path, char **dir)
 {
-  if (mkdir(path, 0700) != 0 && errno != EEXIST) return rl_fail_errno("cannot make %s", path);
+  if (rl_fs_get()->mkdir(path, 0700) != 0 && errno != EEXIST) return rl_fail_errno("cannot make %s", path);
   s->lock_path = rl_path_join(path, LOCK_NAME);
   rl_status st = take_lock(s->lock_path, O_CREAT, &s->lock_fd);
   if (st == RL_OK && s->lock_fd < 0) st = rl_fail(RL_ESTATE, "the state in %s is in use", path);
@@ -137,7 +138,7 @@ rl_status rl_state_dir_open(rl_state *s, const rl_state_spec *spec, char **dir)
 void rl_state_dir_close(rl_state *s, const char *dir, bool scratch)
 {
   if (scratch && rl_dir_remove(dir) != RL_OK) rl_warn("%s", rl_error_message());
-  if (s->lock_fd >= 0) close(s->lock_fd);
+  if (s->lock_fd >= 0) rl_fs_get()->close(s->lock_fd);
   s->lock_fd = -1;
   rl_free(s->lock_path);
   s->lock_path = NULL;
