@@ -48,7 +48,8 @@ typedef struct job {
   rl_streaming *s;
   rl_receiver *receiver; /* set by start */
   uint64_t position;     /* the record that was stored last */
-  int64_t kept;          /* the newest batch that is complete, as the keeper knows; RL_NO_TIME: none */
+  int64_t kept;          /* outputs that are done, in the job's life, as the keeper has it */
+  int outputs;           /* of each batch */
 } job;
 
 typedef struct job_output {
@@ -183,19 +184,20 @@ static inline void job_deliver(job *j, model_output which, int batch, const char
   rl_free(key);
 }
 
-/* What was kept is of the newest complete batch: the one before. */
-static inline void job_check_kept(job *j, int64_t time)
+/* Each output that is done counts once: what is not done again was kept with the mark that says so. */
+static inline void job_check_kept(job *j, model_output which, int batch)
 {
-  int64_t expected = time == MODEL_BATCH_MS ? RL_NO_TIME : time - MODEL_BATCH_MS;
+  int64_t expected = (int64_t)(batch - 1) * j->outputs + which;
   if (j->kept != expected)
-    job_fail(j, "batch %" PRId64 " runs, and what was kept is of batch %" PRId64, time, j->kept);
+    job_fail(j, "%s of batch %d runs, and %" PRId64 " outputs before it count, not %" PRId64, model_names[which], batch,
+             j->kept, expected);
 }
 
 static inline void job_give(void *user, rl_rdd *rdd, int64_t time, rl_output_run *run)
 {
   job_output *o = user;
   rl_job *job = NULL;
-  job_check_kept(o->j, time);
+  job_check_kept(o->j, o->which, (int)(time / MODEL_BATCH_MS));
   const rl_job_spec spec = {
     .rdd = rdd, .kind = RL_JOB_COLLECT, .batch_time = time, .what = model_names[o->which]};
   rl_status st = rl_job_submit(o->j->c, &spec, NULL, &job);
@@ -206,6 +208,7 @@ static inline void job_give(void *user, rl_rdd *rdd, int64_t time, rl_output_run
     if (strcmp(text, expected) != 0)
       job_fail(o->j, "%s of batch %d: expected\n%sbut it is\n%s", model_names[o->which], batch, expected, text);
     job_deliver(o->j, o->which, batch, text);
+    o->j->kept++;
     rl_free(text);
     rl_free(expected);
   }
@@ -310,11 +313,11 @@ static inline void job_graph(job *j, job_output *outputs, int n)
   for (int i = 0; i < n; i++) job_output_of(j, streams[i], (model_output)i, outputs);
 }
 
-/* What is kept from batch to batch: the time of the batch. */
+/* What is kept from batch to batch, as an accumulator is. */
 static inline void job_save(void *user, int64_t time, rl_buf *out)
 {
-  ((job *)user)->kept = time;
-  rl_buf_printf(out, "%" PRId64, time);
+  (void)time;
+  rl_buf_printf(out, "%" PRId64, ((job *)user)->kept);
 }
 
 static inline rl_status job_restore(void *user, const char *p, size_t n)
@@ -402,7 +405,7 @@ static inline rl_status job_run(job *j, const job_spec *spec)
 /* In a child: runs the job to its end, which is the process's. */
 static inline int job_process(const job_spec *spec)
 {
-  job j = {.w = spec->w, .dir = spec->dir, .kept = RL_NO_TIME};
+  job j = {.w = spec->w, .dir = spec->dir, .outputs = spec->outputs};
   atomic_store(&j.w->stopping, false);
   j.w->started = false;
   alarm(300); /* it hangs */
