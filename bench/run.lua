@@ -296,7 +296,7 @@ function benches.wal()
   report("wal", "socket_cpu_on_s", cpu_on)
 end
 
-local OVERLOAD <const> = { rate = 20000, interval = 0.25 } -- of bench/jobs/overload.lua
+local OVERLOAD <const> = { rate = 20000, interval = 0.5 } -- of bench/jobs/overload.lua
 
 --- One run of it, fed three times as much as it can do: its batches.
 local function overload(backpressure, batches)
@@ -336,20 +336,28 @@ local function plot(label, batches, field, full)
   print(("  %-28s |%s|"):format(label, table.concat(columns)))
 end
 
+--- Records a second, from the start of a batch's work to the end of the last one's.
+local function throughput(batches, from)
+  local first, last = batches[from], batches[#batches]
+  local seconds = (#batches - from + last.delay - first.delay) * OVERLOAD.interval + last.processing
+  return sum(batches, "records", from) / seconds
+end
+
 -- A job that is sent three times what it can do: how many batches it takes to settle, and how much of what it can do it
--- does from then on. What it can do shows where nothing slows its source.
+-- does, in all and from then on. What it can do shows where nothing slows its source.
 function benches.backpressure()
-  local count, settles, shares, shown = 60, {}, {}, nil
+  local count, settles, shares, steady, shown = 50, {}, {}, {}, nil
   for i = 1, runs(3) do
     local free, slowed = overload("false", 8), overload("true", count)
     local can = sum(free, "records", 1) / sum(free, "processing", 1)
     local from = settled(slowed) or count
     settles[i] = from
-    shares[i] = sum(slowed, "records", from) / ((count - from + 1) * OVERLOAD.interval) / can
+    shares[i], steady[i] = throughput(slowed, 1) / can, throughput(slowed, from) / can
     shown = slowed
   end
   report("backpressure", "settled_batches", settles, "at most 30")
   report("backpressure", "throughput_share", shares, "at least 0.9")
+  report("backpressure", "settled_share", steady)
   if options.json then return end
   plot("delay, full: 10 intervals", shown, "delay", 10)
   plot("records, full: 3 times", shown, "records", 3 * OVERLOAD.rate * OVERLOAD.interval)

@@ -8,7 +8,7 @@
 local rille = require "rille"
 local clock = require "bench.clock"
 
-local INTERVAL <const> = 0.25
+local INTERVAL <const> = 0.5
 
 local port, rate, wanted = math.tointeger(arg[1]), tonumber(arg[2]), math.tointeger(arg[4])
 local lines = {}
