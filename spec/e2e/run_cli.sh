@@ -12,7 +12,7 @@ write() {
 # commands ------------------------------------------------------------------------------------------------------------
 
 expect_status 0 rille version
-version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/rille.h")
+version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/base/version.h")
 expect_in "$out" "^rille ${version//./\\.}( |$)"
 expect_status 0 rille --help
 expect_in "$out" 'rille run'
