@@ -160,9 +160,11 @@ for part in 3 5 8; do
 done
 say "a damaged log: ok"
 
-# The change that a batch made, which the image lacks: it and those behind it are run again, their outputs are not.
+# A change that a batch made, without an image that has it: the batch and those behind it are run again, their outputs
+# are not.
 rm -rf job
 cp -a killed job
+rm -r job/state
 segment=$(printf '%s\n' job/log/log-* | head -n 1)
 offset=$(LC_ALL=C grep -abo $'\005count' "$segment" | sed -n 7p)
 flip "$segment" "${offset%%:*}"
