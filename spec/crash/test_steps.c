@@ -1,5 +1,6 @@
 /* Every I/O step of a job crashed in turn, and failed in turn: no acknowledged record is lost, the state is exactly the
- * model's, every output of every batch is the model's. trial.h says how one is run again. */
+ * model's, every output of every batch is the model's. trial.h says how one is run again; RILLE_TEST=killed* runs those
+ * tests alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,5 +115,6 @@ int main(void)
     in_a_folder(failures_in_a_row),
     in_a_folder(a_failed_log_stops_a_job_that_catches_up),
   };
+  if (getenv("RILLE_TEST")) cmocka_set_test_filter(getenv("RILLE_TEST"));
   return getenv("RILLE_CRASH") ? cmocka_run_group_tests(again, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
 }
