@@ -160,7 +160,14 @@ static int64_t settled(rl_streaming *s)
 {
   const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning;
   if (!first) first = resumed(s);
-  return first ? first->time - s->batch_ms : s->latest;
+  int64_t time = first ? first->time - s->batch_ms : s->latest;
+  return s->stuck <= time ? s->stuck - s->batch_ms : time;
+}
+
+/* It is run again at the next start: until then nothing passes it. */
+static void stays_pending(rl_streaming *s, const rl_batch *b)
+{
+  if (b->time < s->stuck) s->stuck = b->time;
 }
 
 static void complete(rl_streaming *s, rl_batch *b)
@@ -176,6 +183,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   if (s->last_batch == &b->next) s->last_batch = at;
   int64_t time = b->time;
   bool unfinished = b->unfinished;
+  if (unfinished) stays_pending(s, b);
   if (s->durable && !unfinished) rl_durable_complete(s, b, settled(s));
   free_batch(b);
   rl_tracker_done(s->tracker, time);
@@ -195,9 +203,10 @@ char *rl_output_key(const rl_output *o)
 static void note_output(rl_streaming *s, const rl_output_run *r, rl_status status)
 {
   bool skip = rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k';
-  if (status && (s->stopping || !skip)) {
+  bool hurried = s->stopping || rl_streaming_signals() > 1; /* a second signal made it fail */
+  if (status && (hurried || !skip)) {
     r->batch->unfinished = true;
-    if (s->stopping) return;
+    if (hurried) return;
     s->failed = s->stop_asked = true;
     s->stop_graceful = false;
     rl_driver_wake(rl_context_driver(s->c));
@@ -250,7 +259,7 @@ static void pump(rl_streaming *s)
 {
   if (s->pumping) return;
   s->pumping = true;
-  while (s->running < s->concurrent && rl_streaming_signals() < 2) {
+  while (s->running < s->concurrent && !s->failed && rl_streaming_signals() < 2) {
     rl_output_run *r = next_run(s);
     if (r) {
       s->running++;
@@ -312,7 +321,8 @@ static void drop_runs(rl_batch *b)
 static void fail_batch(rl_streaming *s, rl_batch *b)
 {
   drop_runs(b);
-  if (rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
+  bool hurried = s->stopping || rl_streaming_signals() > 1; /* a second signal made it fail */
+  if (!hurried && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
     b->discarded = true;
     rl_graph_discard(s, b->time);
     rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
@@ -446,8 +456,14 @@ static bool skip_waiting_outputs(rl_batch *b)
 void rl_batch_drop_queued(rl_streaming *s)
 {
   rl_batch *b;
-  while ((b = take_ticked(s))) free_batch(b);
-  if (s->beginning) free_batch(s->beginning);
+  while ((b = take_ticked(s))) {
+    if (b->past) stays_pending(s, b);
+    free_batch(b);
+  }
+  if (s->beginning) {
+    stays_pending(s, s->beginning);
+    free_batch(s->beginning);
+  }
   s->beginning = NULL;
   rl_batch **at = &s->queue;
   while ((b = *at)) {
@@ -456,6 +472,7 @@ void rl_batch_drop_queued(rl_streaming *s)
       continue;
     }
     *at = b->next;
+    stays_pending(s, b);
     if (s->rooted == b) s->rooted = NULL;
     free_batch(b);
   }

@@ -128,9 +128,21 @@ static void remember(rl_dstream *d, int64_t time, rl_rdd *rdd)
   d->generated[i] = (rl_generated){time, rdd};
 }
 
+/* In a durable job an input is read by the batch that begins, once and never again. A time that no batch had, because it
+ * was missed and left out, has nothing; a window may ask for it all the same. */
+static bool is_gap(const rl_dstream *d, int64_t time)
+{
+  const rl_batch *b = d->s->generating;
+  return d->s->durable && d->reached && !(b && b->time == time);
+}
+
 static rl_status compute_input(rl_dstream *d, int64_t time, rl_rdd **out)
 {
   if (time <= d->forgotten) return RL_OK; /* asked again, an input would give what belongs to another batch */
+  if (is_gap(d, time)) {
+    *out = rl_rdd_empty(0);
+    return RL_OK;
+  }
   rl_input_info info = {.stream = d->input->id};
   rl_status st = d->input->cls->compute(d->input, time, out, &info);
   if (st) rl_free(info.description);

@@ -47,6 +47,7 @@ typedef struct rl_past {
   bool ended;     /* its state is made */
   bool complete;  /* nothing is left to do */
   bool discarded;
+  bool stripped;  /* blocks of it are not in the log any more: nobody needed it when they were removed */
   char **outputs; /* keys of those that are done */
   size_t noutputs, outputs_cap;
   char *begin; /* the BEGIN record */

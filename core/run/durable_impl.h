@@ -24,6 +24,7 @@ typedef struct rl_found {
   rl_past **batches; /* by time */
   size_t nbatches, batches_cap;
   int64_t settled; /* all batches up to here are complete */
+  int64_t gone;    /* what was received up to here cannot be had again; RL_NO_TIME: all can */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;
   rl_buf kept;           /* of the newest mark; its batch's time, or RL_NO_TIME */

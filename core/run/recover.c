@@ -89,15 +89,15 @@ static rl_status found_block(rl_found *f, const rl_wal_record *r)
 }
 
 /* Marks the blocks of the batch; a block that is not in the log any more was not needed any more: so is the batch. */
-static uint64_t claim_blocks(rl_found *f, rl_journal_input *in, uint64_t floor)
+static void claim_blocks(rl_found *f, rl_journal_input *in, rl_past *p)
 {
   uint64_t seq;
   while (in->kind == RL_JOURNAL_BLOCKS && rl_journal_next_block(in, &seq)) {
     rl_past_block *b = find_block(f, seq);
     if (b) b->allocated = true;
-    if (seq < floor) floor = seq;
+    else p->stripped = true;
+    if (seq < p->floor) p->floor = seq;
   }
-  return floor;
 }
 
 static rl_status found_begin(rl_found *f, const rl_wal_record *r)
@@ -116,7 +116,7 @@ static rl_status found_begin(rl_found *f, const rl_wal_record *r)
   p->begin = rl_alloc(p->begin_n + 1);
   memcpy(p->begin, r->p, p->begin_n);
   for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++)
-    p->floor = claim_blocks(f, &in, p->floor);
+    claim_blocks(f, &in, p);
   f->batches = rl_grow(f->batches, &f->batches_cap, f->nbatches + 1, sizeof(rl_past *));
   f->batches[f->nbatches++] = p;
   f->started = true;
@@ -241,7 +241,8 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
 /* May it be asked for again: by its own batch, or by a window of a later one? */
 static bool is_needed(const rl_dstream *d, const rl_past *p)
 {
-  return p->time > d->s->durable->found.settled - d->remember;
+  const rl_found *f = &d->s->durable->found;
+  return p->time > f->settled - d->remember && p->time > f->gone;
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
@@ -397,7 +398,7 @@ static rl_status restore_blocks(rl_dstream *d, const rl_past *p, rl_journal_inpu
 /* What was not logged: it is gone, which is said when it is missed. */
 static rl_rdd *nothing_of(const rl_dstream *d, const rl_past *p, const rl_journal_input *in)
 {
-  if (!p->complete && in->records > 0)
+  if (!p->complete && in->records > 0 && rl_input_receiver(d->input))
     rl_warn("%s: %" PRId64 " records of batch %" PRId64 " ms were received without a log and are lost "
             "(rille.streaming.receiver.writeAheadLog.enable)",
             d->label, in->records, p->time);
@@ -410,8 +411,7 @@ static rl_status restore_input(rl_dstream *d, const rl_past *p, const rl_journal
   rl_input_info info = {.stream = d->input->id};
   rl_rdd *rdd = NULL;
   rl_status st = RL_OK;
-  if (p->discarded) rdd = NULL;
-  else if (cls->repeats) st = cls->compute(d->input, p->time, &rdd, &info);
+  if (cls->repeats) st = cls->compute(d->input, p->time, &rdd, &info);
   else if (in->kind == RL_JOURNAL_BLOCKS && rl_input_receiver(d->input)) st = restore_blocks(d, p, *in, &rdd);
   else if (in->kind == RL_JOURNAL_SAVED && cls->restore)
     st = cls->restore(d->input, p->time, in->bytes.p, in->bytes.n, &rdd, &info);
@@ -492,11 +492,29 @@ static void restore_discarded(rl_streaming *s, int64_t time)
     if (d->reached && (time - s->zero) % d->slide == 0) rl_graph_restore(d, time, NULL);
 }
 
+/* Its records are in nothing, but its inputs were taken: they go on behind it. */
+static rl_status restore_places(rl_streaming *s, const rl_past *p)
+{
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore || !is_needed(d, p)) continue;
+    const rl_journal_input in = find_input(p, d);
+    if (in.kind != RL_JOURNAL_SAVED) continue;
+    rl_input_info info = {.stream = d->input->id};
+    rl_rdd *rdd = NULL;
+    st = d->input->cls->restore(d->input, p->time, in.bytes.p, in.bytes.n, &rdd, &info);
+    rl_free(info.description);
+    rl_rdd_unref(rdd);
+    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  }
+  return st;
+}
+
 static rl_status restore_batch(rl_streaming *s, const rl_past *p)
 {
   if (p->discarded) {
     restore_discarded(s, p->time);
-    return RL_OK;
+    return restore_places(s, p);
   }
   rl_status st = restore_inputs(s, p);
   return !st && p->ended ? restore_state(s, p) : st;
@@ -514,6 +532,8 @@ static rl_status check_inputs(const rl_streaming *s)
   return RL_OK;
 }
 
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* All batches up to `settled` are complete: what streams remember goes by it, as in rl_graph_forget. */
 static void settle(rl_streaming *s)
 {
@@ -521,8 +541,18 @@ static void settle(rl_streaming *s)
   s->latest = f->settled = f->batches[f->nbatches - 1]->time;
   for (size_t i = f->nbatches; i-- > 0;)
     if (!f->batches[i]->complete) f->settled = f->batches[i]->time - s->batch_ms;
-  for (rl_dstream *d = s->nodes; d; d = d->next)
-    if (d->reached) d->forgotten = f->settled - d->remember;
+  f->gone = RL_NO_TIME;
+  for (size_t i = 0; i < f->nbatches; i++)
+    if (f->batches[i]->complete && f->batches[i]->stripped) f->gone = f->batches[i]->time;
+  bool shorter = false;
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    if (!d->reached) continue;
+    shorter = shorter || f->gone > f->settled - d->remember;
+    d->forgotten = larger(f->settled - d->remember, f->gone);
+  }
+  if (shorter)
+    rl_warn("%s: windows look further back than the log, which begins behind %" PRId64 " ms: they begin there",
+            s->checkpoint, f->gone);
 }
 
 static void set_floor(rl_durable *d)
@@ -535,6 +565,8 @@ static void set_floor(rl_durable *d)
     if (!f->blocks[i].allocated && f->blocks[i].at.seq < floor) floor = f->blocks[i].at.seq;
   atomic_store(&d->floor, floor);
   for (size_t i = 0; i < f->nbatches; i++) rl_durable_retain(d, f->batches[i]->time, f->batches[i]->floor);
+  for (size_t i = d->nretained; i-- > 0; floor = d->retained[i].floor) /* BEGIN may stand behind blocks of later ones */
+    if (floor < d->retained[i].floor) d->retained[i].floor = floor;
 }
 
 rl_status rl_durable_restore(rl_streaming *s)

@@ -134,6 +134,7 @@ struct rl_streaming {
   rl_batch *queue, **last_batch;     /* generated, not yet complete, in order */
   uint32_t running, concurrent;      /* output runs */
   bool pumping;
+  int64_t stuck;                     /* the first batch that stays pending; INT64_MAX: none */
   rl_batch *rooted;                  /* the one whose roots are to run or run; no batch is generated meanwhile */
   bool failed;                       /* the state of a batch could not be made, and the context stops */
   struct rl_state *store;            /* of its operators; NULL: none has any */

@@ -33,6 +33,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   s->clock = clock[0] == 'm' ? rl_clock_new_manual(0) : rl_clock_new_system();
   s->batch_ms = batch_ms;
   s->zero = s->latest = RL_NO_TIME;
+  s->stuck = INT64_MAX;
   atomic_init(&s->state, RL_INITIALIZED);
   s->last_output = &s->outputs;
   s->last_batch = &s->queue;
@@ -218,7 +219,10 @@ static int64_t first_tick(rl_streaming *s)
     if (rl_clock_now(s->clock) < s->latest + jump) rl_clock_set(s->clock, s->latest + jump);
   }
   int64_t now = rl_clock_now(s->clock), first = ((now - s->zero) / s->batch_ms + 1) * s->batch_ms + s->zero;
-  return s->latest != RL_NO_TIME && first <= s->latest ? s->latest + s->batch_ms : first; /* the clock went back */
+  if (s->latest == RL_NO_TIME || first > s->latest) return first;
+  rl_warn("the clock went back: it is %" PRId64 " ms, and the last batch was that of %" PRId64 " ms; the next one comes "
+          "after it, in %" PRId64 " s", now, s->latest, (s->latest + s->batch_ms - now) / 1000);
+  return s->latest + s->batch_ms;
 }
 
 rl_status rl_streaming_start(rl_streaming *s)

@@ -113,7 +113,7 @@ static rl_status find_files(const file_input *in, rl_file_list *found)
   return st;
 }
 
-static void look(file_input *in, rl_file_list *found)
+static bool look(file_input *in, rl_file_list *found)
 {
   int64_t began = rl_mono_ns();
   rl_status st = find_files(in, found);
@@ -125,6 +125,7 @@ static void look(file_input *in, rl_file_list *found)
             "longer",
             in->label, in->spec.path, ms);
   }
+  return st == RL_OK;
 }
 
 static char *describe(const rl_file_list *files)
@@ -154,7 +155,8 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
 {
   file_input *in = (file_input *)self;
   rl_file_list found = {0}, files = {0};
-  look(in, &found);
+  int64_t before = in->last != RL_NO_TIME ? in->last : time - in->base.remember_ms;
+  bool looked = look(in, &found);
   rl_status st = select_files(in, time, &found, &files);
   rl_file_list_clear(&found);
   if (st != RL_OK) {
@@ -162,15 +164,18 @@ static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
     return st;
   }
   give(in, time, &files, out, info);
+  if (!looked) in->last = before; /* what comes meanwhile is for the next look that works */
   return RL_OK;
 }
 
-/* For the log: since when files are new, and those of the batch: path, size, time of change. */
+/* For the log: since when files are new, the last look that worked, and the files of the batch: path, size, time of
+ * change. */
 static rl_status files_save(rl_input *self, int64_t time, rl_buf *out)
 {
   const file_input *in = (const file_input *)self;
   size_t n = 0;
   rl_put_int(out, in->threshold);
+  rl_put_int(out, in->last);
   for (const taken *t = in->first; t; t = t->next) n += t->time == time;
   rl_put_varint(out, n);
   for (const taken *t = in->first; t; t = t->next) {
@@ -208,7 +213,9 @@ static rl_status files_restore(rl_input *self, int64_t time, const char *p, size
   rl_reader r = {p, p + n};
   rl_file_list files = {0};
   uint64_t count = 0;
+  int64_t last = RL_NO_TIME;
   rl_status st = get_int(&r, &in->threshold);
+  if (st == RL_OK) st = get_int(&r, &last);
   if (st == RL_OK) st = rl_get_varint(&r, &count);
   for (uint64_t i = 0; i < count && st == RL_OK; i++) {
     rl_file f = {0};
@@ -218,6 +225,7 @@ static rl_status files_restore(rl_input *self, int64_t time, const char *p, size
   if (st == RL_OK && r.p != r.end) st = rl_fail(RL_EDATA, "there is more than the files of the batch");
   if (st == RL_OK) give(in, time, &files, out, info);
   else rl_file_list_clear(&files);
+  if (st == RL_OK) in->last = last;
   return st;
 }
 

@@ -329,6 +329,7 @@ void rl_outside_end(rl_state *s)
 rl_status rl_state_await(rl_state *s)
 {
   uint64_t before = s->attempts;
+  if (s->stop) return rl_fail(RL_ECLOSED, "the state cannot be written any more: the job is over");
   if (!s->broken) {
     s->kick = true;
     pthread_cond_signal(&s->work);

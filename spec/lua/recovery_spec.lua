@@ -150,6 +150,28 @@ describe("a durable job", function()
     assert.same(times.A, times.B)
   end)
 
+  -- Batches pile up behind the one that fails, and the log has short segments.
+  case("lets no later batch pass one whose output failed", [[
+    local lines = ssc:fileStream("in", { newFilesOnly = false })
+    lines:foreachRDD(function(rdd, time)
+      local fail = rdd:count() > 0 and not exists "again"
+      if fail then rdd:mapPartitions(function(it) os.execute "sleep 1.5" return it end):count() end
+      if fail then once "failed" error "the output is broken" end
+      tell(exists "failed" and not exists "again" and "later" or "A", rdd, time)
+      if exists "again" and rdd:count() > 0 then ssc:stop(true, true) end
+    end)
+  ]], function(dir)
+    local settings = "rille.streaming.fileStream.minRememberDuration=0.1 " ..
+      "rille.streaming.driver.writeAheadLog.rollingInterval=0.02"
+    words(dir, "a")
+    assert.equal(1, run(dir, settings, "0.1").status)
+    assert.same({}, told(dir, "later"))
+    support.write(dir .. "/again", "")
+    local result = run(dir, settings, "0.1")
+    assert.equal(0, result.status, result.err)
+    assert.equal("a", last(dir, "A"))
+  end)
+
   case("passes a failed output over when it is to skip", [[
     counts:foreachRDD(function(rdd, time)
       if rdd:count() == 2 and once "failed" then error "the output is broken" end
@@ -163,6 +185,34 @@ describe("a durable job", function()
     words(dir, "a b")
     local result = run(dir, "rille.streaming.onBatchFailure=skip")
     assert.matches("what foreachRDD at job.lua:%d+ would have given is left out", result.err)
+    assert.equal("(a,1) (b,1)", last(dir, "A"))
+  end)
+
+  case("does not take what was discarded again", [[
+    local checked = counts:map(function(word, n)
+      if word == "poison" and n == 1 and not io.open "harmless" then error "cannot take this" end
+      return word, n
+    end):updateStateByKey(function(values, n) return values[#values] or n end):uid "checked"
+    checked:foreachRDD(function(rdd, time) tell("A", rdd, time) end)
+    counts:foreachRDD(function(rdd, time)
+      if exists "c" then stop_at(2)(rdd) elseif exists "b" then ssc:stop(true, true) end
+    end)
+    ssc:start()
+    while ssc:getState() == "ACTIVE" do
+      local fine, why = pcall(ssc.awaitTermination, ssc)
+      if not fine and once "b" then io.stderr:write(why, "\n") end
+    end
+    os.exit(0)
+  ]], function(dir)
+    words(dir, "poison")
+    local result = run(dir, "rille.streaming.onBatchFailure=skip rille.task.maxFailures=1")
+    assert.equal(0, result.status, result.err)
+    assert.matches("cannot take this", result.err)
+    support.write(dir .. "/c", "")
+    support.write(dir .. "/harmless", "")
+    words(dir, "a b")
+    result = run(dir, "rille.streaming.onBatchFailure=skip")
+    assert.equal(0, result.status, result.err)
     assert.equal("(a,1) (b,1)", last(dir, "A"))
   end)
 
