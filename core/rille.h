@@ -25,6 +25,7 @@
 #include "run/streaming.h"
 #include "sink/files.h"
 #include "sink/kafka.h"
+#include "sink/lmdb.h"
 #include "source/kafka.h"
 #include "source/sources.h"
 #include "store/journal.h"

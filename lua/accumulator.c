@@ -13,6 +13,7 @@
 typedef struct accumulator {
   rl_shared shared;
   char *name;      /* NULL: none was given */
+  int64_t number;  /* in its context, from 1 */
   rl_buf zero;     /* encoded */
   bool from_zero;  /* partial values begin with it; else with the first value added */
 } accumulator;
@@ -28,6 +29,14 @@ static void destroy(rl_shared *s)
 }
 
 static const rl_shared_class accumulator_class = {"rille.Accumulator", NULL, destroy};
+
+bool rl_accumulator_identity(const rl_shared *s, const char **name, int64_t *number)
+{
+  if (s->cls != &accumulator_class) return false;
+  *name = ((const accumulator *)s)->name;
+  *number = ((const accumulator *)s)->number;
+  return true;
+}
 
 static void push_zero(lua_State *L, const accumulator *a)
 {
@@ -194,6 +203,62 @@ void rl_accumulator_prepare_driver(lua_State *L)
   rl_shared_type(L, &accumulator_class, methods);
 }
 
+static char known_key; /* in the driver's registry: [name, or number] = the newest holder; it keeps none alive */
+
+/* The holder on top becomes known. */
+static void make_known(lua_State *L, const accumulator *a)
+{
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &known_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &known_key);
+  }
+  if (a->name) lua_pushstring(L, a->name);
+  else lua_pushinteger(L, a->number);
+  lua_pushvalue(L, -3);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+typedef struct sought {
+  rl_value name;
+  int64_t number;
+  rl_shared *found;
+} sought;
+
+static int find(lua_State *L)
+{
+  sought *s = lua_touserdata(L, 1);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &known_key) != LUA_TTABLE) return 0;
+  if (s->name.type == RL_T_BYTES) lua_pushlstring(L, s->name.s.p, s->name.s.n);
+  else lua_pushinteger(L, s->number);
+  lua_rawget(L, -2);
+  const rl_holder *h = rl_shared_test(L, -1);
+  if (h) s->found = rl_shared_ref(h->object);
+  return 0;
+}
+
+rl_status rl_accumulator_find(lua_State *L, rl_value name, int64_t number, rl_shared **out)
+{
+  sought s = {.name = name, .number = number};
+  if (!lua_checkstack(L, 10)) return rl_fail(RL_ENOMEM, "no room on the Lua stack");
+  lua_pushcfunction(L, find);
+  lua_pushlightuserdata(L, &s);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  *out = s.found;
+  if (s.found) return RL_OK;
+  if (name.type == RL_T_BYTES)
+    return rl_fail(RL_ESTATE, "a recorded function uses the accumulator '%.*s', which is not there; make it before",
+                   (int)name.s.n, name.s.p);
+  return rl_fail(RL_ESTATE, "a recorded function uses accumulator number %lld, which is not there; make it before",
+                 (long long)number);
+}
+
 static void encode_zero(lua_State *L, accumulator *a)
 {
   rl_buf *scratch = rl_lua_push_buf(L);
@@ -218,12 +283,14 @@ int rl_lua_accumulator(lua_State *L)
   accumulator *a = RL_NEW(accumulator);
   rl_shared_init(&a->shared, &accumulator_class);
   a->name = rl_strdup(given);
+  a->number = rl_bind_int(L, 1, "number", 0);
   a->from_zero = rl_bind_flag(L, 1, "fromZero");
   h->object = &a->shared;
   encode_zero(L, a);
   rl_shared_adopt(L, h, &a->shared);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, RL_HOLDER_TRAVELS);
+  make_known(L, a);
   return 1;
 }
 

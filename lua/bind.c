@@ -180,6 +180,9 @@ static void make_module(lua_State *L)
   rl_bind_add_streaming(L);
   rl_bind_add_dstreams(L);
   rl_bind_add_states(L);
+  rl_bind_add_durable(L);
+  rl_bind_add_turns(L);
+  rl_bind_add_lmdb(L);
   rl_bind_add_tools(L);
 }
 

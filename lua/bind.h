@@ -84,7 +84,11 @@ void rl_callback_push(lua_State *L, const rl_callback *cb);
 #define RL_META_RDD "rille.core.Rdd"
 #define RL_META_STREAMING "rille.core.Streaming"
 #define RL_META_DSTREAM "rille.core.DStream"
+#define RL_META_TURN "rille.core.Turn"
+#define RL_META_LMDB_SINK "rille.core.LmdbSink"
+#define RL_META_LMDB_READER "rille.core.LmdbReader"
 #define RL_META_SENTINEL "rille.core.Sentinel"
+#define RL_META_IMAGE "rille.core.Image"
 
 /* An empty handle: a pointer that is NULL, with the metatable and `values` user values; pushed. */
 void **rl_handle_new(lua_State *L, const char *meta, int values);
@@ -127,6 +131,9 @@ void rl_bind_add_pipe(lua_State *L);      /* bind_pipe.c */
 void rl_bind_add_streaming(lua_State *L); /* bind_streaming.c */
 void rl_bind_add_dstreams(lua_State *L);  /* bind_dstream.c */
 void rl_bind_add_states(lua_State *L);    /* bind_state.c */
+void rl_bind_add_durable(lua_State *L);   /* bind_durable.c */
+void rl_bind_add_turns(lua_State *L);     /* bind_turn.c */
+void rl_bind_add_lmdb(lua_State *L);      /* bind_lmdb.c */
 void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the program's commands */
 
 /* Methods that live apart from their type's file. */
@@ -136,6 +143,8 @@ int rl_context_deliver_updates(lua_State *L); /* bind_updates.c */
 int rl_streaming_listen(lua_State *L);     /* bind_events.c */
 int rl_streaming_find_state(lua_State *L); /* bind_state.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
+int rl_streaming_keep_values(lua_State *L); /* bind_durable.c */
+int rl_streaming_put_note(lua_State *L);
 int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
 int rl_streaming_raw_socket(lua_State *L);
 int rl_streaming_files(lua_State *L);
@@ -147,6 +156,10 @@ int rl_context_kafka(lua_State *L);
 int rl_context_kafka_sink(lua_State *L);
 int rl_rdd_push_kafka_ranges(lua_State *L);
 int rl_dstream_commit(lua_State *L);
+
+/* Pushes a table of the modules whose texts are in an image that Lua keeps alive: name to { source =, text = }. */
+struct rl_image;
+void rl_bind_push_modules(lua_State *L, const struct rl_image *img);
 
 /* Hands what tasks reported so far to the library. Raises what that raises. */
 void rl_bind_deliver_updates(lua_State *L, rl_context *c);

@@ -162,6 +162,12 @@ static int slide(lua_State *L)
   return 1;
 }
 
+static int remembers(lua_State *L)
+{
+  lua_pushinteger(L, rl_dstream_remembers(rl_check_dstream(L, 1)));
+  return 1;
+}
+
 static int input_id(lua_State *L)
 {
   lua_pushinteger(L, rl_dstream_input_id(rl_check_dstream(L, 1)));
@@ -204,6 +210,7 @@ void rl_bind_add_dstreams(lua_State *L)
     {"storeAt", store_at},
     {"setUid", set_uid},
     {"slide", slide},
+    {"remembers", remembers},
     {"inputId", input_id},
     {"get", get},
     {"label", label},

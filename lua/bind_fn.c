@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "bind.h"
-#include "capture.h"
+#include "capture_durable.h"
 #include "luafn.h"
 #include "plan/op.h"
 
@@ -134,9 +134,12 @@ static void bind_all(lua_State *L, int list, int n, rl_image *image)
   }
 }
 
+/* core.capture(Fns[, durable]): durable: they must have a form for a checkpoint, and what is returned is the table of
+ * the modules in them (rl_bind_push_modules), or nothing. */
 static int capture(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
+  bool durable = lua_toboolean(L, 2);
   lua_settop(L, 1);
   int functions = 0;
   int n = collect_unbound(L, &functions);
@@ -145,10 +148,12 @@ static int capture(lua_State *L)
   rl_capture_root *roots = rl_bind_array(L, (size_t)functions, sizeof *roots);
   push_roots(L, 2, n, roots);
   rl_image *image = NULL;
-  rl_bind_check(L, rl_capture(L, roots, (size_t)functions, &image));
+  rl_bind_check(L, (durable ? rl_capture_durable : rl_capture)(L, roots, (size_t)functions, &image));
   bind_all(L, 2, n, image);
-  rl_image_unref(image);
-  return 0;
+  rl_image_unref(image); /* the Fns have it */
+  if (!durable) return 0;
+  rl_bind_push_modules(L, image);
+  return 1;
 }
 
 /* --- Op ----------------------------------------------------------------------------------------------------------- */

@@ -14,13 +14,15 @@ static int check_port(lua_State *L, int index)
   return (int)port;
 }
 
-/* Streaming:socket(host, port, site) */
+/* Streaming:socket(host, port, site, ack) */
 int rl_streaming_socket(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
-  const char *host = luaL_checkstring(L, 2);
+  const char *host = luaL_checkstring(L, 2), *site = luaL_optstring(L, 4, NULL);
+  int port = check_port(L, 3);
   rl_dstream *d = NULL;
-  rl_bind_check(L, rl_source_socket(s, host, check_port(L, 3), luaL_optstring(L, 4, NULL), &d));
+  rl_bind_check(L, lua_toboolean(L, 5) ? rl_source_ack_socket(s, host, port, site, &d)
+                                       : rl_source_socket(s, host, port, site, &d));
   rl_push_dstream(L, 1, d);
   return 1;
 }

@@ -301,6 +301,8 @@ void rl_bind_add_streaming(lua_State *L)
     {"stateOf", rl_streaming_find_state},
     {"remember", remember},
     {"checkpoint", checkpoint},
+    {"keep", rl_streaming_keep_values},
+    {"putNote", rl_streaming_put_note},
     {"zeroTime", zero_time},
     {"time", clock_time},
     {"isManual", is_manual},

@@ -48,8 +48,11 @@ static broadcast *new_broadcast(rl_image *image)
   return b;
 }
 
-static rl_image *take_image(broadcast *b)
+rl_shared *rl_broadcast_of(rl_image *image) { return &new_broadcast(image)->shared; }
+
+rl_image *rl_broadcast_image(rl_shared *s)
 {
+  broadcast *b = (broadcast *)s;
   pthread_mutex_lock(&b->lock);
   rl_image *image = b->image ? rl_image_ref(b->image) : NULL;
   pthread_mutex_unlock(&b->lock);
@@ -81,7 +84,7 @@ static void remember_copy(lua_State *L)
 static int restore(lua_State *L, rl_holder *h, broadcast *b, uint64_t version)
 {
   rl_image_unref(h->image);
-  h->image = take_image(b);
+  h->image = rl_broadcast_image(&b->shared);
   if (!h->image) return luaL_error(L, "broadcast %I was destroyed; make a new one", (LUAI_UACINT)b->shared.id);
   rl_image_push(L, h->image);
   lua_rawgeti(L, -1, 1);
@@ -194,7 +197,7 @@ int rl_lua_broadcast(lua_State *L)
   rl_image *image = NULL;
   rl_bind_check(L, rl_capture(L, &root, 1, &image));
   size_t size = rl_image_size(image);
-  rl_shared_adopt(L, h, &new_broadcast(image)->shared);
+  rl_shared_adopt(L, h, rl_broadcast_of(image));
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, RL_HOLDER_STAYS);
   h->seen = 1;

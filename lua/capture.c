@@ -165,9 +165,9 @@ static rl_status run(lua_State *L, lua_CFunction f, rl_walk *w)
   return st;
 }
 
-rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+static rl_status capture(lua_State *L, rl_walk w, rl_image **out)
 {
-  rl_walk w = {.roots = roots, .nroots = n};
+  size_t n = w.nroots;
   rl_status st = run(L, walk, &w);
   if (st == RL_OK) {
     *out = rl_image_new(&w.out, w.at, w.n, n, RL_SCRIPT_FIRST);
@@ -182,6 +182,21 @@ rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_im
   }
   walk_free(&w);
   return st;
+}
+
+rl_status rl_capture(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+{
+  return capture(L, (rl_walk){.roots = roots, .nroots = n}, out);
+}
+
+rl_status rl_capture_durable(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+{
+  return capture(L, (rl_walk){.roots = roots, .nroots = n, .durable = true}, out);
+}
+
+rl_status rl_capture_look(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out)
+{
+  return capture(L, (rl_walk){.roots = roots, .nroots = n, .durable = true, .at_home = true}, out);
 }
 
 /* --- diagnosis ---------------------------------------------------------------------------------------------------- */

@@ -54,6 +54,29 @@ size_t rl_image_size(const rl_image *img)
   return img->data->n + img->nrecords * sizeof *img->at;
 }
 
+void rl_image_put_u8(rl_buf *out, uint8_t x)
+{
+  rl_buf_putc(out, (char)x);
+}
+
+void rl_image_put_u32(rl_buf *out, uint32_t x)
+{
+  rl_buf_add(out, &x, sizeof x);
+}
+
+void rl_image_put_u64(rl_buf *out, uint64_t x)
+{
+  rl_buf_add(out, &x, sizeof x);
+}
+
+void rl_image_put_bytes(rl_buf *out, const char *p, size_t n)
+{
+  rl_image_put_u64(out, n);
+  if (n > 0) {
+    rl_buf_add(out, p, n);
+  }
+}
+
 uint8_t rl_get_u8(const char **p)
 {
   return (uint8_t)*(*p)++;

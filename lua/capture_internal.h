@@ -13,6 +13,8 @@
  *   capture_names.c    what travels by a registered name
  *   capture_image.c    the image itself
  *   capture_restore.c  the way back, in a worker's state
+ *   capture_durable.c  an image as bytes for a checkpoint; capture_decode.c the way back
+ *   capture_home.c     the way back in a driver's state, and texts that are known without files
  *
  * An image is, in the byte order of this process: package.path, package.cpath and the roots as values, then the
  * records. A value is a tag, and what the tag needs; a record is its kind (one byte), and then
@@ -39,12 +41,16 @@
 
 #include "base/buf.h"
 #include "capture.h"
+#include "capture_durable.h"
 #include "proto.h"
 #include "shared.h"
 
 /* Tables in the registry. */
 #define RL_NAMED_TABLE "rille.named"     /* [object] = name, [name] = object */
 #define RL_MODULES_TABLE "rille.modules" /* [name \0 hash of the text] = what the module returned */
+#define RL_TEXTS_TABLE "rille.texts"     /* [chunk name] = text that is known without a file */
+#define RL_RECORDED_TABLE "rille.recorded" /* [module] = chunk name of such a text */
+#define RL_CLASSES_TABLE "rille.classes"   /* [metatable of the library's objects] = true */
 #define RL_WARNED_TABLE "rille.warned"   /* [hash of a function's dump] = true */
 #define RL_PACKAGE_TABLE "rille.package" /* the library `package`; a worker hides it behind a read-only table */
 
@@ -102,6 +108,11 @@ typedef struct rl_coded {
 /* Takes over `at`. NULL with RL_ENOMEM set when there is no memory. */
 rl_image *rl_image_new(const rl_buf *data, size_t *at, size_t nrecords, size_t nroots, uint32_t script);
 
+void rl_image_put_u8(rl_buf *out, uint8_t x);
+void rl_image_put_u32(rl_buf *out, uint32_t x);
+void rl_image_put_u64(rl_buf *out, uint64_t x);
+void rl_image_put_bytes(rl_buf *out, const char *p, size_t n);
+
 /* Reading moves *p behind what was read. */
 const char *rl_image_at(const rl_image *img, uint32_t record, rl_record *kind); /* behind the kind */
 uint8_t rl_get_u8(const char **p);
@@ -153,6 +164,8 @@ typedef struct rl_walk {
   lua_State *L;
   const rl_capture_root *roots;
   size_t nroots;
+  bool durable;     /* functions without a text are refused */
+  bool at_home;     /* the driver's own objects may be in what is captured, which is only looked at */
   rl_status status; /* why the protected call was left, when not through an error of Lua's */
 
   /* Stack indices of tables. */
@@ -224,16 +237,19 @@ rl_chunk *rl_walk_chunk(rl_walk *w, const char *source, size_t n);
 bool rl_chunk_find(const rl_chunk *c, const rl_proto *p, uint32_t *path, size_t *npath);
 uint32_t rl_walk_text(rl_walk *w, rl_chunk *c, int64_t parent);
 void rl_walk_free_sources(rl_walk *w);
-/* Where the Lua of a file starts: behind a byte order mark and a first line with '#'. */
-size_t rl_text_start(const char *text, size_t n);
+/* Pushes the chunk name of a module whose text is known, or nothing. */
+bool rl_push_known_module(lua_State *L, const char *name, size_t n);
 
 #define RL_PATH_MAX 256 /* levels of nested functions; the parser allows 200 */
 
 /* Leaves the protected call: the value at `index`, reached from `parent`, cannot travel. */
 _Noreturn void rl_walk_refuse(rl_walk *w, int index, int64_t parent);
+/* Likewise: the text of w->proto, of `entry`, is not to be had. */
+_Noreturn void rl_walk_refuse_textless(rl_walk *w, uint32_t entry);
 _Noreturn void rl_walk_too_large(rl_walk *w, uint32_t entry, size_t limit);
 /* What keeps the value at `index` from travelling, in words, and what to do about it. */
 const char *rl_obstacle(lua_State *L, int index, const char **hint);
+bool rl_capture_is_own(lua_State *L, int index); /* is the userdata there one of the library's? */
 /* Logs, once for a prototype, that w->proto (of `entry`) assigns variables from outside. */
 void rl_walk_warn(rl_walk *w, uint32_t entry);
 

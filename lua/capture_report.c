@@ -16,7 +16,7 @@
 #define SHOWN_TAIL 8
 #define SHOWN_KEY 40
 
-static bool is_own(lua_State *L, int index)
+bool rl_capture_is_own(lua_State *L, int index)
 {
   if (luaL_getmetafield(L, index, "__name") == LUA_TNIL) return false;
   const char *name = lua_tostring(L, -1);
@@ -30,7 +30,7 @@ const char *rl_obstacle(lua_State *L, int index, const char **hint)
   switch (lua_type(L, index)) {
     case LUA_TUSERDATA:
     case LUA_TLIGHTUSERDATA:
-      *hint = is_own(L, index) ? "contexts, RDDs and streams are the driver's: use them in foreachRDD or transform"
+      *hint = rl_capture_is_own(L, index) ? "contexts, RDDs and streams are the driver's: use them in foreachRDD or transform"
                                : "open it inside foreachPartition, or see rille.once";
       return lua_type(L, index) == LUA_TUSERDATA ? "userdata" : "light userdata";
     case LUA_TTHREAD:
@@ -248,6 +248,37 @@ _Noreturn void rl_walk_refuse(rl_walk *w, int index, int64_t parent)
   }
   leave(w, rl_fail(RL_EINVAL, "%s%s%s captures '%s' (%s, via %s); %s", site, colon, root->role,
                    rl_buf_cstr(&w->last), what, rl_buf_cstr(&w->way), hint));
+}
+
+/* Why there is no text, and what to do. */
+static const char *textless(const rl_proto *p)
+{
+  bool stripped = !p->source || (p->source_n == 2 && memcmp(p->source, "=?", 2) == 0); /* as load names it */
+  if (stripped) return "it was stripped of its debug information; keep that, or load the function from text";
+  switch (p->source[0]) {
+    case '=':
+      return "it was loaded under a name that stands for no text; give load no name, or one that begins with @ and "
+             "names its file";
+    case '@':
+      return "its file is gone, or has changed since it was loaded; load the file again";
+    default:
+      return "it is not what its text gives; load it from text";
+  }
+}
+
+_Noreturn void rl_walk_refuse_textless(rl_walk *w, uint32_t entry)
+{
+  const char *why = textless(w->proto);
+  const rl_capture_root *root = root_of(w, entry);
+  const char *site = root->site ? root->site : "";
+  const char *colon = root->site ? ": " : "";
+  make_way(w, entry, 0);
+  if (w->way.n == 0) {
+    leave(w, rl_fail(RL_EINVAL, "%s%s%s has no source text, so a checkpoint cannot keep it: %s", site, colon,
+                     root->role, why));
+  }
+  leave(w, rl_fail(RL_EINVAL, "%s%s%s captures '%s' (a function without source text, via %s), so a checkpoint cannot "
+                   "keep it: %s", site, colon, root->role, rl_buf_cstr(&w->last), rl_buf_cstr(&w->way), why));
 }
 
 _Noreturn void rl_walk_too_large(rl_walk *w, uint32_t entry, size_t limit)

@@ -358,7 +358,8 @@ static void fill_shared(restore *r, uint32_t record, const char *p)
 {
   rl_get_u32(&p);
   push_object(r, record);
-  if (push_next(r, &p)) {
+  const rl_holder *holder = lua_touserdata(r->L, -1);
+  if (!holder->home && push_next(r, &p)) { /* the driver's own has what it needs */
     lua_setiuservalue(r->L, -2, RL_HOLDER_TRAVELS);
   }
 }
@@ -391,6 +392,9 @@ static void set_metatable(restore *r, uint32_t record)
     rl_coded v = rl_get_coded(&p);
     push_object(r, record);
     if (v.tag == RL_V_RECORD && push_value(r, &v)) {
+      if (!lua_istable(r->L, -1)) {
+        luaL_error(r->L, "a table's metatable is a %s here", luaL_typename(r->L, -1));
+      }
       lua_setmetatable(r->L, -2);
     }
   }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "capture_internal.h"
+#include "searcher.h"
 
 size_t rl_text_start(const char *text, size_t n)
 {
@@ -18,8 +19,24 @@ size_t rl_text_start(const char *text, size_t n)
 
 /* --- chunks ------------------------------------------------------------------------------------------------------- */
 
-static bool read_text(rl_chunk *c)
+static bool read_known(rl_walk *w, rl_chunk *c)
 {
+  bool ours = w->durable && rl_searcher_push_text(w->L, c->source, c->source_n);
+  if (!ours && !rl_push_known_text(w->L, c->source, c->source_n)) {
+    return false;
+  }
+  size_t n;
+  const char *text = lua_tolstring(w->L, -1, &n);
+  rl_buf_add(&c->text, text, n);
+  lua_pop(w->L, 1);
+  return true;
+}
+
+static bool read_text(rl_walk *w, rl_chunk *c)
+{
+  if (read_known(w, c)) {
+    return true;
+  }
   if (c->source[0] == '@') {
     return rl_file_read_all(c->source + 1, &c->text) == RL_OK;
   }
@@ -56,7 +73,7 @@ rl_chunk *rl_walk_chunk(rl_walk *w, const char *source, size_t n)
   c->record = RL_NO_RECORD;
   c->next = w->chunks;
   w->chunks = c;
-  if (n > 0 && strlen(c->source) == n && read_text(c)) {
+  if (n > 0 && strlen(c->source) == n && read_text(w, c)) {
     read_tree(w, c);
   }
   return c;
@@ -153,6 +170,11 @@ static bool is_in_c(rl_walk *w, const char *name, size_t n)
 static rl_chunk *module_chunk(rl_walk *w, const char *name, size_t n)
 {
   lua_State *L = w->L;
+  if (rl_push_known_module(L, name, n)) {
+    rl_chunk *known = rl_walk_chunk(w, lua_tostring(L, -1), lua_rawlen(L, -1));
+    lua_pop(L, 1);
+    if (known->tree) return known;
+  }
   if (!push_file(w, name, n, "path")) {
     return NULL;
   }
@@ -167,6 +189,15 @@ static bool classify(rl_walk *w, rl_module *m)
 {
   lua_State *L = w->L;
   if (is_everywhere(w, m->name, m->name_n)) {
+    lua_pushboolean(L, true);
+    return true;
+  }
+  if (rl_push_known_module(L, m->name, m->name_n)) { /* in package.preload stands what restores its text */
+    lua_pop(L, 1);
+    m->chunk = module_chunk(w, m->name, m->name_n);
+  }
+  if (m->chunk) {
+    m->form = RL_MODULE_TEXT;
     lua_pushboolean(L, true);
     return true;
   }

@@ -10,44 +10,21 @@
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static void put_u8(rl_walk *w, uint8_t x)
-{
-  rl_buf_putc(&w->out, (char)x);
-}
-
-static void put_u32(rl_walk *w, uint32_t x)
-{
-  rl_buf_add(&w->out, &x, sizeof x);
-}
-
-static void put_u64(rl_walk *w, uint64_t x)
-{
-  rl_buf_add(&w->out, &x, sizeof x);
-}
-
-static void put_bytes(rl_walk *w, const char *p, size_t n)
-{
-  put_u64(w, n);
-  if (n > 0) {
-    rl_buf_add(&w->out, p, n);
-  }
-}
-
 void rl_walk_put_string(rl_walk *w, const char *s, size_t n)
 {
-  put_u8(w, RL_V_STRING);
-  put_bytes(w, s, n);
+  rl_image_put_u8(&w->out, RL_V_STRING);
+  rl_image_put_bytes(&w->out, s, n);
 }
 
 static void put_number(rl_walk *w, int index)
 {
   if (lua_isinteger(w->L, index)) {
     lua_Integer i = lua_tointeger(w->L, index);
-    put_u8(w, RL_V_INT);
+    rl_image_put_u8(&w->out, RL_V_INT);
     rl_buf_add(&w->out, &i, sizeof i);
   } else {
     lua_Number f = lua_tonumber(w->L, index);
-    put_u8(w, RL_V_FLOAT);
+    rl_image_put_u8(&w->out, RL_V_FLOAT);
     rl_buf_add(&w->out, &f, sizeof f);
   }
 }
@@ -61,10 +38,10 @@ void rl_walk_put(rl_walk *w, int index, int64_t parent)
   index = lua_absindex(L, index);
   switch (lua_type(L, index)) {
     case LUA_TNIL:
-      put_u8(w, RL_V_NIL);
+      rl_image_put_u8(&w->out, RL_V_NIL);
       return;
     case LUA_TBOOLEAN:
-      put_u8(w, lua_toboolean(L, index) ? RL_V_TRUE : RL_V_FALSE);
+      rl_image_put_u8(&w->out, lua_toboolean(L, index) ? RL_V_TRUE : RL_V_FALSE);
       return;
     case LUA_TNUMBER:
       put_number(w, index);
@@ -80,8 +57,8 @@ void rl_walk_put(rl_walk *w, int index, int64_t parent)
       break;
   }
   uint32_t id = rl_walk_reach(w, index, parent);
-  put_u8(w, RL_V_RECORD);
-  put_u32(w, id);
+  rl_image_put_u8(&w->out, RL_V_RECORD);
+  rl_image_put_u32(&w->out, id);
 }
 
 /* --- reaching ----------------------------------------------------------------------------------------------------- */
@@ -173,6 +150,23 @@ static uint32_t reach_shared(rl_walk *w, int index, rl_shared *s, int64_t parent
   return id;
 }
 
+/* A context, stream or RDD, or a handle of one. */
+static bool is_of_library(rl_walk *w, int index)
+{
+  lua_State *L = w->L;
+  int top = lua_gettop(L);
+  if (lua_type(L, index) == LUA_TUSERDATA) {
+    return rl_capture_is_own(L, index) && !rl_shared_test(L, index);
+  }
+  if (!lua_getmetatable(L, index)) {
+    return false;
+  }
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, RL_CLASSES_TABLE);
+  bool is = rl_walk_look_up(w, lua_gettop(L), top + 1) != LUA_TNIL;
+  lua_settop(L, top);
+  return is;
+}
+
 uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
 {
   lua_State *L = w->L;
@@ -187,6 +181,9 @@ uint32_t rl_walk_reach(rl_walk *w, int index, int64_t parent)
   id = reach_by_name(w, index, parent);
   if (id != RL_NO_RECORD) {
     return id;
+  }
+  if (w->at_home && is_of_library(w, index)) {
+    return rl_walk_add_object(w, index, RL_R_ENV, parent); /* nothing of it is written */
   }
   if (lua_type(L, index) == LUA_TTABLE) {
     return rl_walk_add_object(w, index, RL_R_TABLE, parent);
@@ -226,14 +223,14 @@ static void write_table(rl_walk *w, uint32_t id)
   rl_walk_push(w, id);
   int t = lua_gettop(L);
   size_t sizes_at = w->out.n;
-  put_u32(w, 0);
-  put_u32(w, 0);
+  rl_image_put_u32(&w->out, 0);
+  rl_image_put_u32(&w->out, 0);
   if (!lua_getmetatable(L, t)) {
     lua_pushnil(L);
   }
   rl_walk_put(w, -1, id);
   size_t pairs_at = w->out.n;
-  put_u64(w, 0);
+  rl_image_put_u64(&w->out, 0);
   lua_settop(L, t);
   lua_pushnil(L);
   while (lua_next(L, t)) {
@@ -281,14 +278,17 @@ static void write_origin(rl_walk *w, uint32_t id)
       text = rl_walk_text(w, c, id);
     }
   }
+  if (w->durable && text == RL_NO_RECORD) {
+    rl_walk_refuse_textless(w, id);
+  }
   lua_pushlstring(w->L, p->source ? p->source : "", p->source_n);
   rl_walk_put(w, -1, id);
   lua_pop(w->L, 1);
-  put_u32(w, (uint32_t)p->line_defined);
-  put_u32(w, text);
-  put_u32(w, (uint32_t)npath);
+  rl_image_put_u32(&w->out, (uint32_t)p->line_defined);
+  rl_image_put_u32(&w->out, text);
+  rl_image_put_u32(&w->out, (uint32_t)npath);
   for (size_t i = 0; i < npath; i++) {
-    put_u32(w, path[i]);
+    rl_image_put_u32(&w->out, path[i]);
   }
 }
 
@@ -312,10 +312,10 @@ static void write_function(rl_walk *w, uint32_t id)
   int fn = rl_walk_open_function(w, id);
   size_t n = w->proto->nupvals;
   write_origin(w, id);
-  put_bytes(w, w->dump.p, w->dump.n);
-  put_u32(w, (uint32_t)n);
+  rl_image_put_bytes(&w->out, w->dump.p, w->dump.n);
+  rl_image_put_u32(&w->out, (uint32_t)n);
   for (int i = 1; i <= (int)n; i++) {
-    put_u32(w, reach_cell(w, fn, i, id));
+    rl_image_put_u32(&w->out, reach_cell(w, fn, i, id));
   }
   for (int i = 1; i <= (int)n; i++) {
     rl_walk_bind(w, fn, i, id);
@@ -334,7 +334,7 @@ static void write_cell(rl_walk *w, uint32_t id)
 static void write_global(rl_walk *w, uint32_t id)
 {
   rl_walk_push(w, id);
-  put_u32(w, w->entries[id].n);
+  rl_image_put_u32(&w->out, w->entries[id].n);
   rl_walk_put(w, -1, id);
   rl_walk_push_global(w, w->entries[id].n, lua_gettop(w->L));
   rl_walk_put(w, -1, id);
@@ -343,11 +343,11 @@ static void write_global(rl_walk *w, uint32_t id)
 static void write_module(rl_walk *w, uint32_t id)
 {
   const rl_module *m = w->entries[id].module;
-  put_u8(w, (uint8_t)m->form);
+  rl_image_put_u8(&w->out, (uint8_t)m->form);
   rl_walk_put_string(w, m->name, m->name_n);
   if (m->form == RL_MODULE_TEXT) {
-    put_u32(w, m->chunk->record);
-    put_u64(w, rl_hash_bytes(m->chunk->text.p, m->chunk->text.n, RL_HASH_SEED));
+    rl_image_put_u32(&w->out, m->chunk->record);
+    rl_image_put_u64(&w->out, rl_hash_bytes(m->chunk->text.p, m->chunk->text.n, RL_HASH_SEED));
     rl_walk_put_string(w, m->chunk->source, m->chunk->source_n);
     rl_walk_requires(w, m->chunk->tree, id);
   } else if (m->form == RL_MODULE_LOADER) {
@@ -361,12 +361,12 @@ static void write_string(rl_walk *w, uint32_t id)
   size_t n;
   rl_walk_push(w, id);
   const char *s = lua_tolstring(w->L, -1, &n);
-  put_bytes(w, s, n);
+  rl_image_put_bytes(&w->out, s, n);
 }
 
 static void write_shared(rl_walk *w, uint32_t id)
 {
-  put_u32(w, w->entries[id].n);
+  rl_image_put_u32(&w->out, w->entries[id].n);
   rl_walk_push(w, id);
   lua_getiuservalue(w->L, -1, RL_HOLDER_TRAVELS);
   rl_walk_put(w, -1, id);
@@ -383,7 +383,7 @@ static void write_name(rl_walk *w, uint32_t id, int names)
 void rl_walk_write(rl_walk *w, uint32_t id)
 {
   rl_entry e = w->entries[id];
-  put_u8(w, (uint8_t)e.kind);
+  rl_image_put_u8(&w->out, (uint8_t)e.kind);
   switch (e.kind) {
     case RL_R_STRING:
       write_string(w, id);
@@ -409,14 +409,14 @@ void rl_walk_write(rl_walk *w, uint32_t id)
       write_module(w, id);
       break;
     case RL_R_FIELD:
-      put_u32(w, e.n);
+      rl_image_put_u32(&w->out, e.n);
       write_name(w, id, w->member);
       break;
     case RL_R_SHARED:
       write_shared(w, id);
       break;
     case RL_R_TEXT:
-      put_bytes(w, e.chunk->text.p, e.chunk->text.n);
+      rl_image_put_bytes(&w->out, e.chunk->text.p, e.chunk->text.n);
       break;
   }
 }

@@ -9,12 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "bind.h"
+#include "capture_durable.h"
+#include "cmd.h"
 #include "rille.h"
 #include "run/supervise.h"
 #include "searcher.h"
+#include "values.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -24,8 +28,11 @@ static const char general_help[] =
   "usage: rille COMMAND ...\n"
   "\n"
   "  rille run JOB.lua [ARG]...   runs a job until it ends; Ctrl-C stops it gracefully\n"
+  "  rille recover DIR [ARG]...   goes on with the job of a checkpoint, from the script recorded in it\n"
   "  rille check JOB.lua [ARG]... shows what a job is made of, and what is wrong with it\n"
   "  rille test [FILE | DIR]...   runs tests of jobs\n"
+  "  rille inspect DIR            shows, verifies and repairs the checkpoint directory of a job\n"
+  "  rille backup DIR TO          copies one, while the job runs\n"
   "  rille version                tells the version\n"
   "  rille help [COMMAND]         this text, or a command's\n"
   "  rille help settings          all settings, with defaults\n";
@@ -48,6 +55,16 @@ static const char run_help[] =
   "Everything else behind JOB.lua belongs to the script, and so does all behind --.\n"
   "Exit status: 0 done, 1 the job failed, 2 wrong usage; with --supervise 128 + N when signal N ended the job.\n";
 
+static const char recover_help[] =
+  "usage: rille recover [OPTION]... DIR [OPTION | ARG]... [-- ARG...]\n"
+  "\n"
+  "Goes on with the job whose checkpoint is in DIR when its script and modules are not at hand: with their texts as they\n"
+  "were when it was started last, and its arguments, unless others are given. A script that is there is better run\n"
+  "with `rille run`: it goes on with the checkpoint, too.\n"
+  "\n"
+  "Options are those of `rille run`. Settings that the command line gave then are given again, but for secrets.\n"
+  "Exit status: as `rille run`.\n";
+
 /* --- the command line --------------------------------------------------------------------------------------------- */
 
 typedef struct setting {
@@ -58,7 +75,8 @@ typedef struct setting {
 
 typedef struct command {
   char **argv;
-  int script; /* index in argv; 0: none */
+  int script; /* index in argv; 0: none. Of `recover`: the directory */
+  const char *what; /* wrong usage without it */
   const char *properties;
   setting *settings;
   int nsettings;
@@ -70,9 +88,11 @@ typedef struct command {
   int nchild;
 } command;
 
+static const char *command_name = "run"; /* for messages about its words */
+
 static int wrong_usage(const char *message, const char *what)
 {
-  fprintf(stderr, "rille: %s%s\nTry 'rille run --help'.\n", message, what);
+  fprintf(stderr, "rille: %s%s\nTry 'rille %s --help'.\n", message, what, command_name);
   return EXIT_USAGE;
 }
 
@@ -142,7 +162,7 @@ static int parse_run(command *c, int argc)
     else if (!option) c->script = i;
     while (from <= i) c->child[c->nchild++] = c->argv[from++];
   }
-  if (status == EXIT_DONE && !c->script) return wrong_usage("which job? Give a Lua script", "");
+  if (status == EXIT_DONE && !c->script) return wrong_usage(c->what, "");
   if (status == EXIT_DONE && !c->supervised && (c->restarts || c->backoff))
     return wrong_usage("without --supervise there is nothing for ", c->restarts ? "--restarts" : "--backoff");
   return status;
@@ -214,6 +234,22 @@ static void set_arg(lua_State *L, const command *c)
   lua_setglobal(L, "arg");
 }
 
+/* Pushes the script as a function; its text is kept, for it may change while the job runs. */
+static void load_script(lua_State *L, const char *script)
+{
+  rl_buf *text = rl_lua_push_buf(L);
+  const char *chunk = lua_pushfstring(L, "@%s", script);
+  if (rl_file_read_all(script, text) != RL_OK) luaL_error(L, "cannot open %s", script);
+  size_t start = rl_text_start(rl_buf_cstr(text), text->n); /* an empty one has a p, too */
+  if (luaL_loadbufferx(L, text->p + start, text->n - start, chunk, "t") != LUA_OK) lua_error(L);
+  rl_capture_know_text(L, chunk, text->p, text->n, NULL);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_getfield(L, -1, "rille.core");
+  lua_pushstring(L, chunk);
+  lua_setfield(L, -2, "main");
+  lua_pop(L, 2);
+}
+
 static int run_script(lua_State *L)
 {
   const command *c = lua_touserdata(L, 1);
@@ -221,10 +257,33 @@ static int run_script(lua_State *L)
   open_library(L, c);
   add_folder(L, script);
   set_arg(L, c);
-  if (luaL_loadfilex(L, script, "t") != LUA_OK) return lua_error(L);
+  load_script(L, script);
   luaL_checkstack(L, c->nargs + LUA_MINSTACK, "too many arguments");
   for (int i = 0; i < c->nargs; i++) lua_pushstring(L, c->args[i]);
   lua_call(L, c->nargs, 0);
+  lua_pushinteger(L, EXIT_DONE);
+  return 1;
+}
+
+/* The script out of a checkpoint: rille.durable.recover(dir, arguments) gives it, and its arguments. */
+static int run_recovered(lua_State *L)
+{
+  const command *c = lua_touserdata(L, 1);
+  open_library(L, c);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "rille.durable");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "recover");
+  lua_replace(L, -2);
+  int recover = lua_gettop(L);
+  lua_pushstring(L, c->argv[c->script]);
+  lua_createtable(L, c->nargs, 0);
+  for (int i = 0; i < c->nargs; i++) {
+    lua_pushstring(L, c->args[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_call(L, 2, LUA_MULTRET);
+  lua_call(L, lua_gettop(L) - recover, 0);
   lua_pushinteger(L, EXIT_DONE);
   return 1;
 }
@@ -303,17 +362,20 @@ static int supervise(const command *c)
   return st ? wrong_usage(rl_error_message(), "") : rl_supervise(c->child, &p);
 }
 
-static int run(int argc, char **argv)
+/* Runs a job: body(c) in a new state, or in a child. */
+static int run(int argc, char **argv, lua_CFunction body, const char *what)
 {
+  command_name = argv[1];
   command c = {
     .argv = argv,
+    .what = what,
     .settings = rl_calloc((size_t)argc, sizeof(setting)),
     .args = rl_calloc((size_t)argc, sizeof(char *)),
     .child = rl_calloc((size_t)argc + 1, sizeof(char *)),
   };
   int status = parse_run(&c, argc);
   if (status == EXIT_DONE) status = check_settings(&c);
-  if (status == EXIT_DONE) status = c.supervised ? supervise(&c) : run_in_state(run_script, &c);
+  if (status == EXIT_DONE) status = c.supervised ? supervise(&c) : run_in_state(body, &c);
   rl_free(c.settings);
   rl_free(c.args);
   rl_free(c.child);
@@ -325,6 +387,21 @@ static bool is_module(const char *name) { return strcmp(name, "check") == 0 || s
 static int run_command(char **argv, int name, const char **args, int nargs)
 {
   return run_in_state(run_module, &(command){.argv = argv, .script = name, .args = args, .nargs = nargs});
+}
+
+/* Commands in C, by name. */
+static const struct {
+  const char *name, *help;
+  int (*run)(int argc, char **argv);
+} commands[] = {{"inspect", rl_cmd_inspect_help, rl_cmd_inspect}, {"backup", rl_cmd_backup_help, rl_cmd_backup}};
+
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int find_command(const char *name)
+{
+  int i = 0;
+  while (i < COMMANDS && strcmp(name, commands[i].name) != 0) i++;
+  return i;
 }
 
 static void show_settings(void)
@@ -345,9 +422,16 @@ int main(int argc, char **argv)
   bool helps = strcmp(name, "help") == 0 || is_help(name);
   if (is_module(name)) return run_command(argv, 1, (const char **)argv + 2, argc - 2);
   if (helps && is_module(second)) return run_command(argv, 2, (const char *[]){"--help"}, 1);
-  if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
-    if (!helps && !is_help(second)) return run(argc, argv);
+  int command = find_command(helps ? second : name);
+  if (command < COMMANDS && !helps && !is_help(second)) return end_output(commands[command].run(argc - 2, argv + 2));
+  if (command < COMMANDS) {
+    fputs(commands[command].help, stdout);
+  } else if (strcmp(name, "run") == 0 || (helps && strcmp(second, "run") == 0)) {
+    if (!helps && !is_help(second)) return run(argc, argv, run_script, "which job? Give a Lua script");
     fputs(run_help, stdout);
+  } else if (strcmp(name, "recover") == 0 || (helps && strcmp(second, "recover") == 0)) {
+    if (!helps && !is_help(second)) return run(argc, argv, run_recovered, "which job? Give its checkpoint directory");
+    fputs(recover_help, stdout);
   } else if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
     puts("rille " RILLE_VERSION);
   } else if (helps && strcmp(second, "settings") == 0) {

@@ -333,6 +333,31 @@ static rl_status read_header(reader *r)
   return RL_OK;
 }
 
+/* As lua_dump writes sizes; the reverse of take_varint. */
+static void put_varint(rl_buf *out, size_t x)
+{
+  char bytes[10];
+  size_t at = sizeof bytes;
+  bytes[--at] = (char)(0x80 | (x & 0x7f));
+  while (x >>= 7) bytes[--at] = (char)(x & 0x7f);
+  rl_buf_add(out, bytes + at, sizeof bytes - at);
+}
+
+void rl_proto_cut(const rl_proto *p, rl_buf *out)
+{
+  char header[64];
+  const char no_source = (char)0x80;
+  rl_buf_add(out, header, make_header(header));
+  rl_buf_putc(out, (char)p->nupvals);
+  size_t skipped = 0;
+  if (p->body[0] == no_source && p->source) {
+    put_varint(out, p->source_n + 1);
+    rl_buf_add(out, p->source, p->source_n);
+    skipped = 1;
+  }
+  rl_buf_add(out, p->body + skipped, p->body_n - skipped);
+}
+
 rl_status rl_proto_read(const char *dump, size_t n, rl_proto **out)
 {
   reader r = {.p = dump, .end = dump + n};

@@ -51,6 +51,10 @@ struct rl_proto {
 rl_status rl_proto_read(const char *dump, size_t n, rl_proto **out);
 void rl_proto_delete(rl_proto *p);
 
+/* Appends a dump of this prototype alone, as lua_dump would give it of a function made from it: a nested one gets the
+ * source name that it shares with the outermost. */
+void rl_proto_cut(const rl_proto *p, rl_buf *out);
+
 /* Number of values every reachable return of the function gives, or -1 when it varies or cannot be told (tail calls,
  * varargs, open calls). A function that can run off its end returns 0 there. Unreachable instructions (the implicit
  * return behind a `return`) do not count. */

@@ -22,6 +22,30 @@ static bool has_parts(const char *name)
   return false;
 }
 
+/* Pushes the chunk name of an embedded module. */
+static const char *push_chunk_name(lua_State *L, const char *name)
+{
+  const char *file = luaL_gsub(L, name, ".", "/");
+  const char *chunk = lua_pushfstring(L, RL_EMBED_ROOT "%s%s.lua", file, has_parts(name) ? "/init" : "");
+  lua_remove(L, -2);
+  return chunk;
+}
+
+bool rl_searcher_push_text(lua_State *L, const char *chunk, size_t n)
+{
+  if (n < strlen(RL_EMBED_ROOT) || strncmp(chunk, RL_EMBED_ROOT, strlen(RL_EMBED_ROOT)) != 0) return false;
+  luaL_checkstack(L, 4, NULL);
+  for (const rl_embedded *e = rl_embedded_stdlib; e->name; e++) {
+    const char *own = push_chunk_name(L, e->name);
+    bool same = lua_rawlen(L, -1) == n && memcmp(own, chunk, n) == 0;
+    lua_pop(L, 1);
+    if (!same) continue;
+    lua_pushlstring(L, e->source, e->size);
+    return true;
+  }
+  return false;
+}
+
 static int search(lua_State *L)
 {
   const char *name = luaL_checkstring(L, 1);
@@ -30,8 +54,7 @@ static int search(lua_State *L)
     lua_pushfstring(L, "no module '%s' in the library of rille", name);
     return 1;
   }
-  const char *file = luaL_gsub(L, name, ".", "/");
-  const char *chunk = lua_pushfstring(L, RL_EMBED_ROOT "%s%s.lua", file, has_parts(name) ? "/init" : "");
+  const char *chunk = push_chunk_name(L, name);
   if (luaL_loadbufferx(L, e->source, e->size, chunk, "t") != LUA_OK) return lua_error(L);
   lua_pushstring(L, chunk + 1);
   return 2;

@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "capture.h"
+#include "data/value.h"
 
 typedef struct rl_shared rl_shared;
 
@@ -65,13 +66,15 @@ rl_holder *rl_shared_check(lua_State *L, int index, const rl_shared_class *cls);
 /* Driver: core.broadcast(value, site) -> holder with value, unpersist, destroy, id. */
 int rl_lua_broadcast(lua_State *L);
 void rl_broadcast_prepare(lua_State *L); /* in every state */
+rl_image *rl_broadcast_image(rl_shared *s);  /* its value, one reference; NULL: it was destroyed */
+rl_shared *rl_broadcast_of(rl_image *image); /* a new one; takes over the image */
 /* Worker, between tasks: drops values that were given up since *epoch. Raises nothing. */
 void rl_broadcast_sweep(lua_State *L, uint64_t *epoch);
 
 /* --- accumulator.c ------------------------------------------------------------------------------------------------ */
 
-/* Driver: core.accumulator{ zero =, add =, fromZero =, name =, site = } -> holder. Its methods are the library's
- * (rille.shared). */
+/* Driver: core.accumulator{ zero =, add =, fromZero =, name =, number =, site = } -> holder. Its methods are the
+ * library's (rille.shared). `number`: how many its context had before, and one. */
 int rl_lua_accumulator(lua_State *L);
 int rl_lua_accumulator_zero(lua_State *L); /* core.zero(accumulator) -> a copy of the value it began with */
 void rl_accumulator_prepare_driver(lua_State *L); /* leaves the table of methods on the stack */
@@ -80,5 +83,10 @@ void rl_accumulator_prepare_worker(lua_State *L);
  * first use. Raises nothing. */
 rl_status rl_accumulator_report(lua_State *L, rl_buf *updates);
 void rl_accumulator_forget(lua_State *L); /* in any case */
+/* False: it is none. *name: NULL when it has none. */
+bool rl_accumulator_identity(const rl_shared *s, const char **name, int64_t *number);
+/* The driver state's newest accumulator of this name (a string), or, name nil, of this number; one reference.
+ * RL_ESTATE: there is none. */
+rl_status rl_accumulator_find(lua_State *L, rl_value name, int64_t number, rl_shared **out);
 
 #endif

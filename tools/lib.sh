@@ -24,6 +24,7 @@ packages_build=(
 packages_test=(
   lua5.4          # stock Lua: loads the module, runs busted and the benchmarks' baseline
   lua-busted      # specs in Lua
+  lua-socket      # scripts/ack_sender.lua listens (docs/decisions/017)
   libcmocka-dev   # tests in C
   procps          # pgrep, in end-to-end drivers
 )

@@ -254,12 +254,23 @@ rl_status rl_dir_sync(const char *path)
   return st != RL_OK ? st : closed;
 }
 
-static rl_status sync_parent(const char *path)
+rl_status rl_dir_try_sync(const char *path)
+{
+  rl_status st = rl_dir_sync(path);
+  return st == RL_EIO && (errno == EINVAL || errno == EBADF || errno == EACCES) ? RL_OK : st;
+}
+
+static rl_status sync_parent_by(rl_status (*sync)(const char *dir), const char *path)
 {
   char *dir = parent_of(path);
-  rl_status st = rl_dir_sync(dir);
+  rl_status st = sync(dir);
   rl_free(dir);
   return st;
+}
+
+static rl_status sync_parent(const char *path)
+{
+  return sync_parent_by(rl_dir_sync, path);
 }
 
 rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durable)
@@ -302,7 +313,8 @@ rl_status rl_dir_make_private(const char *path)
   return fs->mkdir(path, 0700) != 0 ? fail_path("make directory", path) : RL_OK;
 }
 
-rl_status rl_dir_make_durable(const char *path)
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static rl_status make_synced(const char *path, mode_t mode, rl_status (*sync)(const char *dir))
 {
   struct stat info;
   if (fs->stat(path, &info) == 0) {
@@ -310,10 +322,20 @@ rl_status rl_dir_make_durable(const char *path)
   }
   if (errno != ENOENT) return fail_path("look at", path);
   char *parent = parent_of(path);
-  rl_status st = rl_dir_make_durable(parent);
+  rl_status st = make_synced(parent, mode, sync);
   rl_free(parent);
-  if (st == RL_OK) st = make_one(path, 0700);
-  return st == RL_OK ? sync_parent(path) : st;
+  if (st == RL_OK) st = make_one(path, mode);
+  return st == RL_OK ? sync_parent_by(sync, path) : st;
+}
+
+rl_status rl_dir_make_durable(const char *path)
+{
+  return make_synced(path, 0700, rl_dir_sync);
+}
+
+rl_status rl_dir_make_shared(const char *path)
+{
+  return make_synced(path, 0777, rl_dir_try_sync);
 }
 
 rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user)

@@ -70,7 +70,11 @@ rl_status rl_dir_make(const char *path); /* with parents; an existing directory 
 rl_status rl_dir_make_private(const char *path); /* mode 0700, without parents; it must not exist yet */
 /* With parents, mode 0700, each synced into its parent; an existing directory is fine. */
 rl_status rl_dir_make_durable(const char *path);
+rl_status rl_dir_make_shared(const char *path); /* likewise, mode 0777, with rl_dir_try_sync: for what others read */
 rl_status rl_dir_sync(const char *path); /* makes files created, renamed and unlinked in it durable */
+/* For directories of the user's: a file system that cannot sync directories, and one that may be written to but not
+ * read, is no failure. */
+rl_status rl_dir_try_sync(const char *path);
 /* Calls f for the entries of a directory but . and .., in no order, until one fails. A missing directory has none. */
 rl_status rl_dir_each(const char *path, rl_status (*f)(void *user, const char *name), void *user);
 /* With contents; a missing one is fine; symbolic links are unlinked, not followed. */

@@ -145,10 +145,19 @@ void rl_batch_start(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_STARTED);
 }
 
-/* The time up to which nothing is under way any more: batches may end in another order than they began. */
-static int64_t settled(const rl_streaming *s)
+/* A batch of an earlier run that is to be run again and is not even generated; NULL: none is left. */
+static const rl_batch *resumed(rl_streaming *s)
 {
-  const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning;
+  pthread_mutex_lock(&s->lock);
+  const rl_batch *b = s->ticked; /* they come first, and only this thread takes them */
+  pthread_mutex_unlock(&s->lock);
+  return b && b->past ? b : NULL;
+}
+
+/* The time up to which nothing is under way any more: batches may end in another order than they began. */
+static int64_t settled(rl_streaming *s)
+{
+  const rl_batch *first = s->queue ? s->queue : s->generating ? s->generating : s->beginning ? s->beginning : resumed(s);
   return first ? first->time - s->batch_ms : s->latest;
 }
 

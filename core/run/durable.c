@@ -2,8 +2,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "run/budget.h"
@@ -123,19 +124,35 @@ rl_status rl_durable_begin(rl_streaming *s, rl_batch *b)
 
 /* Marks ------------------------------------------------------------------------------------------------------------ */
 
+/* What the embedding language keeps goes with every mark: what is marked is not done again, and so not counted again.
+ * Nothing when it is what the mark before had, unless it is `always` wanted. */
+static rl_slice save_kept(rl_streaming *s, int64_t time, bool always, rl_buf *kept)
+{
+  if (!s->keeper.save) return (rl_slice){0};
+  s->keeper.save(s->keeper.user, time, kept);
+  uint64_t hash = rl_hash_bytes(kept->p, kept->n, RL_HASH_SEED);
+  bool same = hash == s->durable->kept;
+  s->durable->kept = hash;
+  return same && !always ? (rl_slice){0} : (rl_slice){kept->p, kept->n};
+}
+
 void rl_durable_end(rl_streaming *s, const rl_batch *b)
 {
-  rl_buf record = {0};
-  rl_journal_put_end(&record, &(rl_journal_end){.time = b->time});
+  rl_buf record = {0}, kept = {0};
+  rl_journal_put_end(&record, &(rl_journal_end){.time = b->time, .kept = save_kept(s, b->time, false, &kept)});
+  rl_buf_free(&kept);
   append_mark(s, RL_JOURNAL_END, &record, NULL, NULL);
 }
 
 void rl_durable_output(rl_streaming *s, const rl_output_run *r)
 {
-  rl_buf record = {0};
+  rl_buf record = {0}, kept = {0};
   char *key = rl_output_key(r->output);
-  rl_journal_put_output(&record, &(rl_journal_output){.time = r->batch->time, .key = slice(key)});
+  const rl_journal_output mark = {
+    .time = r->batch->time, .key = slice(key), .kept = save_kept(s, r->batch->time, false, &kept)};
+  rl_journal_put_output(&record, &mark);
   rl_free(key);
+  rl_buf_free(&kept);
   append_mark(s, RL_JOURNAL_OUTPUT, &record, NULL, NULL);
 }
 
@@ -156,8 +173,8 @@ static void on_complete(void *user, rl_status st, const rl_wal_at *at)
 void rl_durable_complete(rl_streaming *s, const rl_batch *b, int64_t time)
 {
   rl_buf record = {0}, kept = {0};
-  if (s->keeper.save) s->keeper.save(s->keeper.user, b->time, &kept);
-  const rl_journal_complete r = {.time = b->time, .discarded = b->discarded, .kept = {kept.p, kept.n}};
+  const rl_journal_complete r = {
+    .time = b->time, .discarded = b->discarded, .kept = save_kept(s, b->time, true, &kept)};
   rl_journal_put_complete(&record, &r);
   rl_buf_free(&kept);
   settled *d = RL_NEW(settled);

@@ -26,7 +26,7 @@ typedef struct rl_found {
   int64_t settled; /* all batches up to here are complete */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;
-  rl_buf kept;           /* of the newest complete batch; its time, or RL_NO_TIME */
+  rl_buf kept;           /* of the newest mark; its batch's time, or RL_NO_TIME */
   int64_t kept_time;
 } rl_found;
 
@@ -44,6 +44,7 @@ struct rl_durable {
   int64_t retain_ms; /* rille.history.retain */
   rl_state_log state_log;
   rl_found found;
+  uint64_t kept;          /* hash of what the last mark had of rl_keeper */
   _Atomic uint64_t floor; /* what was not allocated to a batch yet comes behind */
   rl_retained *retained;  /* by time; the last one stays always: it has the positions of the inputs */
   size_t nretained, retained_cap;

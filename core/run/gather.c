@@ -389,13 +389,6 @@ rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
   return st;
 }
 
-void rl_gather_drop_text(rl_gather *g)
-{
-  pthread_mutex_lock(&g->lock);
-  g->fill = g->whole;
-  pthread_mutex_unlock(&g->lock);
-}
-
 /* What is open is cut first, so that blocks stand in the order in which they were stored. */
 static void add_block(rl_gather *g, rl_chunks *chunks)
 {

@@ -73,7 +73,6 @@ void rl_gather_restore(rl_gather *g, rl_block *b);
 rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room);
 rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line);
 void rl_gather_end_text(rl_gather *g);
-void rl_gather_drop_text(rl_gather *g);
 rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n);
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure; logged: waits */
 

@@ -212,12 +212,6 @@ void rl_receiver_end_text(rl_receiver *r)
   r->told_long_line = false;
 }
 
-void rl_receiver_drop_text(rl_receiver *r)
-{
-  rl_gather_drop_text(r->gather);
-  r->told_long_line = false;
-}
-
 bool rl_receiver_is_logged(const rl_receiver *r) { return rl_gather_is_logged(r->gather); }
 uint64_t rl_receiver_position(rl_receiver *r) { return rl_gather_position(r->gather); }
 void rl_receiver_flush(rl_receiver *r) { rl_gather_cut(r->gather); }

@@ -50,9 +50,6 @@ rl_status rl_receiver_reserve(rl_receiver *r, size_t least, char **p, size_t *ro
 rl_status rl_receiver_commit(rl_receiver *r, size_t n);
 void rl_receiver_end_text(rl_receiver *r); /* end of a connection: what is left without a line end is a line */
 
-/* End of a connection whose sender will send again what was not acknowledged: what is left without a line end is
- * dropped. */
-void rl_receiver_drop_text(rl_receiver *r);
 /* Is what is stored logged before it counts as received (rille.streaming.receiver.writeAheadLog.enable, and a
  * checkpoint directory)? From start on. */
 bool rl_receiver_is_logged(const rl_receiver *r);

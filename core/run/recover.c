@@ -145,12 +145,22 @@ static rl_status found_state(rl_found *f, const rl_wal_record *r)
   return st;
 }
 
+/* Of the newest mark that has any. */
+static void found_kept(rl_found *f, int64_t time, rl_slice kept)
+{
+  if (kept.n == 0) return;
+  rl_buf_clear(&f->kept);
+  rl_buf_add(&f->kept, kept.p, kept.n);
+  f->kept_time = time;
+}
+
 static rl_status found_end(rl_found *f, const rl_wal_record *r)
 {
   rl_journal_end end;
   rl_status st = rl_journal_get_end(r->p, r->at.length, &end);
   rl_past *p = st ? NULL : rl_found_batch(f, end.time);
   if (p) p->ended = true;
+  if (!st) found_kept(f, end.time, end.kept);
   return st;
 }
 
@@ -159,6 +169,7 @@ static rl_status found_output(rl_found *f, const rl_wal_record *r)
   rl_journal_output output;
   rl_status st = rl_journal_get_output(r->p, r->at.length, &output);
   rl_past *p = st ? NULL : rl_found_batch(f, output.time);
+  if (!st) found_kept(f, output.time, output.kept);
   if (!p) return st;
   p->outputs = rl_grow(p->outputs, &p->outputs_cap, p->noutputs + 1, sizeof(char *));
   p->outputs[p->noutputs++] = text_of(output.key);
@@ -173,9 +184,7 @@ static rl_status found_complete(rl_found *f, const rl_wal_record *r)
   rl_past *p = rl_found_batch(f, complete.time);
   if (p) p->complete = true;
   if (p) p->discarded = complete.discarded;
-  rl_buf_clear(&f->kept);
-  rl_buf_add(&f->kept, complete.kept.p, complete.kept.n);
-  f->kept_time = complete.time;
+  found_kept(f, complete.time, complete.kept);
   return RL_OK;
 }
 

@@ -168,8 +168,6 @@ void rl_graph_reach(rl_streaming *s);                   /* what outputs need, an
 rl_status rl_graph_start_inputs(rl_streaming *s);
 /* What a stream gave in a batch of an earlier run; takes over the reference. NULL: nothing. */
 void rl_graph_restore(rl_dstream *d, int64_t time, rl_rdd *rdd);
-/* The name by which it is known from start to start. */
-const char *rl_dstream_uid(const rl_dstream *d);
 void rl_graph_forget(rl_streaming *s, int64_t time);    /* all batches up to time are over: drops what nobody needs */
 void rl_graph_discard(rl_streaming *s, int64_t time);   /* no stream has an RDD at that time, no state a version */
 void rl_graph_release(rl_streaming *s);                 /* at the end: nothing is remembered any more */

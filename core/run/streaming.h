@@ -142,9 +142,10 @@ const char *rl_streaming_checkpoint_dir(const rl_streaming *s); /* NULL: none */
 bool rl_checkpoint_exists(const char *dir);
 /* The name under which an input or output is known from one start to the next; inputs have none before it is set. */
 void rl_dstream_set_uid(rl_dstream *d, const char *uid);
-/* What the embedding language keeps from batch to batch (accumulators). save appends what it has when a batch
- * completes; restore is called by start with what the newest completed batch of an earlier run saved. Driver thread.
- * Before start, at most one. */
+const char *rl_dstream_uid(const rl_dstream *d); /* the operation's name when none was set */
+/* What the embedding language keeps from batch to batch (accumulators). save appends what it has, whenever the state of
+ * a batch is made, an output of it is done, or all of it: what is done is not done again, so what it reported has to be
+ * in there. restore is called by start with what an earlier run saved last. Driver thread. Before start, at most one. */
 typedef struct rl_keeper {
   void (*save)(void *user, int64_t time, rl_buf *out);
   rl_status (*restore)(void *user, const char *p, size_t n);

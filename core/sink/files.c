@@ -1,6 +1,5 @@
 #include "sink/files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,7 +14,21 @@
 #define FLUSH_BYTES ((size_t)256 << 10)
 #define SUCCESS "_SUCCESS"
 
+/* A full disk has a remedy. */
+static rl_status hint(rl_status st)
+{
+  if (st != RL_OK && (errno == ENOSPC || errno == EDQUOT)) {
+    return rl_fail(RL_EIO, "%s; make room there, or write elsewhere", rl_error_message());
+  }
+  return st;
+}
+
 /* Preparing the directory. */
+
+typedef struct leftovers {
+  const char *dir;
+  uint32_t partitions;
+} leftovers;
 
 /* Is it a part of an earlier run that this one will not replace, or was left half written by one that was killed? */
 static bool is_leftover(const char *name, uint32_t partitions)
@@ -30,49 +43,66 @@ static bool is_leftover(const char *name, uint32_t partitions)
 static rl_status remove_file(const char *dir, const char *name)
 {
   char *path = rl_path_join(dir, name);
-  rl_status st = rl_fs_get()->unlink(path) != 0 && errno != ENOENT ? rl_fail_errno("cannot remove %s", path) : RL_OK;
+  rl_status st = rl_file_unlink(path);
   rl_free(path);
   return st;
 }
 
-static rl_status remove_leftovers(const char *dir, uint32_t partitions)
+static rl_status remove_leftover(void *user, const char *name)
 {
-  DIR *d = opendir(dir);
-  if (!d) return rl_fail_errno("cannot read directory %s", dir);
-  rl_status st = RL_OK;
-  while (st == RL_OK) {
-    errno = 0;
-    const struct dirent *e = readdir(d);
-    if (!e) {
-      if (errno != 0) st = rl_fail_errno("cannot read directory %s", dir);
-      break;
-    }
-    if (is_leftover(e->d_name, partitions)) st = remove_file(dir, e->d_name);
-  }
-  closedir(d);
+  const leftovers *l = user;
+  return is_leftover(name, l->partitions) ? remove_file(l->dir, name) : RL_OK;
+}
+
+static rl_status sync_entry_of(const char *dir)
+{
+  char *parent = rl_path_join(dir, "..");
+  rl_status st = rl_dir_try_sync(parent);
+  rl_free(parent);
   return st;
+}
+
+/* That _SUCCESS is gone is on disk before anything else changes: it never stands over parts of two runs. */
+static rl_status begin_again(const char *dir, uint32_t partitions)
+{
+  leftovers l = {dir, partitions};
+  rl_status st = sync_entry_of(dir); /* who made it may have been killed before that */
+  if (st == RL_OK) st = remove_file(dir, SUCCESS);
+  if (st == RL_OK) st = rl_dir_try_sync(dir);
+  return st == RL_OK ? rl_dir_each(dir, remove_leftover, &l) : st;
 }
 
 rl_status rl_sink_prepare(const char *dir, bool overwrite, uint32_t partitions)
 {
   struct stat info;
-  bool exists = rl_fs_get()->stat(dir, &info) == 0;
-  if (!exists) return rl_dir_make(dir);
+  if (rl_fs_get()->stat(dir, &info) != 0) {
+    return errno == ENOENT ? hint(rl_dir_make_shared(dir)) : rl_fail_errno("cannot look at %s", dir);
+  }
   if (!S_ISDIR(info.st_mode)) return rl_fail(RL_EINVAL, "cannot write to %s: a directory is needed, not a file", dir);
   if (!overwrite) return rl_fail(RL_EINVAL, "output directory %s exists already; choose another, or remove it", dir);
-  rl_status st = remove_file(dir, SUCCESS);
-  return st == RL_OK ? remove_leftovers(dir, partitions) : st;
+  return hint(begin_again(dir, partitions));
 }
 
-rl_status rl_sink_commit(const char *dir)
+/* An empty file, of which only the name counts. */
+static rl_status make_success(const char *dir)
 {
   char *path = rl_path_join(dir, SUCCESS);
-  rl_status st = rl_file_replace(path, "", 0, false);
+  int fd = -1;
+  rl_status st = rl_file_open(path, O_WRONLY | O_CREAT | O_TRUNC, &fd);
+  if (st == RL_OK) st = rl_file_close(fd, path);
   rl_free(path);
   return st;
 }
 
-/* One part file: written under a dot name, renamed when whole. */
+rl_status rl_sink_commit(const char *dir)
+{
+  rl_status st = rl_dir_try_sync(dir);
+  if (st == RL_OK) st = make_success(dir);
+  if (st == RL_OK) st = rl_dir_try_sync(dir);
+  return hint(st);
+}
+
+/* One part file: written under a dot name, renamed when it is whole and on disk. */
 
 typedef struct writer {
   rl_sink_format format;
@@ -103,17 +133,15 @@ static void writer_free(writer *w)
 
 static void writer_drop(writer *w)
 {
-  rl_fs_get()->close(w->fd);
+  int reason = errno;
+  if (w->fd >= 0) rl_fs_get()->close(w->fd);
   rl_fs_get()->unlink(w->aside);
+  errno = reason;
 }
 
 static rl_status flush(writer *w)
 {
-  errno = 0;
-  rl_status st = rl_file_write(w->fd, w->path, w->out.p, w->out.n);
-  if (st != RL_OK && (errno == ENOSPC || errno == EDQUOT)) {
-    st = rl_fail(RL_EIO, "%s; make room there, or write elsewhere", rl_error_message());
-  }
+  rl_status st = hint(rl_file_write(w->fd, w->path, w->out.p, w->out.n));
   rl_buf_clear(&w->out);
   return st;
 }
@@ -153,31 +181,24 @@ static rl_status write_all(writer *w, rl_pull *input)
   }
 }
 
-/* Some file systems tell of a full disk only here. */
+/* Some file systems tell of a full disk only when it is synced or closed. */
 static rl_status publish(writer *w)
 {
-  if (rl_fs_get()->close(w->fd) != 0 && errno != EINTR) {
-    rl_status st = rl_fail_errno("cannot write %s", w->path);
-    rl_fs_get()->unlink(w->aside);
-    return st;
-  }
-  if (rl_fs_get()->rename(w->aside, w->path) == 0) return RL_OK;
-  rl_status st = rl_fail_errno("cannot rename %s to %s", w->aside, w->path);
-  rl_fs_get()->unlink(w->aside);
-  return st;
+  rl_status st = rl_file_sync_data(w->fd, w->path);
+  rl_status closed = rl_file_close(w->fd, w->path);
+  w->fd = -1;
+  if (st == RL_OK) st = closed;
+  return hint(st == RL_OK ? rl_file_rename(w->aside, w->path) : st);
 }
 
 static rl_status write_part(const char *dir, rl_sink_format format, const rl_task *task, rl_pull *input)
 {
   writer w = {0};
-  rl_status st = writer_open(&w, dir, format, task);
+  rl_status st = hint(writer_open(&w, dir, format, task));
   if (st == RL_OK) {
     st = write_all(&w, input);
-    if (st == RL_OK) {
-      st = publish(&w);
-    } else {
-      writer_drop(&w);
-    }
+    if (st == RL_OK) st = publish(&w);
+    if (st != RL_OK) writer_drop(&w); /* the first error is the one to tell */
   }
   writer_free(&w);
   return st;

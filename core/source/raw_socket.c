@@ -26,7 +26,7 @@ static void raw_end(void *self, rl_receiver *r)
   rl_frames_reset(&raw->frames);
 }
 
-static const rl_tcp_class raw_tcp_class = {NULL, raw_data, raw_end};
+static const rl_tcp_class raw_tcp_class = {.data = raw_data, .end = raw_end};
 
 /* A frame is held whole before it becomes a block, so it may be as large as what may wait. */
 static rl_status raw_start(void *self, rl_receiver *r)

@@ -24,7 +24,7 @@ static void text_end(void *self, rl_receiver *r)
   rl_receiver_end_text(r);
 }
 
-static const rl_tcp_class text_class = {text_room, text_data, text_end};
+static const rl_tcp_class text_class = {.room = text_room, .data = text_data, .end = text_end};
 
 /* The source is its connection. */
 

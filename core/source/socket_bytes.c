@@ -73,7 +73,7 @@ static void bytes_end(void *self, rl_receiver *r)
   push(self, NULL, 0);
 }
 
-static const rl_tcp_class bytes_tcp_class = {NULL, bytes_data, bytes_end};
+static const rl_tcp_class bytes_tcp_class = {.data = bytes_data, .end = bytes_end};
 
 /* The converter's thread. It works off what waits before it ends. */
 

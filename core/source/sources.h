@@ -9,6 +9,11 @@
  * (listener event and log) and tries again after rille.streaming.receiverRestartDelay. Line ends \n \r \r\n, bytes
  * untouched; a last line without end counts. Text goes from the socket into the block's buffer and is copied no more. */
 rl_status rl_source_socket(rl_streaming *s, const char *host, int port, const char *site, rl_dstream **out);
+/* Lines from a TCP server that keeps them until they are acknowledged: the engine says on connecting how many it has on
+ * disk, and again after each group of its log; the server sends those behind (docs/ack-protocol.md). Lines end with \n
+ * or \r\n; one that is not ended is dropped, and comes again. A line over rille.streaming.receiver.maxRecordBytes ends
+ * the connection with an error. Start is RL_ESTATE when what is received is not logged. The stream needs a uid. */
+rl_status rl_source_ack_socket(rl_streaming *s, const char *host, int port, const char *site, rl_dstream **out);
 /* Frames: 4 bytes big-endian length, then that many bytes holding chunks as rl_chunk_encode writes them; each frame
  * becomes a block. A malformed frame ends the connection with an error (then as above). */
 rl_status rl_source_raw_socket(rl_streaming *s, const char *host, int port, const char *site, rl_dstream **out);

@@ -24,6 +24,8 @@ typedef struct lookup {
 typedef struct tcp_link {
   uv_tcp_t tcp;
   uv_connect_t req;
+  uv_write_t write;
+  char *out;     /* what `write` sends; NULL: nothing */
   rl_tcp *owner; /* NULL: it is closing */
 } tcp_link;
 
@@ -35,7 +37,7 @@ struct rl_tcp {
   rl_receiver *receiver;
   uint64_t delay_ms;
   atomic_bool held;
-  rl_io_call start_call, stop_call, hold_call, break_call;
+  rl_io_call start_call, stop_call, hold_call, break_call, wake_call;
 
   pthread_mutex_t lock; /* guards these */
   pthread_cond_t changed;
@@ -166,6 +168,42 @@ static void start_reading(rl_tcp *t)
   }
 }
 
+/* Writing. */
+
+static void write_failed(rl_tcp *t, int err)
+{
+  retry_later(t, rl_format("cannot write to %s: %s", t->peer, uv_strerror(err)), uv_strerror(err));
+}
+
+/* Comes for every write, also for one that the closing of its link cuts off. */
+static void on_written(uv_write_t *req, int status)
+{
+  tcp_link *l = req->data;
+  rl_tcp *t = l->owner;
+  rl_free(l->out);
+  l->out = NULL;
+  if (!t) return;
+  if (status != 0) {
+    write_failed(t, status);
+  } else if (t->cls->sent) {
+    t->cls->sent(t->self, t->receiver);
+  }
+}
+
+void rl_tcp_send(rl_tcp *t, const char *p, size_t n)
+{
+  tcp_link *l = t->link;
+  l->out = rl_alloc(n);
+  memcpy(l->out, p, n);
+  l->write.data = l;
+  const uv_buf_t buf = uv_buf_init(l->out, (unsigned)n);
+  int err = uv_write(&l->write, (uv_stream_t *)&l->tcp, &buf, 1, on_written);
+  if (err == 0) return;
+  rl_free(l->out);
+  l->out = NULL;
+  write_failed(t, err);
+}
+
 /* Connecting: the addresses of the name, one after another. */
 
 static void on_connect(uv_connect_t *req, int status)
@@ -184,6 +222,7 @@ static void on_connect(uv_connect_t *req, int status)
   uv_tcp_keepalive(&l->tcp, 1, KEEPALIVE_S); /* finds out about a peer that went without a word, where there is such */
   t->connected = true;
   t->connection++;
+  if (t->cls->begin) t->cls->begin(t->self, t->receiver);
   start_reading(t);
 }
 
@@ -281,6 +320,12 @@ static void run_hold(rl_io_call *call)
   }
 }
 
+static void run_wake(rl_io_call *call)
+{
+  rl_tcp *t = FROM_CALL(call, wake_call);
+  if (t->cls->woken) t->cls->woken(t->self, t->receiver);
+}
+
 /* With the thread's current error. */
 static void report(rl_receiver *r)
 {
@@ -345,6 +390,7 @@ rl_status rl_tcp_new(const char *host, int port, const rl_tcp_class *cls, void *
   t->stop_call.run = run_stop;
   t->hold_call.run = run_hold;
   t->break_call.run = run_break;
+  t->wake_call.run = run_wake;
   if (pthread_mutex_init(&t->lock, NULL) != 0 || pthread_cond_init(&t->changed, NULL) != 0) abort();
   *out = t;
   return RL_OK;
@@ -396,6 +442,13 @@ void rl_tcp_hold(rl_tcp *t, bool on)
   atomic_store(&t->held, on);
   pthread_mutex_lock(&t->lock);
   if (t->io) rl_io_post(t->io, &t->hold_call);
+  pthread_mutex_unlock(&t->lock);
+}
+
+void rl_tcp_wake(rl_tcp *t)
+{
+  pthread_mutex_lock(&t->lock);
+  if (t->io) rl_io_post(t->io, &t->wake_call);
   pthread_mutex_unlock(&t->lock);
 }
 

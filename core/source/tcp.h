@@ -1,5 +1,5 @@
-/* A TCP connection to a server as a source has it: looked up, connected, read from, and when it fails or ends, told so
- * and made anew after rille.streaming.receiverRestartDelay, for ever. Lives on the io thread. */
+/* A TCP connection to a server as a source has it: looked up, connected, read from and written to, and when it fails or
+ * ends, told so and made anew after rille.streaming.receiverRestartDelay, for ever. Lives on the io thread. */
 #ifndef RL_SOURCE_TCP_H
 #define RL_SOURCE_TCP_H
 
@@ -15,6 +15,12 @@ typedef struct rl_tcp_class {
   rl_status (*data)(void *self, rl_receiver *r, const char *p, size_t n);
   /* The end of a connection that was made, for whatever reason. */
   void (*end)(void *self, rl_receiver *r);
+  /* A connection was made. NULL is allowed from here on. */
+  void (*begin)(void *self, rl_receiver *r);
+  /* All of rl_tcp_send was taken by the system. */
+  void (*sent)(void *self, rl_receiver *r);
+  /* rl_tcp_wake was called, once or several times; also while there is no connection. */
+  void (*woken)(void *self, rl_receiver *r);
 } rl_tcp_class;
 
 /* RL_EINVAL for a host or port that cannot be. */
@@ -28,6 +34,10 @@ void rl_tcp_hold(rl_tcp *t, bool on); /* stop reading, go on; any thread, at any
 /* Ends connection number `connection` as a failed `data` does; if that has ended meanwhile, the error is only reported.
  * It is the thread's current one. Any thread. */
 void rl_tcp_break(rl_tcp *t, uint64_t connection);
+/* Sends bytes (copied) to the peer; not before all of the last call's were `sent`. A failure ends the connection, maybe
+ * before this returns. io thread, from `begin` to `end`. */
+void rl_tcp_send(rl_tcp *t, const char *p, size_t n);
+void rl_tcp_wake(rl_tcp *t); /* has `woken` called soon, unless it is stopped; any thread, at any time */
 uint64_t rl_tcp_connection(const rl_tcp *t); /* counted from 1; io thread */
 
 #endif

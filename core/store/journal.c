@@ -279,6 +279,7 @@ rl_status rl_journal_get_state(const char *p, size_t n, rl_journal_state *r)
 void rl_journal_put_end(rl_buf *out, const rl_journal_end *r)
 {
   put_signed(out, r->time);
+  put_slice(out, r->kept);
 }
 
 rl_status rl_journal_get_end(const char *p, size_t n, rl_journal_end *r)
@@ -286,6 +287,7 @@ rl_status rl_journal_get_end(const char *p, size_t n, rl_journal_end *r)
   fields f = fields_of("END", p, n);
   *r = (rl_journal_end){0};
   get_signed(&f, &r->time);
+  get_slice(&f, &r->kept);
   return end_of(&f);
 }
 
@@ -293,6 +295,7 @@ void rl_journal_put_output(rl_buf *out, const rl_journal_output *r)
 {
   put_signed(out, r->time);
   put_slice(out, r->key);
+  put_slice(out, r->kept);
 }
 
 rl_status rl_journal_get_output(const char *p, size_t n, rl_journal_output *r)
@@ -301,6 +304,7 @@ rl_status rl_journal_get_output(const char *p, size_t n, rl_journal_output *r)
   *r = (rl_journal_output){0};
   get_signed(&f, &r->time);
   get_slice(&f, &r->key);
+  get_slice(&f, &r->kept);
   return end_of(&f);
 }
 

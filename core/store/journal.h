@@ -118,13 +118,15 @@ rl_status rl_journal_get_state(const char *p, size_t n, rl_journal_state *r);
 
 typedef struct rl_journal_end {
   int64_t time;
+  rl_slice kept; /* as in COMPLETE, with what the state's tasks reported; empty: as at the mark before */
 } rl_journal_end;
 void rl_journal_put_end(rl_buf *out, const rl_journal_end *r);
 rl_status rl_journal_get_end(const char *p, size_t n, rl_journal_end *r);
 
 typedef struct rl_journal_output {
   int64_t time;
-  rl_slice key; /* stream's uid, output's name, count among its like */
+  rl_slice key;  /* stream's uid, output's name, count among its like */
+  rl_slice kept; /* as in END, with what this output reported */
 } rl_journal_output;
 void rl_journal_put_output(rl_buf *out, const rl_journal_output *r);
 rl_status rl_journal_get_output(const char *p, size_t n, rl_journal_output *r);

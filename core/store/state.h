@@ -161,7 +161,7 @@ typedef struct rl_state_verified { /* what was looked at */
  * RL_EDATA when there was any, with the first one's text; other errors when it cannot be read (RL_ENOTFOUND: there is
  * no store, RL_EUNSUPPORTED: of another format). It changes nothing and keeps nobody from writing. LMDB believes what
  * it reads: over a flipped byte it may crash this process, so call it in a child that was forked for it
- * (docs/formats.md); a crash is damage. `out` may be NULL. */
+ * (docs/formats.md); a crash is damage. fn and out may be NULL. */
 rl_status rl_state_verify(const char *dir, rl_state_damage_fn *fn, void *user, rl_state_verified *out);
 
 /* Reading ---------------------------------------------------------------------------------------------------------- */

@@ -110,7 +110,7 @@ static rl_status open_kept(rl_state *s, const char *path, char **dir)
   return RL_OK;
 }
 
-static char *parent_of(const char *path)
+char *rl_path_parent(const char *path)
 {
   size_t n = strlen(path);
   while (n > 1 && path[n - 1] == '/') n--;
@@ -122,7 +122,7 @@ static char *parent_of(const char *path)
 rl_status rl_state_dir_open(rl_state *s, const rl_state_spec *spec, char **dir)
 {
   s->lock_fd = -1;
-  char *above = spec->scratch ? rl_strdup(spec->dir) : parent_of(spec->dir);
+  char *above = spec->scratch ? rl_strdup(spec->dir) : rl_path_parent(spec->dir);
   rl_status st = rl_dir_make(above);
   if (st == RL_OK && spec->scratch) {
     remove_dead(above);

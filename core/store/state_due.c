@@ -8,8 +8,6 @@
 #include "data/keys.h"
 #include "store/state_impl.h"
 
-#define CHECK_SIZE 4
-
 /* A key that is due. */
 typedef struct due_key {
   rl_octets form;
@@ -56,15 +54,13 @@ static rl_status next_list(rl_state_due *d, bool *found)
     MDB_val key = {.mv_size = sizeof room, .mv_data = room}, value;
     int rc = mdb_cursor_get(d->cursor, &key, &value, d->fresh ? MDB_SET_RANGE : MDB_NEXT);
     if (rc == MDB_NOTFOUND) continue;
-    if (rc == 0 && (key.mv_size != RL_DUE_KEY || value.mv_size < CHECK_SIZE)) rc = MDB_CORRUPTED;
+    if (rc == 0 && key.mv_size != RL_DUE_KEY) rc = MDB_CORRUPTED;
     if (rc != 0) return damaged(d, rc);
     d->fresh = false;
     if (memcmp(key.mv_data, end, RL_DUE_HEAD) >= 0) continue;
-    uint32_t check;
-    memcpy(&check, value.mv_data, CHECK_SIZE);
-    d->list = (rl_octets){(const char *)value.mv_data + CHECK_SIZE, value.mv_size - CHECK_SIZE};
-    rl_octets name = {key.mv_data, key.mv_size};
-    if (check != rl_image_check(op->number, d->group, name, d->list)) return damaged(d, MDB_CORRUPTED);
+    rl_octets name = {key.mv_data, key.mv_size}, entry = {value.mv_data, value.mv_size};
+    uint64_t hash;
+    if (!rl_image_read(op->number, d->group, name, entry, &d->list, &hash)) return damaged(d, MDB_CORRUPTED);
     *found = true;
     return RL_OK;
   }

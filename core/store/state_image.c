@@ -1,21 +1,19 @@
 #include "store/state_impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "data/codec.h"
 
 #define MAP_LARGEST ((size_t)1 << 40)
 #define MAP_SMALLEST ((size_t)1 << 30)
-#define MAX_READERS 512
-#define CHECK_SIZE 4
 
 size_t rl_image_first_map = MAP_LARGEST;
 
@@ -23,7 +21,7 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
 {
   switch (rc) {
   case MDB_READERS_FULL:
-    return rl_fail(RL_ELIMIT, "the state in %s is read by more than %d at once", im->dir, MAX_READERS);
+    return rl_fail(RL_ELIMIT, "the state in %s is read by more than %d at once", im->dir, RL_IMAGE_READERS);
   case MDB_CORRUPTED:
   case MDB_PAGE_NOTFOUND:
   case MDB_INVALID:
@@ -45,7 +43,7 @@ static int open_env(rl_image *im, size_t map)
   if (rc != 0) return rc;
   rc = mdb_env_set_mapsize(im->env, map);
   if (rc == 0) rc = mdb_env_set_maxdbs(im->env, 3 + RL_NOTE_KINDS);
-  if (rc == 0) rc = mdb_env_set_maxreaders(im->env, MAX_READERS);
+  if (rc == 0) rc = mdb_env_set_maxreaders(im->env, RL_IMAGE_READERS);
   if (rc == 0) rc = mdb_env_open(im->env, im->dir, flags, 0600);
   if (rc != 0) {
     mdb_env_close(im->env);
@@ -75,39 +73,57 @@ static int open_notes(rl_image *im, MDB_txn *txn)
   return rc;
 }
 
-static int open_tables(rl_image *im)
+int rl_image_tables(rl_image *im, MDB_txn *txn)
 {
-  MDB_txn *txn = NULL;
-  int rc = mdb_txn_begin(im->env, NULL, 0, &txn);
-  if (rc != 0) return rc;
-  rc = mdb_dbi_open(txn, "state", MDB_CREATE, &im->state);
+  int rc = mdb_dbi_open(txn, "state", MDB_CREATE, &im->state);
   if (rc == 0) rc = mdb_dbi_open(txn, "due", MDB_CREATE, &im->due);
   if (rc == 0) rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &im->meta);
-  if (rc == 0) rc = open_notes(im, txn);
-  if (rc == 0) return mdb_txn_commit(txn);
-  mdb_txn_abort(txn);
-  return rc;
+  return rc == 0 ? open_notes(im, txn) : rc;
 }
 
-/* The names of new files are to be as lasting as what is in them. */
-static int sync_dir(const char *dir)
+/* An empty file, as LMDB makes it. */
+static rl_status make_empty(const rl_image *im, const char *dir)
 {
-  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  int rc = fsync(fd) == 0 ? 0 : errno;
-  close(fd);
-  return rc;
+  MDB_env *env = NULL;
+  int rc = mdb_env_create(&env);
+  if (rc == 0) {
+    rc = mdb_env_open(env, dir, MDB_NOLOCK, 0600);
+    if (rc == 0) rc = mdb_env_sync(env, 1);
+    mdb_env_close(env);
+  }
+  return rc == 0 ? RL_OK : rl_image_fail(im, rc, "make");
+}
+
+/* The file is there as a whole or not at all: half of one, as a crash would leave it, could never be opened. */
+static rl_status make_data(const rl_image *im)
+{
+  char *path = rl_path_join(im->dir, "data.mdb"), *making = rl_path_join(im->dir, "making");
+  char *made = rl_path_join(making, "data.mdb");
+  rl_status st = rl_dir_remove(making);
+  if (st == RL_OK && access(path, F_OK) != 0) {
+    st = rl_dir_make_private(making);
+    if (st == RL_OK) st = make_empty(im, making);
+    if (st == RL_OK) st = rl_file_rename(made, path);
+    if (st == RL_OK) st = rl_dir_sync(im->dir);
+    if (st == RL_OK) st = rl_dir_remove(making);
+  }
+  rl_free(made);
+  rl_free(making);
+  rl_free(path);
+  return st;
 }
 
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch)
 {
   *im = (rl_image){.dir = rl_strdup(dir), .scratch = scratch};
+  if (!scratch && make_data(im) != RL_OK) {
+    rl_image_close(im);
+    return rl_error_current()->code;
+  }
   int dead = 0;
   MDB_stat stat = {0};
   int rc = open_largest(im);
   if (rc == 0) rc = mdb_reader_check(im->env, &dead);
-  if (rc == 0) rc = open_tables(im);
-  if (rc == 0 && !scratch) rc = sync_dir(dir);
   if (rc == 0) rc = mdb_env_stat(im->env, &stat);
   im->page = stat.ms_psize;
   if (rc == 0) return RL_OK;
@@ -203,12 +219,22 @@ void rl_due_key(char *p, uint32_t number, uint32_t group, int64_t stamp, uint64_
 
 /* Entries ---------------------------------------------------------------------------------------------------------- */
 
-/* The key is in the sum too: an entry that got under another key is found out. */
-uint32_t rl_image_check(uint32_t number, uint32_t group, rl_octets form, rl_octets stored)
+/* The key is in it too: an entry that got under another key is found out. */
+uint64_t rl_image_hash(uint32_t number, uint32_t group, rl_octets form, rl_octets stored)
 {
   uint64_t seed = rl_hash_u64((uint64_t)number << 8 | group, RL_HASH_SEED);
   seed = rl_hash_bytes(form.p, form.n, seed);
-  return (uint32_t)rl_hash_bytes(stored.p, stored.n, seed);
+  return rl_hash_bytes(stored.p, stored.n, seed);
+}
+
+bool rl_image_read(uint32_t number, uint32_t group, rl_octets form, rl_octets entry, rl_octets *stored, uint64_t *hash)
+{
+  uint32_t check;
+  if (entry.n < RL_IMAGE_CHECK) return false;
+  memcpy(&check, entry.p, RL_IMAGE_CHECK);
+  *stored = (rl_octets){entry.p + RL_IMAGE_CHECK, entry.n - RL_IMAGE_CHECK};
+  *hash = rl_image_hash(number, group, form, *stored);
+  return check == (uint32_t)*hash;
 }
 
 static rl_status bad_entry(const rl_state_op *op, rl_octets form, const char *what)
@@ -225,11 +251,9 @@ static rl_status bad_entry(const rl_state_op *op, rl_octets form, const char *wh
 
 rl_status rl_image_entry(const rl_state_op *op, uint32_t group, rl_octets form, rl_octets entry, rl_octets *stored)
 {
-  if (entry.n < CHECK_SIZE + 2) return bad_entry(op, form, "the entry is too short");
-  uint32_t check;
-  memcpy(&check, entry.p, CHECK_SIZE);
-  *stored = (rl_octets){entry.p + CHECK_SIZE, entry.n - CHECK_SIZE};
-  if (check != rl_image_check(op->number, group, form, *stored)) return bad_entry(op, form, "wrong checksum");
+  uint64_t hash;
+  if (entry.n < RL_IMAGE_CHECK + 2) return bad_entry(op, form, "the entry is too short");
+  if (!rl_image_read(op->number, group, form, entry, stored, &hash)) return bad_entry(op, form, "wrong checksum");
   return RL_OK;
 }
 
@@ -288,68 +312,4 @@ rl_status rl_image_get(const rl_state_op *op, MDB_txn *txn, uint32_t group, rl_o
   rl_status st = rl_image_fail(&op->s->image, rc, "read");
   rl_error_prefix("state of '%s': ", op->uid);
   return st;
-}
-
-/* Writing ---------------------------------------------------------------------------------------------------------- */
-
-static int remove_key(MDB_cursor *c, MDB_val *key)
-{
-  int rc = mdb_cursor_get(c, key, NULL, MDB_SET);
-  if (rc == MDB_NOTFOUND) return 0;
-  return rc != 0 ? rc : mdb_cursor_del(c, 0);
-}
-
-/* The bucket without the key, and with its new entry. */
-static int rebuild_bucket(rl_octets old, rl_octets form, rl_octets stored, uint32_t check, rl_buf *out)
-{
-  rl_octets key, entry;
-  bool found = true;
-  int rc = 0;
-  rl_buf_clear(out);
-  while ((rc = rl_bucket_next(&old, &key, &entry, &found)) == 0 && found) {
-    if (same_form(key, form)) continue;
-    rl_put_varint(out, key.n);
-    rl_buf_add(out, key.p, key.n);
-    rl_put_varint(out, entry.n);
-    rl_buf_add(out, entry.p, entry.n);
-  }
-  if (rc != 0 || stored.n == 0) return rc;
-  rl_put_varint(out, form.n);
-  rl_buf_add(out, form.p, form.n);
-  rl_put_varint(out, CHECK_SIZE + stored.n);
-  rl_buf_add(out, &check, CHECK_SIZE);
-  rl_buf_add(out, stored.p, stored.n);
-  return 0;
-}
-
-static int put_hashed(MDB_cursor *c, MDB_val *key, rl_octets form, rl_octets stored, uint32_t check, rl_buf *scratch)
-{
-  MDB_val value = {0};
-  int rc = mdb_cursor_get(c, key, &value, MDB_SET);
-  if (rc == MDB_NOTFOUND) {
-    value = (MDB_val){0};
-  } else if (rc != 0) {
-    return rc;
-  }
-  rc = rebuild_bucket((rl_octets){value.mv_data, value.mv_size}, form, stored, check, scratch);
-  if (rc != 0) return rc;
-  if (scratch->n == 0) return remove_key(c, key);
-  value = (MDB_val){.mv_size = scratch->n, .mv_data = scratch->p};
-  return mdb_cursor_put(c, key, &value, 0);
-}
-
-int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored,
-                 rl_buf *scratch)
-{
-  char room[RL_IMAGE_KEY_MAX];
-  MDB_val key = rl_image_key(op->number, group, form, room);
-  uint32_t check = rl_image_check(op->number, group, form, stored);
-  if (rl_image_hashed(form)) return put_hashed(c, &key, form, stored, check, scratch);
-  if (stored.n == 0) return remove_key(c, &key);
-  MDB_val value = {.mv_size = CHECK_SIZE + stored.n};
-  int rc = mdb_cursor_put(c, &key, &value, MDB_RESERVE);
-  if (rc != 0) return rc;
-  memcpy(value.mv_data, &check, CHECK_SIZE);
-  memcpy((char *)value.mv_data + CHECK_SIZE, stored.p, stored.n);
-  return 0;
 }

@@ -2,11 +2,12 @@
  *
  *   state.c          the store, operators, versions, pins, waiting
  *   state_dir.c      the folder, and what dead processes left in it
- *   state_image.c    LMDB: layout of keys and entries, reading and writing one; image_meta.c: the meta dbi
+ *   state_image.c    LMDB: layout of keys and entries, reading one; state_put.c: writing one; state_meta.c: dbi meta
  *   state_overlay.c  entries, layers (one a version and operator), the table that finds them
  *   state_reader.c   a look at one moment of overlay and image
  *   state_update.c, state_seal.c, state_scan.c, state_due.c
  *   state_replay.c   what an update changes as bytes, and a version made of them; state_notes.c
+ *   state_verify.c, state_backup.c
  *   state_apply.c    the thread that moves layers into the image; state_write.c: what it writes
  *
  * Locks: `lock` of the store for everything but tables; one for each group of a table, taken last. Nobody waits for
@@ -122,8 +123,19 @@ void rl_layer_free(rl_layer *l);
 #define RL_IMAGE_KEY_MAX 480 /* of LMDB's 511; keys over it are stored by their hash */
 #define RL_IMAGE_HASHED 0xff /* the form byte of those */
 #define RL_IMAGE_HEAD 5      /* uid number, group */
+#define RL_IMAGE_READERS 512 /* at once */
 
 #define RL_NOTE_KINDS 5
+
+/* What the image says of an operator. The sums are of the hashes of all its entries, and of all its lists in `due`,
+ * modulo 2^64: whatever their order, and changed with each of them. */
+typedef struct rl_image_op {
+  int64_t version; /* RL_NO_TIME: none yet */
+  uint64_t count;  /* keys of it */
+  bool whole;      /* nothing of a later version is there: `entries` is `count` */
+  uint64_t entries, sum;
+  uint64_t lists, lists_sum;
+} rl_image_op;
 
 typedef struct rl_image {
   char *dir;
@@ -141,11 +153,15 @@ rl_status rl_image_open(rl_image *im, const char *dir, bool scratch);
 void rl_image_close(rl_image *im);
 rl_status rl_image_fail(const rl_image *im, int rc, const char *what); /* the error that LMDB's rc means */
 int rl_image_grow(rl_image *im);                                       /* the map; no transaction is active */
+int rl_image_tables(rl_image *im, MDB_txn *txn);                       /* opens them, and makes those that all have */
 
 /* uid number, group and form, as LMDB's key; `room` has RL_IMAGE_KEY_MAX bytes. */
 MDB_val rl_image_key(uint32_t number, uint32_t group, rl_octets form, char *room);
 bool rl_image_hashed(rl_octets form);
-uint32_t rl_image_check(uint32_t number, uint32_t group, rl_octets form, rl_octets stored);
+#define RL_IMAGE_CHECK 4 /* bytes in front of what is stored: the lower half of the hash */
+uint64_t rl_image_hash(uint32_t number, uint32_t group, rl_octets form, rl_octets stored);
+/* Takes the stored form out of an entry; false: too short, or its checksum is wrong. */
+bool rl_image_read(uint32_t number, uint32_t group, rl_octets form, rl_octets entry, rl_octets *stored, uint64_t *hash);
 /* A bucket's items; *found = false: the end. MDB_CORRUPTED when malformed. */
 int rl_bucket_next(rl_octets *rest, rl_octets *form, rl_octets *entry, bool *found);
 /* Checks an entry and takes its stored form out of it. */
@@ -153,8 +169,8 @@ rl_status rl_image_entry(const rl_state_op *op, uint32_t group, rl_octets form, 
 /* The stored form of a key; n = 0: none. A view while the transaction lives. */
 rl_status rl_image_get(const rl_state_op *op, MDB_txn *txn, uint32_t group, rl_octets form, rl_octets *stored);
 /* stored.n = 0: removes it. Returns LMDB's code. */
-int rl_image_put(const rl_state_op *op, MDB_cursor *c, uint32_t group, rl_octets form, rl_octets stored,
-                 rl_buf *scratch);
+int rl_image_put(const rl_state_op *op, rl_image_op *set, MDB_cursor *c, uint32_t group, rl_octets form,
+                 rl_octets stored, rl_buf *scratch);
 
 /* The key of a list in `due`: uid number, group, stamp, then what makes it unique. */
 #define RL_DUE_HEAD (RL_IMAGE_HEAD + 8)
@@ -166,11 +182,33 @@ extern const char *const rl_note_kinds[RL_NOTE_KINDS];
 uint64_t rl_note_check(unsigned kind, rl_octets name, rl_octets content);
 bool rl_note_read(unsigned kind, rl_octets name, rl_octets stored, rl_octets *content); /* false: it is damaged */
 
-/* meta */
+/* meta. Each transaction that writes anything ends with rl_meta_end, which leaves the sum of the other records and how
+ * many transactions there were. */
+#define RL_META_FORMAT 2
+#define RL_META_NUMBERS 9 /* of an operator, the most that a record has */
+typedef struct rl_meta {
+  const rl_image *im;
+  MDB_txn *txn;
+  uint64_t generation, sum;
+} rl_meta;
+int rl_meta_begin(rl_meta *m, const rl_image *im, MDB_txn *txn);
+int rl_meta_put_applied(rl_meta *m, uint64_t seq);
+int rl_meta_put_op(rl_meta *m, const rl_state_op *op, const rl_image_op *image);
+int rl_meta_notes(const rl_meta *m, unsigned kind, uint64_t *count, uint64_t *sum);
+int rl_meta_put_notes(rl_meta *m, unsigned kind, uint64_t count, uint64_t sum);
+int rl_meta_end(rl_meta *m);
+
 int rl_meta_applied(const rl_image *im, MDB_txn *txn, uint64_t *seq);
-int rl_meta_put_applied(const rl_image *im, MDB_txn *txn, uint64_t seq);
-int rl_meta_put_op(const rl_image *im, MDB_txn *txn, const rl_state_op *op, int64_t version, uint64_t count);
-rl_status rl_meta_load(rl_state *s); /* at open: operators, applied */
+rl_status rl_meta_load(rl_state *s); /* at open: tables, operators, applied */
+
+/* Records as they lie there. */
+extern char rl_meta_format_name[], rl_meta_applied_name[], rl_meta_sum_name[];
+#define RL_META_OP "op:"
+#define RL_META_NOTES "notes:"
+bool rl_meta_read(rl_octets key, rl_octets value, uint64_t *x, int n); /* false: it is damaged */
+uint64_t rl_meta_hash(rl_octets key, rl_octets value);
+void rl_meta_read_op(const uint64_t *x, uint32_t *number, bool *timed, rl_image_op *image);
+rl_status rl_meta_other_format(const char *dir, uint64_t format);
 
 /* Readers ---------------------------------------------------------------------------------------------------------- */
 
@@ -205,6 +243,7 @@ struct rl_state_op {
   int64_t sealed;
   uint64_t count;
   int64_t retired; /* the newest version that is in the image and not in the overlay */
+  rl_image_op image, next_image; /* as committed; as it is being written: the apply thread's */
   bool sealing;
   _Atomic size_t setting; /* bytes of entries of updates that are not sealed */
   rl_pin *pins;
@@ -255,6 +294,12 @@ bool rl_state_readable(const rl_state_op *op, int64_t version);
 /* Around a transaction that is no reader's, without the lock. */
 void rl_outside_begin(rl_state *s);
 void rl_outside_end(rl_state *s);
+
+/* Folders and copies ----------------------------------------------------------------------------------------------- */
+
+/* An environment for reading, of a folder that no environment of this process has open; LMDB's code. */
+int rl_env_open_reader(const char *dir, MDB_env **out);
+char *rl_path_parent(const char *path); /* owned by the caller */
 
 /* Updates ---------------------------------------------------------------------------------------------------------- */
 

@@ -59,15 +59,31 @@ static rl_status failed(const rl_state *s, unsigned kind, int rc, const char *wh
 
 /* Writing ---------------------------------------------------------------------------------------------------------- */
 
+/* LMDB's keys are not const, and are not written. */
 static MDB_val key_of(rl_octets name)
 {
-  return (MDB_val){.mv_size = name.n, .mv_data = (void *)(uintptr_t)name.p}; /* LMDB's keys are not const */
+  MDB_val key = {.mv_size = name.n};
+  memcpy(&key.mv_data, &name.p, sizeof key.mv_data);
+  return key;
 }
 
-static int put_in(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, rl_octets content)
+/* Takes the note that is there out of count and sum. */
+static int take_old(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, uint64_t *count, uint64_t *sum)
+{
+  MDB_val key = key_of(name), value;
+  rl_octets content;
+  int rc = mdb_get(txn, dbi, &key, &value);
+  if (rc == MDB_NOTFOUND) return 0;
+  if (rc != 0) return rc;
+  if (!rl_note_read(kind, name, (rl_octets){value.mv_data, value.mv_size}, &content)) return MDB_CORRUPTED;
+  *sum -= rl_note_check(kind, name, content);
+  --*count;
+  return mdb_del(txn, dbi, &key, NULL);
+}
+
+static int put_new(MDB_txn *txn, MDB_dbi dbi, rl_octets name, rl_octets content, uint64_t check)
 {
   MDB_val key = key_of(name), value = {.mv_size = CHECK_SIZE + content.n};
-  uint64_t check = rl_note_check(kind, name, content);
   int rc = mdb_put(txn, dbi, &key, &value, MDB_RESERVE);
   if (rc != 0) return rc;
   memcpy(value.mv_data, &check, CHECK_SIZE);
@@ -75,11 +91,21 @@ static int put_in(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, rl_o
   return 0;
 }
 
-static int remove_from(MDB_txn *txn, MDB_dbi dbi, rl_octets name)
+static int put_in(rl_state *s, MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, const rl_octets *content)
 {
-  MDB_val key = key_of(name);
-  int rc = mdb_del(txn, dbi, &key, NULL);
-  return rc == MDB_NOTFOUND ? 0 : rc;
+  rl_meta m;
+  uint64_t count = 0, sum = 0;
+  int rc = rl_meta_begin(&m, &s->image, txn);
+  if (rc == 0) rc = rl_meta_notes(&m, kind, &count, &sum);
+  if (rc == 0) rc = take_old(txn, dbi, kind, name, &count, &sum);
+  if (rc == 0 && content) {
+    uint64_t check = rl_note_check(kind, name, *content);
+    rc = put_new(txn, dbi, name, *content, check);
+    sum += check;
+    count++;
+  }
+  if (rc == 0) rc = rl_meta_put_notes(&m, kind, count, sum);
+  return rc == 0 ? rl_meta_end(&m) : rc;
 }
 
 /* A handle is of use to others once the transaction that opened it is committed. */
@@ -89,9 +115,9 @@ static int put_once(rl_state *s, unsigned kind, rl_octets name, const rl_octets 
   int rc = mdb_txn_begin(s->image.env, NULL, 0, &txn);
   if (rc != 0) return rc;
   MDB_dbi dbi = atomic_load(&s->image.notes[kind]);
+  bool nothing = dbi == 0 && !content;
   if (dbi == 0 && content) rc = mdb_dbi_open(txn, rl_note_kinds[kind], MDB_CREATE, &dbi);
-  if (rc == 0 && content) rc = put_in(txn, dbi, kind, name, *content);
-  if (rc == 0 && !content && dbi != 0) rc = remove_from(txn, dbi, name);
+  if (rc == 0 && !nothing) rc = put_in(s, txn, dbi, kind, name, content);
   if (rc != 0) {
     mdb_txn_abort(txn);
     return rc;

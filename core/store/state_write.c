@@ -15,7 +15,7 @@ typedef struct change {
   uint64_t place; /* uid number, group */
   uint64_t first;
   const rl_entry *e;
-  const rl_state_op *op;
+  rl_state_op *op;
 } change;
 
 typedef struct touch {
@@ -92,8 +92,22 @@ static void collect(writer *w, size_t entries)
 
 /* The index of times ----------------------------------------------------------------------------------------------- */
 
+/* A list that is going. */
+static int take_list(rl_state_op *op, uint32_t group, const MDB_val *key, const MDB_val *value)
+{
+  rl_octets list;
+  uint64_t hash;
+  if (!rl_image_read(op->number, group, (rl_octets){key->mv_data, key->mv_size},
+                     (rl_octets){value->mv_data, value->mv_size}, &list, &hash)) {
+    return MDB_CORRUPTED;
+  }
+  op->next_image.lists--;
+  op->next_image.lists_sum -= hash;
+  return 0;
+}
+
 /* Lists of one group with stamps below `before`. */
-static int delete_lists(MDB_cursor *c, const rl_state_op *op, uint32_t group, int64_t before)
+static int delete_lists(MDB_cursor *c, rl_state_op *op, uint32_t group, int64_t before)
 {
   char from[RL_DUE_KEY], to[RL_DUE_KEY];
   rl_due_key(from, op->number, group, INT64_MIN, 0, 0);
@@ -103,7 +117,9 @@ static int delete_lists(MDB_cursor *c, const rl_state_op *op, uint32_t group, in
   while ((rc = mdb_cursor_get(c, &key, &value, MDB_SET_RANGE)) == 0) {
     if (key.mv_size != RL_DUE_KEY) return MDB_CORRUPTED;
     if (memcmp(key.mv_data, to, RL_DUE_HEAD) >= 0) return 0;
-    if ((rc = mdb_cursor_del(c, 0)) != 0) return rc;
+    rc = take_list(op, group, &key, &value);
+    if (rc == 0) rc = mdb_cursor_del(c, 0);
+    if (rc != 0) return rc;
     key = (MDB_val){.mv_size = sizeof from, .mv_data = from};
   }
   return rc == MDB_NOTFOUND ? 0 : rc;
@@ -131,6 +147,26 @@ static int compare_touches(const void *a, const void *b)
   return (x->c > y->c) - (x->c < y->c);
 }
 
+/* One of the same name is of an earlier try to move the version, before a crash. */
+static int store_list(MDB_cursor *c, rl_state_op *op, uint32_t group, char *name, rl_octets list)
+{
+  uint64_t hash = rl_image_hash(op->number, group, (rl_octets){name, RL_DUE_KEY}, list);
+  uint32_t check = (uint32_t)hash;
+  MDB_val key = {.mv_size = RL_DUE_KEY, .mv_data = name}, value = {.mv_size = RL_IMAGE_CHECK + list.n};
+  int rc = mdb_cursor_put(c, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
+  if (rc == MDB_KEYEXIST) {
+    rc = take_list(op, group, &key, &value);
+    value = (MDB_val){.mv_size = RL_IMAGE_CHECK + list.n};
+    if (rc == 0) rc = mdb_cursor_put(c, &key, &value, MDB_RESERVE | MDB_CURRENT);
+  }
+  if (rc != 0) return rc;
+  memcpy(value.mv_data, &check, RL_IMAGE_CHECK);
+  memcpy((char *)value.mv_data + RL_IMAGE_CHECK, list.p, list.n);
+  op->next_image.lists++;
+  op->next_image.lists_sum += hash;
+  return 0;
+}
+
 static int put_list(writer *w, MDB_cursor *c, const touch *t, size_t n)
 {
   char room[RL_DUE_KEY];
@@ -142,14 +178,7 @@ static int put_list(writer *w, MDB_cursor *c, const touch *t, size_t n)
     rl_put_varint(&w->scratch, form.n);
     rl_buf_add(&w->scratch, form.p, form.n);
   }
-  rl_octets list = {w->scratch.p, w->scratch.n};
-  uint32_t check = rl_image_check(first->op->number, rl_entry_group(first->e), (rl_octets){room, sizeof room}, list);
-  MDB_val key = {.mv_size = sizeof room, .mv_data = room}, value = {.mv_size = sizeof check + list.n};
-  int rc = mdb_cursor_put(c, &key, &value, MDB_RESERVE);
-  if (rc != 0) return rc;
-  memcpy(value.mv_data, &check, sizeof check);
-  memcpy((char *)value.mv_data + sizeof check, list.p, list.n);
-  return 0;
+  return store_list(c, first->op, rl_entry_group(first->e), room, (rl_octets){w->scratch.p, w->scratch.n});
 }
 
 static int put_lists(writer *w, MDB_cursor *c, const change *changes, size_t n)
@@ -194,31 +223,58 @@ static int write_entries(writer *w, const change *changes, size_t n)
   if (rc != 0) return rc;
   for (size_t i = 0; i < n && rc == 0; i++) {
     const rl_entry *e = changes[i].e;
-    rc = rl_image_put(changes[i].op, c, rl_entry_group(e), rl_entry_key(e), rl_entry_new(e), &w->scratch);
+    rl_state_op *op = changes[i].op;
+    rc = rl_image_put(op, &op->next_image, c, rl_entry_group(e), rl_entry_key(e), rl_entry_new(e), &w->scratch);
   }
   mdb_cursor_close(c);
   return rc;
 }
 
-static int write_meta(writer *w)
+/* Operators are in it from the first piece on: their numbers are taken. */
+static int write_meta(writer *w, bool ends)
 {
-  int rc = rl_meta_put_applied(&w->s->image, w->txn, w->last->seq);
+  rl_meta m;
+  int rc = rl_meta_begin(&m, &w->s->image, w->txn);
+  if (rc == 0 && ends) rc = rl_meta_put_applied(&m, w->last->seq);
   for (const rl_layer *l = w->first; rc == 0; l = l->next) {
-    rc = rl_meta_put_op(&w->s->image, w->txn, l->op, l->version, l->count);
+    rl_image_op *image = &l->op->next_image;
+    image->whole = ends;
+    if (ends) {
+      image->version = l->version;
+      image->count = l->count;
+    }
+    rc = rl_meta_put_op(&m, l->op, image);
     if (l == w->last) break;
   }
-  return rc;
+  return rc == 0 ? rl_meta_end(&m) : rc;
+}
+
+static void each_image(const writer *w, bool committed)
+{
+  for (const rl_layer *l = w->first;; l = l->next) {
+    if (committed) {
+      l->op->image = l->op->next_image;
+    } else {
+      l->op->next_image = l->op->image;
+    }
+    if (l == w->last) break;
+  }
 }
 
 static int write_piece(writer *w, const change *changes, size_t n, bool ends)
 {
   int rc = mdb_txn_begin(w->s->image.env, NULL, 0, &w->txn);
   if (rc != 0) return rc;
+  each_image(w, false);
   rc = write_entries(w, changes, n);
   if (rc == 0) rc = write_due(w, changes, n);
-  if (rc == 0 && ends) rc = write_meta(w);
-  if (rc == 0) return mdb_txn_commit(w->txn);
-  mdb_txn_abort(w->txn);
+  if (rc == 0) rc = write_meta(w, ends);
+  if (rc != 0) {
+    mdb_txn_abort(w->txn);
+    return rc;
+  }
+  rc = mdb_txn_commit(w->txn);
+  if (rc == 0) each_image(w, true);
   return rc;
 }
 
@@ -258,9 +314,12 @@ static int write_all(writer *w)
 int rl_apply_write(rl_state *s, rl_layer *first, rl_layer *last, size_t entries)
 {
   writer w = {.s = s, .first = first, .last = last};
+  int dead = 0;
+  int rc = mdb_reader_check(s->image.env, &dead); /* what killed processes read need not be kept */
+  if (rc != 0) return rc;
   collect(&w, entries);
   w.touched = rl_calloc(w.n < PIECE_ENTRIES ? w.n : PIECE_ENTRIES, sizeof *w.touched);
-  int rc = write_all(&w);
+  rc = write_all(&w);
   rl_buf_free(&w.scratch);
   rl_free(w.touched);
   rl_free(w.changes);

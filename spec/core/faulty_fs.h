@@ -14,8 +14,9 @@
  * What a power cut may do is modelled like this: writes and truncations of a file since its last sync are undone, or
  * some of their sectors, independently; files created and renamed since the last sync of a directory are not from some
  * operation on, files unlinked may be there again, each. A sync that fails leaves the changes for clean, as Linux does:
- * later ones do not bring them to the disk, unless they were written again. Works for files opened through the table,
- * and for renames over nothing. */
+ * later ones do not bring them to the disk, unless they were written again. A rename over a file that is undone brings
+ * that file back. Works for files opened through the table. Until it is forgotten, what was unlinked or renamed over
+ * lies beside it as NAME.unlinked-N. */
 #ifndef SPEC_CORE_FAULTY_FS_H
 #define SPEC_CORE_FAULTY_FS_H
 
@@ -49,6 +50,7 @@ typedef struct faulty_undo {
   struct faulty_undo *next; /* the one before it in time */
   enum { FAULTY_WRITE, FAULTY_SIZE, FAULTY_CREATE, FAULTY_RENAME, FAULTY_UNLINK } what;
   char *path, *other; /* RENAME: to `other`; UNLINK: kept as `other` */
+  char *over;         /* RENAME: the file that was `other` before, kept as this; NULL: there was none */
   size_t at, n;       /* WRITE, SIZE: stretch; the bytes before are old[0 .. had) */
   size_t had, size;   /* and the file's size */
   bool dropped;       /* a sync failed: WRITE is not on disk, and is not brought there */
@@ -112,6 +114,8 @@ static inline void faulty_note(faulty_undo u, const char *path, const char *othe
 static inline void faulty_free_undo(faulty_undo *u)
 {
   if (u->what == FAULTY_UNLINK) unlink(u->other);
+  if (u->over) unlink(u->over);
+  rl_free(u->over);
   rl_free(u->path);
   rl_free(u->other);
   rl_free(u->old);
@@ -303,20 +307,36 @@ static inline void faulty_follow(const char *from, const char *to)
   }
 }
 
+/* A second name of the file; NULL: there is no file. */
+static inline char *faulty_keep(const char *path)
+{
+  char *kept = rl_format("%s.unlinked-%u", path, faulty.kept++);
+  if (link(path, kept) == 0) return kept;
+  rl_free(kept);
+  return NULL;
+}
+
 static inline int faulty_rename(const char *from, const char *to)
 {
   if (faulty_enter("rename", NULL)) return (int)faulty_leave(-1);
+  char *over = faulty_keep(to);
   int rc = rename(from, to);
-  if (rc == 0) faulty_note((faulty_undo){.what = FAULTY_RENAME}, from, to);
-  if (rc == 0) faulty_follow(from, to);
+  if (rc == 0) {
+    if (over) faulty_follow(to, over);
+    faulty_note((faulty_undo){.what = FAULTY_RENAME, .over = over}, from, to);
+    faulty_follow(from, to);
+  } else if (over) {
+    unlink(over);
+    rl_free(over);
+  }
   return (int)faulty_leave(rc);
 }
 
 static inline int faulty_unlink(const char *path)
 {
   if (faulty_enter("unlink", NULL)) return (int)faulty_leave(-1);
-  char *kept = rl_format("%s.unlinked-%u", path, faulty.kept++);
-  if (link(path, kept) == 0) faulty_note((faulty_undo){.what = FAULTY_UNLINK}, path, kept);
+  char *kept = faulty_keep(path);
+  if (kept) faulty_note((faulty_undo){.what = FAULTY_UNLINK}, path, kept);
   rl_free(kept);
   return (int)faulty_leave(unlink(path));
 }
@@ -437,6 +457,9 @@ static inline void faulty_undo_entry(const faulty_undo *u)
   if (u->what == FAULTY_UNLINK) rc = link(u->other, u->path);
   if (rc != 0 && errno != ENOENT && errno != EEXIST) abort();
   if (u->what == FAULTY_RENAME) faulty_follow(u->other, u->path);
+  if (!u->over) return;
+  if (rename(u->over, u->other) != 0) abort();
+  faulty_follow(u->over, u->other);
 }
 
 /* After faulty_end(): makes the disk what it may be after the crash, and forgets. Without a call of this,

@@ -51,10 +51,10 @@ static void the_layout_is_the_documented_one(void **state)
   rl_journal_put_state(&b, &(rl_journal_state){.time = 5, .uid = text("s"), .partition = 1, .partitions = 2,
                                                .timed = true, .changes = text("ch"), .chunks = 1});
   expect_layout(&b, "\x0a\1s\1\2\1\2ch\1");
-  rl_journal_put_end(&b, &(rl_journal_end){-2});
-  expect_layout(&b, "\3");
-  rl_journal_put_output(&b, &(rl_journal_output){5, text("o")});
-  expect_layout(&b, "\x0a\1o");
+  rl_journal_put_end(&b, &(rl_journal_end){-2, text("k")});
+  expect_layout(&b, "\3\1k");
+  rl_journal_put_output(&b, &(rl_journal_output){5, text("o"), text("")});
+  expect_layout(&b, "\x0a\1o\0");
   rl_journal_put_complete(&b, &(rl_journal_complete){5, true, text("k")});
   expect_layout(&b, "\x0a\1\1k");
   rl_buf_free(&b);
@@ -145,8 +145,8 @@ static void begins_come_back(void **state)
   (void)state;
   for (size_t i = 0; i < COUNT(TIMES) * (COUNT(INPUTS) + 1); i++) {
     rl_buf b = {0};
-    rl_journal_begin in = {.time = TIMES[i % COUNT(TIMES)], .zero = TIMES[(i + 1) % COUNT(TIMES)], .batch_ms = INT64_MAX,
-                           .script = UINT32_MAX, .ninputs = i % (COUNT(INPUTS) + 1)};
+    rl_journal_begin in = {.time = TIMES[i % COUNT(TIMES)], .zero = TIMES[(i + 1) % COUNT(TIMES)],
+                           .batch_ms = INT64_MAX, .script = UINT32_MAX, .ninputs = i % (COUNT(INPUTS) + 1)};
     rl_journal_begin out;
     put_begin(&b, &in);
     assert_int_equal(rl_journal_get_begin(b.p, b.n, &out), RL_OK);
@@ -205,15 +205,17 @@ static void marks_come_back(void **state)
     rl_buf b = {0};
     int64_t time = TIMES[i % COUNT(TIMES)];
     rl_journal_end end;
-    rl_journal_put_end(&b, &(rl_journal_end){time});
+    rl_journal_put_end(&b, &(rl_journal_end){time, string(i)});
     assert_int_equal(rl_journal_get_end(b.p, b.n, &end), RL_OK);
     assert_true(end.time == time);
+    expect_slice(end.kept, string(i));
     rl_buf_clear(&b);
     rl_journal_output output;
-    rl_journal_put_output(&b, &(rl_journal_output){time, string(i)});
+    rl_journal_put_output(&b, &(rl_journal_output){time, string(i), string(i + 1)});
     assert_int_equal(rl_journal_get_output(b.p, b.n, &output), RL_OK);
     assert_true(output.time == time);
     expect_slice(output.key, string(i));
+    expect_slice(output.kept, string(i + 1));
     rl_buf_clear(&b);
     rl_journal_complete complete;
     rl_journal_put_complete(&b, &(rl_journal_complete){time, i % 2 == 0, string(i)});
@@ -247,16 +249,16 @@ static void sample(unsigned type, rl_buf *b)
                                                 .partitions = 2, .changes = text("changes"), .chunks = 2});
     put_chunks(b, 2);
     break;
-  case RL_JOURNAL_END: rl_journal_put_end(b, &(rl_journal_end){1790000000500}); break;
-  case RL_JOURNAL_OUTPUT: rl_journal_put_output(b, &(rl_journal_output){1790000000500, text("counts/print/1")}); break;
+  case RL_JOURNAL_END: rl_journal_put_end(b, &(rl_journal_end){1790000000500, text("")}); break;
+  case RL_JOURNAL_OUTPUT: rl_journal_put_output(b, &(rl_journal_output){1790000000500, text("counts/print/1"), text("")}); break;
   default:
     rl_journal_put_complete(b, &(rl_journal_complete){1790000000500, false, text("accumulators")});
     break;
   }
 }
 
-/* Refused, or a record that encodes to these bytes. In memory of just that size, so that the address sanitizer sees what
- * is read beyond. */
+/* Refused, or a record that encodes to these bytes. In memory of just that size, so that the address sanitizer sees
+ * what is read beyond. */
 static rl_status expect_sound(unsigned type, const char *p, size_t n)
 {
   char *copy = malloc(n > 0 ? n : 1);

@@ -138,12 +138,13 @@ static void with_failing_disk(void **state, int bytes, bool at_close, const char
   fs.write = short_write;
   fs.close = failing_close;
   atomic_store(&room, bytes);
-  atomic_store(&close_fails, at_close);
+  atomic_store(&close_fails, false);
   rl_fs_set(&fs);
   static const char *const settings[] = {"rille.task.maxFailures", "1", NULL};
   rl_context *c = new_context(settings);
   char *dir = rl_path_join(*state, "full");
   assert_int_equal(rl_sink_prepare(dir, true, 1), RL_OK);
+  atomic_store(&close_fails, at_close);
   assert_int_equal(save(c, integers(1, 100, 1), dir, RL_SINK_TEXT), RL_EIO);
   assert_non_null(strstr(rl_error_message(), message));
   assert_non_null(strstr(rl_error_message(), "full/part-00000"));
@@ -157,6 +158,30 @@ static void a_full_disk_leaves_nothing(void **state)
 {
   with_failing_disk(state, 100, false, "No space left on device; make room there");
   with_failing_disk(state, 1 << 20, true, "Input/output error");
+}
+
+static int not_for_directories(int fd)
+{
+  (void)fd;
+  errno = EINVAL;
+  return -1;
+}
+
+static void file_systems_that_cannot_sync_directories_will_do(void **state)
+{
+  rl_fs fs = rl_fs_system;
+  fs.fsync = not_for_directories;
+  rl_fs_set(&fs);
+  rl_context *c = new_context(NULL);
+  char *dir = rl_path_join(*state, "a/b");
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(rl_sink_prepare(dir, true, 1), RL_OK);
+    assert_int_equal(save(c, integers(1, 2, 1), dir, RL_SINK_TEXT), RL_OK);
+  }
+  expect_names(dir, "_SUCCESS\npart-00000\n");
+  rl_free(dir);
+  rl_context_unref(c);
+  rl_fs_set(NULL);
 }
 
 static void failing_input_leaves_nothing(void **state)
@@ -184,6 +209,7 @@ int main(void)
     in_a_folder(a_batch_run_again_replaces_what_it_wrote),
     in_a_folder(objects_come_back_as_they_were),
     in_a_folder(a_full_disk_leaves_nothing),
+    in_a_folder(file_systems_that_cannot_sync_directories_will_do),
     in_a_folder(failing_input_leaves_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,69 +1,17 @@
 /* Sources over real sockets on the loopback. The test is the server; the source runs on the io thread. */
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "records.h"
 #include "run/receiver.h"
+#include "server.h"
 #include "source/sources.h"
 #include "streams.h"
 
 #include <fcntl.h>
-
-#define PATIENCE_MS 20000
-
-/* The server's side. */
-
-typedef struct server {
-  int fd, port;
-} server;
-
-/* Bound but not listening: a connection is refused. */
-static server bind_server(void)
-{
-  server s = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  assert_true(s.fd >= 0);
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t n = sizeof a;
-  assert_int_equal(bind(s.fd, (struct sockaddr *)&a, sizeof a), 0);
-  assert_int_equal(getsockname(s.fd, (struct sockaddr *)&a, &n), 0);
-  s.port = ntohs(a.sin_port);
-  return s;
-}
-
-static server open_server(void)
-{
-  server s = bind_server();
-  assert_int_equal(listen(s.fd, 8), 0);
-  return s;
-}
-
-static int accept_one(const server *s)
-{
-  struct pollfd p = {.fd = s->fd, .events = POLLIN};
-  assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
-  int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
-  assert_true(fd >= 0);
-  return fd;
-}
-
-static void send_bytes(int fd, const char *p, size_t n)
-{
-  while (n > 0) {
-    ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
-    assert_true(k > 0);
-    p += k;
-    n -= (size_t)k;
-  }
-}
-
-static void send_text(int fd, const char *text) { send_bytes(fd, text, strlen(text)); }
 
 /* The context's side. */
 
@@ -157,9 +105,7 @@ static void a_connection_that_breaks_is_made_anew(void **state)
   begin(&f, 20, NULL, NULL, NULL, NULL);
   start_socket(&f, s.port);
   int fd = accept_one(&s);
-  const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
-  close(fd);
+  reset_connection(fd);
   streams_until(&f, has_error);
   assert_non_null(strstr(rl_buf_cstr(&f.receiver), "connection reset by peer; trying again"));
   fd = accept_one(&s);

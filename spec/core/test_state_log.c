@@ -189,6 +189,7 @@ static void reopen(twins *t)
   int64_t needed = rl_state_unapplied_time(t->replayed);
   if (dice(t, 2)) ok(rl_state_flush(t->replayed));
   rl_state_close(t->replayed);
+  ok(rl_state_verify(t->dirs[1], NULL, NULL, NULL));
   t->replayed = open_at(t->dirs[1], false, 64 * MIB);
   for (size_t i = 0; i < t->nlog; i++) {
     const record *r = &t->log[i];
@@ -230,6 +231,7 @@ static void run_twins(const char *dir, uint64_t seed)
   assert_true(rl_state_unapplied_time(t->replayed) == INT64_MAX);
   rl_state_close(t->made);
   rl_state_close(t->replayed);
+  ok(rl_state_verify(t->dirs[0], NULL, NULL, NULL));
   for (size_t i = 0; i < t->nlog; i++) {
     for (int p = 0; p < PARTS_MAX; p++) rl_buf_free(&t->log[i].parts[p]);
   }

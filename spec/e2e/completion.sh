@@ -33,14 +33,22 @@ completes() {
 mkdir jobs 'two words'
 touch words.lua 'a job.lua' data.txt
 
-completes 'rille ' run check test version help
+completes 'rille ' run recover check test inspect backup version help
 completes 'rille ve' version
-completes 'rille help ' run check test settings
+completes 'rille help ' run recover check test inspect backup settings
 completes 'rille run ' words.lua 'a job.lua' jobs 'two words'
 completes 'rille run w' words.lua
 completes 'rille run --' --supervise --restarts --backoff --master --conf --properties --help
 completes 'rille run --su' --supervise
 completes 'rille run --restarts ' ''
+completes 'rille recover ' jobs 'two words'
+completes 'rille recover --' --supervise --restarts --backoff --master --conf --properties --help
+completes 'rille recover --conf=rille.streaming.block' rille.streaming.blockInterval=
+completes 'rille recover --conf rille.streaming.blockInterval=' ''
+completes 'rille inspect ' jobs 'two words'
+completes 'rille inspect jobs --' --json --key --verify --repair --from --help
+completes 'rille inspect jobs --repair --from=' jobs 'two words'
+completes 'rille backup jobs ' jobs 'two words'
 completes 'rille check --s' --strict
 completes 'rille check --strict w' words.lua
 completes 'rille test --' --filter --tap --junit --watch --master --conf --properties --help
@@ -59,7 +67,7 @@ completes 'rille test --conf ' "${settings[@]}"
 say "bash: ok"
 
 # What is offered is what the commands' help names.
-for command in run check test; do
+for command in run check test inspect backup; do
   COMP_WORDS=(rille "$command" --) COMP_CWORD=2
   offer -- "$command"
   offered=$(printf '%s\n' "${COMPREPLY[@]}" | sort)

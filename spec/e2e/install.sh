@@ -34,7 +34,7 @@ say "files: ok"
 private=$(cd "$prefix/include/rille" && grep -rlE 'Not public|[Pp]rivate to' . ; find "$prefix/include" -name '*_impl.h')
 [[ -z $private ]] || fail "private headers are installed: $private"
 while read -r header; do
-  printf '#include "%s"\n' "$header" >one.c
+  printf '#include "%s"\nextern int one;\n' "$header" >one.c
   expect_status 0 cc -std=c17 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$prefix/include/rille" one.c
 done < <(cd "$prefix/include/rille" && find . -name '*.h')
 say "headers: ok"

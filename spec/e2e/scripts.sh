@@ -143,3 +143,22 @@ interrupt sessions 'WARN  the state of mapWithState at .*sessions.lua:[0-9]+ end
 expect_in sessions.out '^\(ann,session begins with buys\)$'
 (($(grep -c 'session over' sessions.out) == 2)) || fail "sessions: a session ended twice"
 say "sessions: ok"
+
+# The words of a file that came while the job was dead are counted as well, and none twice.
+mkdir words
+lmdb_job() { begin "$1" rille run "$scripts/lmdb_wordcount.lua" words "$scratch/counts.mdb" "$scratch/counts.checkpoint" 0.2; }
+lmdb_counts() { rille run "$scripts/lmdb_wordcount.lua" --show "$scratch/counts.mdb" >counted 2>/dev/null; diff - counted >/dev/null; }
+lmdb_job lmdb
+until_true 60 test -d counts.mdb
+cp poem words/.one && mv words/.one words/one
+first_counted() { printf 'a\t3\nis\t2\nrose\t3\n' | lmdb_counts; }
+until_true 60 first_counted
+kill -KILL "$begun"
+expect_end "$begun" 137 60
+cp poem words/.two && mv words/.two words/two
+lmdb_job lmdb_again
+second_counted() { printf 'a\t6\nis\t4\nrose\t6\n' | lmdb_counts; }
+until_true 60 second_counted
+interrupt lmdb_again 'WARN  (.*batches were missed|.*is in .*counts.mdb already)'
+second_counted || fail "lmdb_wordcount: the counts moved on"
+say "lmdb_wordcount: ok"

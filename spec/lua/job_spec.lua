@@ -49,6 +49,24 @@ describe("a job under test", function()
     assert.matches("job_spec.lua:%d+: print of 'numbers' .-\n  %- 3\n  %+ 2$", tostring(why))
   end)
 
+  it("has no checkpoint of its own", function()
+    load_text([[
+      local rille = require "rille"
+      local dir = arg[0]:gsub("job.lua$", "checkpoint")
+      local ssc = rille.StreamingContext.getOrCreate(dir, function()
+        local made = rille.StreamingContext({}, 1)
+        made:queueStream({}):uid("numbers"):map(function(n) return "sum", n end)
+          :updateStateByKey(function(new, old) return (old or 0) + new[1] end):uid("sums"):print()
+        return made
+      end)
+      ssc:start()
+      ssc:awaitTermination()
+    ]])
+    job:batches { numbers = { { 1 }, { 2 } } }
+    job:expectState("sums", { sum = 3 })
+    assert.is_false(require("rille.core").checkpointExists(directory .. "/checkpoint"))
+  end)
+
   describe("inputs", function()
     local TWO = 'ssc:socketTextStream("a", 1):union(ssc:socketTextStream("b", 2):uid("second")):print()'
 

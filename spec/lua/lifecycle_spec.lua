@@ -246,8 +246,10 @@ describe("a streaming context", function()
 
   it("takes a checkpoint directory", function()
     ssc = new()
-    ssc:checkpoint("checkpoints")
-    assert.is_false(support.exists("checkpoints"))
+    local dir = support.directory()
+    ssc:checkpoint(dir .. "/checkpoint") -- which is made by the start
+    assert.is_false(support.exists(dir .. "/checkpoint"))
+    support.remove(dir)
   end)
 
   it("serves batches while the script sleeps", function()
@@ -275,7 +277,7 @@ describe("getOrCreate", function()
   it("wants a context from the function", function()
     assert.matches("lifecycle_spec.lua:%d+: the function given to getOrCreate returned nothing",
       failure(function() local _ = rille.StreamingContext.getOrCreate("nowhere", function() end) end))
-    assert.matches("bad argument #2 to 'getOrCreate'",
+    assert.matches("there is no checkpoint in 'nowhere', and no function that makes a context",
       failure(function() local _ = rille.StreamingContext.getOrCreate("nowhere") end))
   end)
 
@@ -363,13 +365,20 @@ describe("inputs", function()
   before_each(function() ssc = new() end)
   after_each(function() ssc:stop() end)
 
+  it("cannot acknowledge what is on no disk", function()
+    ssc:socketTextStream("localhost", 1, { ack = true }):print()
+    assert.matches("^socket stream %[0%] at spec/lua/lifecycle_spec.lua:%d+: ack: " ..
+      "lines are acknowledged when they are in a log on disk, and this job has none; give it a checkpoint directory$",
+      failure(function() ssc:start() end))
+  end)
+
   it("are checked at the job's line", function()
     local here = "^spec/lua/lifecycle_spec.lua:%d+: "
     assert.matches(here .. "bad argument #2 to 'socketTextStream' %(port %(1 to 65535%) expected, got 70000%)",
       failure(function() ssc:socketTextStream("localhost", 70000) end))
     assert.matches(here .. "bad argument #1 to 'socketTextStream'", failure(function() ssc:socketTextStream("", 1) end))
-    assert.matches(here .. "socketTextStream: the option 'ack' is not supported yet",
-      failure(function() ssc:socketTextStream("localhost", 1, { ack = true }) end))
+    assert.matches(here .. "bad argument #3 to 'socketTextStream' %(option 'ack': boolean expected, got number%)",
+      failure(function() ssc:socketTextStream("localhost", 1, { ack = 1 }) end))
     assert.matches("unknown option 'akc'", failure(function() ssc:socketTextStream("localhost", 1, { akc = true }) end))
     assert.matches("option 'filter': function expected", failure(function() ssc:fileStream("x", { filter = 1 }) end))
     assert.matches(here .. "bad argument #2 to 'binaryRecordsStream'",

@@ -80,6 +80,16 @@ describe("from a socket", function()
       assert.equal("short", lines[2])
     end)
 
+    it("ends lines at \\n alone, and gives whole ones only, when they are acknowledged", function()
+      local directory = support.directory()
+      ssc:checkpoint(directory)
+      local port = serve("one\\r\\ntw", "o\\r2\\n\\nun", "--hold")
+      assert.same({ "one", "two\r2", "" },
+        received(ssc:socketTextStream("127.0.0.1", port, { ack = true }):uid("lines"), 3))
+      ssc:stop()
+      support.remove(directory)
+    end)
+
     it("reads several sockets at once", function()
       local left, right = serve("left\\n", "--hold"), serve("right\\n", "--hold")
       local both = ssc:socketTextStream("127.0.0.1", left):union(ssc:socketTextStream("127.0.0.1", right))

@@ -64,7 +64,9 @@ describe("rille.testing.run", function()
   end)
 
   it("takes a checkpoint directory", function()
-    assert.same({ { 1 } }, testing.run { inputs = { { { 1 } } }, operation = identity, checkpoint = "checkpoints" })
+    local dir = support.directory()
+    assert.same({ { 1 } }, testing.run { inputs = { { { 1 } } }, operation = identity, checkpoint = dir .. "/job" })
+    support.remove(dir)
   end)
 
   it("checks its arguments", function()

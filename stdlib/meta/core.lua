@@ -39,13 +39,31 @@ function core.entries(dir) end             ---@return string[]?, string[] files,
 function core.stamp(path) end              ---@return "file"|"directory"|nil, string? changes when the file does
 function core.keepLog(on) end              ---@return string? false: the lines kept since true
 
+-- durable jobs (lua/bind_durable.c) --------------------------------------------------------------------------------------
+core.main = nil ---@type string? chunk name of the script that `rille run` runs
+function core.encodeFunction(value, role, site) end ---@return string docs/formats.md; raises for what has no such form
+function core.decodeFunction(bytes) end    ---@return any
+---@param list { f: any, role: string, site: string? }[] raises for what is not fit for a checkpoint
+---@return table<string, rille.RecordedModule> modules in them
+function core.checkDurable(list) end
+function core.addClass(class) end          -- objects of it are the library's, and may be in functions of the driver
+function core.loadText(text, chunk, module) end ---@return function?, string? as load does; the text is known from now on
+function core.knownText(chunk) end         ---@return string?
+function core.encodeValue(value) end       ---@return string as the codec writes it
+function core.decodeValue(bytes) end       ---@return any
+function core.checkpointExists(dir) end    ---@return boolean
+function core.probeCheckpoint(dir, all) end ---@return true?, string?, boolean? nil, why it cannot be read, in use; all: reads the log
+function core.readNote(dir, dbi, name) end ---@return string?, string?, boolean? nil: there is none; nil, why, in use
+
 -- functions and operations ------------------------------------------------------------------------------------------------
 ---@class rille.core.Fn: userdata
 ---@param spec { kind: string, functions: function[], name: string, site: string?, uid: string?, param: integer?, guarded: boolean?, handled: boolean?, tagged: boolean? } kinds: lua/luafn.c
 ---@return rille.core.Fn  closures are kept with it until captured; diagnosed now (raises what cannot travel at all)
 function core.fn(spec) end
 ---@param fns rille.core.Fn[] captures the unbound ones among them, all in one image with one memo
-function core.capture(fns) end
+---@param durable boolean? functions without source text are refused; gives the modules in the image
+---@return table<string, rille.RecordedModule>?
+function core.capture(fns, durable) end
 
 ---@class rille.core.Op: userdata
 ---@param spec { kind: "narrow"|"shuffle"|"union"|"coalesce"|"zip"|"cartesian", name: string, site: string?, uid: string?, fn: rille.core.Fn?, mapFn: rille.core.Fn?, part: "hash"|"roundRobin"|"range"|nil, partitions: integer?, descending: boolean?, uneven: boolean?, keepsKeys: boolean? }
@@ -112,6 +130,24 @@ function Rdd:label() end                   ---@return string "map at job.lua:3"
 function Rdd:kafkaRanges() end             ---@return rille.OffsetRange[]? of a Kafka stream's own RDD
 function Rdd:debug() end                   ---@return string lineage
 
+-- outputs --------------------------------------------------------------------------------------------------------------------
+---@class rille.core.LmdbSink: userdata core/sink/lmdb.h
+local LmdbSink = {}
+---@param spec { path: string, db: string, output: string, format: "text"|"binary"?, map: integer? }
+---@return rille.core.LmdbSink
+function core.lmdbSink(spec) end
+function LmdbSink:newest() end             ---@return integer? time of the newest batch that is in
+function LmdbSink:again() end              ---@return boolean the map was full: the job that just ended is to be run again
+function LmdbSink:writer() end             ---@return rille.core.Fn for a narrow op over one partition
+function LmdbSink:old() end                ---@return rille.core.Fn likewise: (key, x) -> (key, x, what is there)
+function core.lmdbRead(path, db, format) end  ---@return fun(): any, any; nil, nil and what closes it
+
+--- One after another, in the order of asking.
+---@class rille.core.Turn: userdata
+local Turn = {}
+function core.turn(context) end            ---@return rille.core.Turn
+function Turn:take() end                   ---@return userdata held until it is closed; yields or waits as Context:run does
+
 -- streaming ------------------------------------------------------------------------------------------------------------------
 ---@class rille.core.Streaming: userdata
 local Streaming = {}
@@ -119,7 +155,7 @@ local Streaming = {}
 ---@return rille.core.Streaming
 function core.streaming(context, batchMs) end
 function core.active() end                 ---@return rille.core.Streaming? the same userdata as made by core.streaming
-function Streaming:socket(host, port, site) end      ---@return rille.core.DStream
+function Streaming:socket(host, port, site, ack) end  ---@return rille.core.DStream
 function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStream
 ---@param spec { path: string, format: "text"|"binary", recordLength: integer?, newFilesOnly: boolean, filter: (fun(path: string): boolean)?, site: string? }
 function Streaming:files(spec) end                   ---@return rille.core.DStream
@@ -144,6 +180,10 @@ function Streaming:sleep(ms) end           -- serves messages meanwhile
 function Streaming:state() end             ---@return "INITIALIZED"|"ACTIVE"|"STOPPED"
 function Streaming:remember(ms) end
 function Streaming:checkpoint(dir) end
+function Streaming:putNote(dbi, name, bytes) end -- into the checkpoint, after start; nil: removes it
+--- keeper(time) gives what is to be kept; keeper(nil, bytes): in start, what an earlier process kept last.
+---@param keeper fun(time: integer?, bytes: string?): string?
+function Streaming:keep(keeper) end
 function Streaming:zeroTime() end          ---@return integer? ms
 function Streaming:time() end              ---@return integer the configured clock, ms
 function Streaming:isManual() end          ---@return boolean

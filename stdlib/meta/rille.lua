@@ -12,6 +12,7 @@
 ---@field json rille.json
 ---@field kafka rille.kafka
 ---@field time rille.time
+---@field sink rille.sink
 ---@field Context rille.Context
 ---@field StateSpec rille.StateSpec
 ---@field StreamingContext rille.StreamingContext
@@ -893,17 +894,30 @@ local StreamingContext = {}
 ---@return rille.StreamingContext?
 function StreamingContext.getActive() end
 
+--- A context whose checkpoint is in a directory: start goes on with the job that is there. `make` is always called: the
+--- script of today says what is done, the checkpoint has the state, the batches that were not done, and the positions.
+--- Where there is a checkpoint and `make` raises, gives nothing or is nil, the function recorded in the checkpoint is
+--- called instead, with a warning.
+---@overload fun(path: string, make: (fun(): rille.StreamingContext)?, createOnError: boolean?): rille.StreamingContext
 ---@param path string checkpoint directory
----@param make fun(): rille.StreamingContext used when there is no checkpoint
+---@param make (fun(): rille.StreamingContext)? may call ssc:checkpoint(path) itself
+---@param conf table? has no meaning here
+---@param createOnError boolean? a checkpoint that cannot be read is put aside; without it that is an error
 ---@return rille.StreamingContext
-function StreamingContext.getOrCreate(path, make) end
+function StreamingContext.getOrCreate(path, make, conf, createOnError) end
 
----@overload fun(path: string, make: fun(): rille.StreamingContext): rille.StreamingContext
----@param make fun(): rille.StreamingContext
+--- The active context, or else as getOrCreate; without a directory what `make` gives.
+---@overload fun(make: fun(): rille.StreamingContext): rille.StreamingContext
+---@param path string
+---@param make (fun(): rille.StreamingContext)?
+---@param conf table?
+---@param createOnError boolean?
 ---@return rille.StreamingContext
-function StreamingContext.getActiveOrCreate(make) end
+function StreamingContext.getActiveOrCreate(path, make, conf, createOnError) end
 
 --- Lines of text from a TCP server; connects again after rille.streaming.receiverRestartDelay when the peer goes.
+--- With ack, the server is one that keeps its lines until they are acknowledged, which is when they are in the job's log
+--- on disk, and none is lost (docs/ack-protocol.md); the job needs a checkpoint directory then.
 ---@param host string
 ---@param port integer
 ---@param options { storageLevel: rille.StorageLevel?, ack: boolean? }? level: MEMORY_AND_DISK_SER_2; never lost
@@ -971,7 +985,8 @@ function StreamingContext:remember(seconds) end
 ---@return rille.State
 function StreamingContext:state(uid) end
 
---- Has no effect yet.
+--- Makes the job durable: its log, state and script are kept in a directory, and start goes on with the job that is
+--- there. nil: it is not durable. Before start.
 ---@param directory string?
 function StreamingContext:checkpoint(directory) end
 
@@ -1256,15 +1271,18 @@ function DStream:transform(f) end
 ---@return rille.DStream
 function DStream:transformWith(other, f) end
 
---- Once a batch, also for empty RDDs.
----@param f fun(rdd: rille.RDD, time: integer)
+--- Once a batch, also for empty RDDs. f may run again for a batch, after a failure or a crash, and then gets the same time
+--- and the same records: what it writes under the time, or under time and partition, is written once
+--- (docs/guarantees.md).
+---@param f fun(rdd: rille.RDD, time: integer) time: of the batch, ms since the epoch
 function DStream:foreachRDD(f) end
 
 --- The first records of every batch.
 ---@param n integer? 10 without it
 function DStream:print(n) end
 
---- A directory a batch: prefix-<time in ms>, and .suffix where one is given.
+--- A directory a batch: prefix-<time in ms>, and .suffix where one is given; in it a file a partition, part-00000 and so
+--- on, and _SUCCESS once all are there and on disk. A batch run again takes _SUCCESS away first and replaces the parts.
 ---@param prefix string?
 ---@param suffix string?
 function DStream:saveAsTextFiles(prefix, suffix) end
@@ -1282,6 +1300,12 @@ function DStream:persist(level) end
 --- persist("MEMORY_ONLY_SER").
 ---@return rille.DStream self
 function DStream:cache() end
+
+--- persist("MEMORY_ONLY_SER"), as in Spark. The interval is checked at start: it needs a checkpoint directory, and is a
+--- multiple of the stream's slide. It has no other effect: state is logged in every batch.
+---@param interval number seconds
+---@return rille.DStream self
+function DStream:checkpoint(interval) end
 
 --- Diverts the bad records of the operation just made: those on which its function raises (or gives nil where a record
 --- is needed), and keys that are nil or NaN. They are counted (`badRecords` of the batch's event), shown in one line of
@@ -1323,16 +1347,58 @@ function DStream:slideDuration() end
 ---@return string
 function DStream:toDebugString() end
 
+-- rille.sink ----------------------------------------------------------------------------------------------------------
+
+--- Where a batch goes in LMDB. `text`: a string is its bytes, a number or boolean its text, and there is nothing else;
+--- read back, keys are strings, and a value that looks exactly as a number is written is that number. `binary`: any value,
+--- in a form of Rille's.
+---@class rille.LmdbOptions
+---@field path string                  the environment: a directory, made where it is missing; or the file of one
+---@field db string?                   the database in it; "data" without it
+---@field name string?                 the output's, which its batches are known by, for ever; without it the stream's uid
+---@field format "text"|"binary"?      "text" without it
+---@field encode (fun(value: any): any)?  what is stored of a value: rille.json.encode, for one
+---@field decode (fun(stored: any): any)?  what merge gets of it
+---@field merge (fun(old: any, value: any): any)?  what is to be there: from what is (nil: nothing), and the record's value
+---@field mapSize integer?             bytes of address space to reserve at least; it grows by itself
+
+--- Outputs with a promise of their own, and what reads them.
+---@class rille.sink
+local sink = {}
+
+--- Puts the records of every batch, (key, value), into an LMDB environment, exactly once: a batch is one transaction,
+--- which holds the batch's time as well, so one that comes again after a crash is known and left out. Of several records
+--- of a key the last counts; a value nil removes the key. With `merge`, values are made out of what is there, record by
+--- record in their order: sums, sets, latest of some kind; a result nil removes the key. encode, decode and merge run in
+--- workers.
+---
+--- Batches are written in the order of their times; none is written behind one that failed, unless
+--- rille.streaming.onBatchFailure is skip. Batches are known by the application's name, the name of the output, and
+--- `db`: all three stay as they are, or batches of a recovery are taken for new ones. Source: docs/guarantees.md.
+---@param stream rille.DStream
+---@param options rille.LmdbOptions
+function sink.lmdb(stream, options) end
+
+--- What is in a database of an environment, in the order of its keys' bytes, at one moment; also while a job writes:
+--- `for key, value in rille.sink.lmdbRead(path) do`. Not for long: as long as it reads, the environment grows.
+---@param path string
+---@param options { db: string?, format: "text"|"binary"? }? as they were for sink.lmdb
+---@return fun(): any, any
+---@return nil
+---@return nil
+---@return userdata closing
+function sink.lmdbRead(path, options) end
+
 -- rille.testing -------------------------------------------------------------------------------------------------------
 
 ---@class rille.testing.Options
 ---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
 ---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
 ---@field batch number?             seconds; 1 without it
----@field batches integer?          how many are run; without it as many as the longest input has
+---@field batches integer?          how many are run; without it those that the longest input has, and has left
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
----@field checkpoint string?        directory
+---@field checkpoint string?        directory; with a job in it, what is run are the batches behind its last one
 
 -- rille.testing: scripts under test -----------------------------------------------------------------------------------
 

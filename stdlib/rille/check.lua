@@ -94,6 +94,7 @@ local kinds = {
   multiple = { "number from 0", number_from(0, 1e6) },
   number = { "number", number_from(-math.huge, math.huge) },
   command = { "command (words, or an array of them)", words_of },
+  format = { "'text' or 'binary'", function(value) return value == "text" or value == "binary", value end },
   level = { "storage level (" .. table.concat(LEVELS, ", ") .. ")", function(value)
     return levels[value], value
   end },

@@ -14,6 +14,7 @@ local steps = require "rille.steps"
 ---@class rille.Context
 ---@field package handle rille.core.Context
 ---@field package diverts boolean?            operations leave bad records out (rille.task.maxBadRecords)
+---@field package kept rille.KeptAccumulators
 ---@field package default_partitions integer  for operations on RDDs: 0 where the parents settle it
 local Context = class "Context"
 
@@ -37,7 +38,8 @@ local function create(_, conf)
   local handle = site.call(core.context, settings, properties)
   local default_partitions = handle:parallelismIsSet() and handle:parallelism() or 0
   local diverts = handle:conf "rille.task.maxBadRecords" ~= "0"
-  return setmetatable({ handle = handle, default_partitions = default_partitions, diverts = diverts }, Context)
+  return setmetatable({ handle = handle, default_partitions = default_partitions, diverts = diverts,
+    kept = shared.kept() }, Context)
 end
 
 setmetatable(Context, { __call = create })

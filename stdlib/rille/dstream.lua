@@ -28,6 +28,8 @@ local windows = require "rille.windows"
 ---@field package f function?                 the job's function that runs on the driver
 ---@field package handle rille.core.DStream?  from start on; inputs: always
 ---@field package level rille.StorageLevel? its RDDs are persisted at
+---@field package checkpoint_ms integer?     the interval given to checkpoint
+---@field package checkpoint_site string?
 ---@field package strict boolean?
 ---@field package guarded boolean?            its bad records are diverted
 ---@field package keeps_errors boolean?       and there is a stream of them
@@ -218,9 +220,11 @@ end
 ---@field f function?     the job's: it is the body
 ---@field limit integer?  how many records it looks at
 ---@field run function?   body for a primitive RDD
+---@field prepare (fun(uid: string): rille.core.Fn[])? at start, with the uid of its stream: what is to be captured
 
+--- Adds an output.
 ---@param stream rille.DStream
----@param made rille.Output its name, body, f and limit
+---@param made rille.Output its name, body, f, limit and prepare
 function DStream.output(stream, made)
   local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
@@ -269,21 +273,28 @@ saves("saveAsObjectFiles", "objects")
 
 -- the stream itself ---------------------------------------------------------------------------------------------------
 
-local function persist(self, level)
+local function persist(self, level, what)
   if self.owner:getState() ~= "INITIALIZED" then
-    check.fail "unsupported operation: a stream can not be persisted after its context was started"
+    check.fail(("unsupported operation: a stream can not be %s after its context was started"):format(what))
   end
   self.level = level
   return self
 end
 
 method("persist", { "level?" }, function(self, level)
-  local result = persist(self, level or "MEMORY_ONLY_SER")
+  local result = persist(self, level or "MEMORY_ONLY_SER", "persisted")
   return result
 end)
 
 method("cache", {}, function(self)
-  local result = persist(self, "MEMORY_ONLY_SER")
+  local result = persist(self, "MEMORY_ONLY_SER", "persisted")
+  return result
+end)
+
+-- State is logged in every batch and nothing is recomputed from further back, so the interval has nothing to set.
+method("checkpoint", { "duration" }, function(self, ms)
+  local result = persist(self, "MEMORY_ONLY_SER", "checkpointed")
+  self.checkpoint_ms, self.checkpoint_site = ms, site.here()
   return result
 end)
 

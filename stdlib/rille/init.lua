@@ -5,6 +5,7 @@ local control = require "rille.control"
 local core = require "rille.core"
 local kafka = require "rille.kafka"
 local once = require "rille.once"
+local sink = require "rille.sink"
 local StateSpec = require "rille.state_spec"
 local StreamingContext = require "rille.streaming"
 
@@ -16,6 +17,7 @@ local rille = {
   json = core.json,
   kafka = kafka,
   time = core.time,
+  sink = sink,
   Context = Context,
   StateSpec = StateSpec,
   StreamingContext = StreamingContext,

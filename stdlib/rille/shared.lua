@@ -153,13 +153,70 @@ for name, result in pairs {
   end
 end
 
+---@class rille.KeptAccumulators of a context
+---@field made integer            how many there were
+---@field handles table<string|integer, rille.Accumulator> by name, else number; it keeps none alive
+---@field started boolean?        a durable job of it was started
+---@field values table<string|integer, table> saved by an earlier process, of those that are not made yet
+
+---@return rille.KeptAccumulators
+function shared.kept() return { made = 0, handles = setmetatable({}, { __mode = "v" }), values = {} } end
+
+-- Gives an accumulator the value that an earlier process left.
+local function restore(handle, saved)
+  if not saved then return end
+  local state = states[handle]
+  state.value, state.touched = saved.value, saved.touched
+end
+
+-- All values, as bytes. What an earlier process left of accumulators that are not made yet is kept on.
+local function save(kept)
+  local all = {}
+  for key, saved in pairs(kept.values) do all[key] = saved end
+  for key, handle in pairs(kept.handles) do
+    local state = states[handle]
+    if state then all[key] = { value = state.value, touched = state.touched } end
+  end
+  return core.encodeValue(all)
+end
+
+local function restore_all(kept, bytes)
+  for key, saved in pairs(core.decodeValue(bytes)) do
+    local handle = kept.handles[key]
+    if handle then restore(handle, saved) else kept.values[key] = saved end
+  end
+end
+
+--- Accumulators of a durable job are in its checkpoint: their values when a batch completes.
+---@param ssc rille.StreamingContext
+function shared.keep(ssc)
+  local kept = ssc.sc.kept
+  kept.started = true
+  ssc.handle:keep(function(time, bytes)
+    if time then return save(kept) end
+    restore_all(kept, bytes)
+  end)
+end
+
+-- An accumulator is known from one process to the next by its name, else by its number in its context: of those without
+-- a name only what is made before the start, for the order of others is not the same every time.
+local function key_of(handle, kept) return handle:name() or (not kept.started and kept.made) or nil end
+
 local function make(owner, zero, add, how)
   local where = site.here()
+  local kept = owner.kept
+  kept.made = kept.made + 1
   local handle = site.call(core.accumulator,
-    { zero = zero, add = add, fromZero = how.merge ~= nil, name = how.name, site = where })
+    { zero = zero, add = add, fromZero = how.merge ~= nil, name = how.name, number = kept.made, site = where })
+  local key = key_of(handle, kept)
   states[handle] = { owner = owner, add = add, merge = how.merge or add, value = core.zero(handle), site = where,
     show = how.show, kind = how.kind }
   by_id[handle:id()] = handle
+  if key then
+    kept.handles[key] = handle
+    restore(handle, kept.values[key])
+    kept.values[key] = nil
+  end
   return handle
 end
 

@@ -41,6 +41,7 @@ local steps = {}
 ---@field first boolean?        snapshots: states are tuples, of which the first field is meant
 ---@field panes rille.Reducer?  stateful, in place of fn: a window of a known reducer
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process
+---@field native rille.core.Fn? narrow, in place of fn: one that there is
 
 ---@param kind string
 ---@param ... function
@@ -271,6 +272,7 @@ function steps.diverted() return { kind = "narrow", fn = steps.step "diverted" }
 -- What needs no function of the job's.
 local function native_fn(part, named)
   local pipe, panes = part.pipe, part.panes
+  if part.native then return part.native end
   if pipe then return core.pipe { command = pipe.command, env = pipe.env, site = named.site } end
   if not panes then return nil end
   return core.panes(copy_of(panes, { label = (named.site and named.site .. ": " or "") .. named.name }))

@@ -6,6 +6,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local durable = require "rille.durable"
 local queue = require "rille.queue"
 local shared = require "rille.shared"
 local site = require "rille.site"
@@ -20,7 +21,9 @@ local uid = require "rille.uid"
 ---@field package outputs table[]              { stream =, name =, site =, run = } in order of registration
 ---@field package roots table<string, integer> counts of inputs by what they are (uid.lua)
 ---@field package made boolean?                the primitive streams exist
+---@field package modules table<string, rille.RecordedModule>? in its functions, from then on
 ---@field package checkpoint_dir string?
+---@field package setup { bytes: string?, why: string? }? of the function given to getOrCreate, for the checkpoint
 ---@field package listening boolean?           a listener is being called
 local StreamingContext = class "StreamingContext"
 
@@ -52,6 +55,8 @@ local function create(_, context, duration)
   local self = setmetatable({ sc = sc, handle = handle, batch_ms = batch_ms, nodes = {}, outputs = {}, roots = {} },
     StreamingContext)
   contexts[handle] = self
+  local dir = sc.handle:conf "rille.streaming.checkpoint.directory"
+  if dir ~= "" then self:checkpoint(dir) end
   return self
 end
 
@@ -71,18 +76,72 @@ local function created(name, make)
   return ssc
 end
 
-function StreamingContext.getOrCreate(path, make)
-  check.arguments("getOrCreate", { "text", "function" }, 1, path, make)
-  return created("getOrCreate", make)
+-- The context's checkpoint is in `path`.
+local function attach(name, ssc, path, setup)
+  if ssc.checkpoint_dir and not durable.is_same(ssc.checkpoint_dir, path) then
+    check.fail(("%s: the context it was given has its checkpoint in '%s', not in '%s'"):format(name, ssc.checkpoint_dir,
+      path))
+  end
+  if ssc:getState() == "INITIALIZED" then
+    if not ssc.checkpoint_dir then ssc:checkpoint(path) end
+    ssc.setup = setup
+  end
+  return ssc
 end
 
-function StreamingContext.getActiveOrCreate(path, make)
-  if make == nil then
-    check.argument(1, "getActiveOrCreate", "function", path)
-    return StreamingContext.getActive() or created("getActiveOrCreate", path)
+-- Is there a checkpoint to go on with? What cannot be read is put aside when it may be.
+local function find_checkpoint(name, path, create_on_error)
+  if core.overrides["rille.reliable"] == "false" or not core.checkpointExists(path) then return false end
+  local readable, why, in_use = core.probeCheckpoint(path, create_on_error)
+  if readable or in_use then return true end -- who has it is told by the start
+  if not create_on_error then
+    check.fail(("%s: the checkpoint in '%s' cannot be read: %s"):format(name, path, why))
   end
-  check.arguments("getActiveOrCreate", { "text", "function" }, 1, path, make)
-  return StreamingContext.getActive() or created("getActiveOrCreate", make)
+  local aside = ("%s.unreadable-%d"):format(path:gsub("/+$", ""), core.now())
+  local moved, trouble = os.rename(path, aside)
+  if not moved then check.fail(("%s: %s; it cannot be put aside: %s"):format(name, why, trouble)) end
+  core.log("warn", ("%s: %s; the job begins anew, and the checkpoint is in %s now"):format(name, why, aside))
+  return false
+end
+
+-- The script of today has the say. Where it fails, what the checkpoint has of it goes on.
+local function get_or_create(name, path, make, create_on_error)
+  local found = find_checkpoint(name, path, create_on_error)
+  if make == nil and not found then
+    check.fail(("%s: there is no checkpoint in '%s', and no function that makes a context"):format(name, path))
+  end
+  local setup = make and durable.setup(make, name)
+  local ok, result = false, "no function was given"
+  if make then ok, result = pcall(created, name, make) end
+  if ok then return attach(name, result, path, setup) end
+  if not found then error(result, 0) end
+  local recorded, bytes = durable.recorded_setup(path)
+  if not recorded then
+    check.fail(("%s: %s; and the checkpoint in '%s' cannot stand in: %s"):format(name, result, path, bytes))
+  end
+  core.log("warn", site.located(site.here(), ("%s: %s; the function recorded in '%s' is used"):format(name, result,
+    path)))
+  return attach(name, created(name, recorded), path, { bytes = bytes })
+end
+
+-- (path, make, createOnError), or with settings in the third place, as in the original: they are those of file systems
+-- that are not known here.
+local function checkpointed(name, path, make, conf, create_on_error)
+  if type(conf) == "boolean" then conf, create_on_error = nil, conf end
+  check.arguments(name, { "text", "function?", "table?", "boolean?" }, 1, path, make, conf, create_on_error)
+  return durable.place(path), make, create_on_error or false
+end
+
+function StreamingContext.getOrCreate(...)
+  local ssc = get_or_create("getOrCreate", checkpointed("getOrCreate", ...))
+  return ssc
+end
+
+function StreamingContext.getActiveOrCreate(path, ...)
+  if type(path) == "function" then return StreamingContext.getActive() or created("getActiveOrCreate", path) end
+  local dir, make, create_on_error = checkpointed("getActiveOrCreate", path, ...)
+  local ssc = StreamingContext.getActive() or get_or_create("getActiveOrCreate", dir, make, create_on_error)
+  return ssc
 end
 
 --- Raises unless streams and outputs can still be added.
@@ -109,8 +168,8 @@ end
 ---@param name string the operation
 ---@param detail string? what tells it from others of its kind: its uid is made of this
 ---@param make fun(site: string?): rille.core.DStream
----@param node table? further fields of the stream: `compute`, the driver function of its batches; `ships`, what goes to
----a receiver's thread
+---@param node table? further fields of the stream: `compute`, the driver function of its batches; `filter`, one that it
+---asks; `ships`, what goes to a receiver's thread
 ---@return rille.DStream
 function StreamingContext:input(name, detail, make, node)
   self:check_open()
@@ -133,10 +192,9 @@ end
 
 method("socketTextStream", { "text", "port", "table?" }, function(self, host, port, options)
   options = check.options(3, "socketTextStream", { storageLevel = "level", ack = "boolean" }, options)
-  if options.ack then check.fail "socketTextStream: the option 'ack' is not supported yet" end
   local level = check.keeps(3, "socketTextStream", options.storageLevel)
   return self:input("socketTextStream", host .. ":" .. port,
-    function(where) return stored(level, self.handle:socket(host, port, where)) end)
+    function(where) return stored(level, self.handle:socket(host, port, where, options.ack)) end)
 end)
 
 method("socketStream", { "text", "port", "function", "level?" }, function(self, host, port, converter, level)
@@ -156,7 +214,7 @@ local function files(self, name, spec)
   return self:input(name, spec.path, function(where)
     spec.site = where
     return self.handle:files(spec)
-  end)
+  end, { filter = spec.filter })
 end
 
 method("textFileStream", { "text" }, function(self, path)
@@ -225,6 +283,7 @@ end)
 method("remember", { "duration" }, function(self, ms) site.call(self.handle.remember, self.handle, ms) end)
 
 method("checkpoint", { "text?" }, function(self, dir)
+  dir = dir and durable.place(dir)
   site.call(self.handle.checkpoint, self.handle, dir)
   self.checkpoint_dir = dir
 end)
@@ -292,14 +351,53 @@ end)
 
 -- life ----------------------------------------------------------------------------------------------------------------
 
+-- A stream's interval, as section 3.5 of the reference has it.
+local function check_interval(node, has_directory)
+  local ms, where = node.checkpoint_ms, node.checkpoint_site
+  if not ms then return end
+  local label = node:label()
+  local function refuse(message, ...) error(site.located(where, message:format(label, ...)), 0) end
+  if not has_directory then
+    refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
+  end
+  if ms < node.slide then
+    refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
+      ms / 1000, node.slide / 1000)
+  end
+  if ms % node.slide ~= 0 then
+    refuse("the checkpoint interval of %s, %g s, is no multiple of its slide of %g s", ms / 1000, node.slide / 1000)
+  end
+end
+
+-- Of the streams that outputs depend on.
+local function check_checkpoints(self)
+  local reached = {}
+  for _, output in ipairs(self.outputs) do reached[output.stream] = true end
+  for i = #self.nodes, 1, -1 do -- parents come before their children
+    local node = self.nodes[i]
+    if reached[node] then
+      check_interval(node, self.checkpoint_dir ~= nil)
+      for _, parent in ipairs(node.parents) do reached[parent] = true end
+    end
+  end
+end
+
+-- The modules in its functions, of a durable job.
 local function materialise(self)
-  local uids, fns = uid.all(self.nodes), {}
+  local uids, fns, is_durable = uid.all(self.nodes), {}, durable.is(self)
   for _, node in ipairs(self.nodes) do
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)
   end
-  for _, output in ipairs(self.outputs) do output.stream.handle:output(output.name, output.site, output.run) end
-  if #fns > 0 then core.capture(fns) end
+  for _, output in ipairs(self.outputs) do
+    local own = output.prepare and output.prepare(uids[output.stream]) or {}
+    table.move(own, 1, #own, #fns + 1, fns)
+    output.stream.handle:output(output.name, output.site, output.run)
+  end
+  local modules = is_durable and durable.check(self) or {}
+  local shipped = #fns > 0 and core.capture(fns, is_durable)
+  for name, module in pairs(shipped or {}) do modules[name] = module end
+  return modules
 end
 
 -- The line about each batch's bad records. Events are made only for listeners: there is none where nothing is diverted.
@@ -314,13 +412,17 @@ local function watch_bad_records(self)
 end
 
 local function start(self)
-  if self.handle:state() == "INITIALIZED" and not self.made then
+  local first = self.handle:state() == "INITIALIZED"
+  if first and not self.made then
     if control.holder then control.holder:starting(self) end
-    materialise(self)
+    check_checkpoints(self)
+    self.modules = materialise(self)
     watch_bad_records(self)
+    if durable.is(self) then shared.keep(self) end
     self.made = true
   end
   self.handle:start()
+  if first and durable.is(self) then durable.record(self, self.modules) end
 end
 
 method("start", {}, function(self)

@@ -52,15 +52,14 @@ local function checked(options)
     if not used[name] then check.fail(("bad argument #1 to 'run' ('%s' is missing)"):format(name)) end
   end
   check_inputs(used.inputs)
-  if not used.batches then
-    used.batches = 0
-    for _, batches in ipairs(used.inputs) do used.batches = math.max(used.batches, #batches) end
-  end
+  used.longest = 0
+  for _, batches in ipairs(used.inputs) do used.longest = math.max(used.longest, #batches) end
   used.partitions = used.partitions or 2
   return used
 end
 
--- An input that gives one list of the batches after another; then empty ones.
+-- An input that gives one list of the batches after another; then empty ones. It can repeat itself: a job that goes on
+-- with a checkpoint is given the same lists, and takes those behind the last batch.
 local function add_input(ssc, batches, partitions)
   local handle = ssc:context().handle
   local function compute(time)
@@ -86,7 +85,7 @@ local function collect_batches(ssc, options)
     records[time] = rdd:collect()
   end)
   ssc:start()
-  for _ = 1, options.batches do
+  for _ = 1, options.batches or options.longest - ssc.handle:time() // ssc.batch_ms do
     ssc:clock():advance(ssc.batch_ms / 1000)
     ssc:awaitTerminationOrTimeout(0) -- raises what went wrong
   end

@@ -15,6 +15,11 @@ _rille_files() {
   )
 }
 
+_rille_directories() {
+  compopt -o filenames 2>/dev/null
+  mapfile -t COMPREPLY < <(compgen -d -- "$1")
+}
+
 # The settings' names, each with "=" behind it.
 _rille_settings() {
   compopt -o nospace 2>/dev/null
@@ -34,7 +39,7 @@ _rille() {
   local word=$2 before=$3 command=${COMP_WORDS[1]} settings='--master --conf --properties --help'
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    _rille_words "$word" 'run check test version help'
+    _rille_words "$word" 'run recover check test inspect backup version help'
     return
   fi
   # "=" is a word of its own to bash: --conf=KEY is three.
@@ -45,8 +50,14 @@ _rille() {
     *:--conf:*) _rille_settings "$word" ;;
     *:--properties:* | *:--junit:*) _rille_files "$word" '' ;;
     *:--filter:*) ;;
-    help:*) _rille_words "$word" 'run check test settings' ;;
-    run:--restarts:* | run:--backoff:*) ;;
+    help:*) _rille_words "$word" 'run recover check test inspect backup settings' ;;
+    run:--restarts:* | run:--backoff:* | recover:--restarts:* | recover:--backoff:*) ;;
+    recover:*:-*) _rille_words "$word" "--supervise --restarts --backoff $settings" ;;
+    recover:*) [[ $before == *= ]] || _rille_directories "$word" ;; # or the value of a setting
+    inspect:--key:*) ;;
+    inspect:*:-*) _rille_words "$word" '--json --key --verify --repair --from --help' ;;
+    backup:*:-*) _rille_words "$word" '--help' ;;
+    inspect:* | backup:*) _rille_directories "$word" ;;
     test:*:-*) _rille_words "$word" "--filter --tap --junit --watch $settings" ;;
     test:*) _rille_files "$word" .lua ;;
     run:* | check:*)

@@ -152,6 +152,7 @@ end
 local function keep_output(self, output)
   local kept, body = {}, output.body
   self.kept[output] = kept
+  output.prepare = nil -- nothing outside is touched
   local function records_of(rdd)
     if not output.limit then return rdd:collect() end
     return RDD.head(rdd, output.name, output.limit)

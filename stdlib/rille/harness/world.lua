@@ -94,10 +94,12 @@ end
 local SHORT = { ["rille.master"] = "master", ["rille.app.name"] = "appName", ["rille.streaming.clock"] = "clock" }
 
 --- Settings that win over the script's; what the command line gave wins over them, and the manual clock over all. Two
---- workers unless something else is said: then results do not depend on the machine.
+--- workers unless something else is said: then results do not depend on the machine. Nor on what an earlier test left: a
+--- checkpoint directory is not used.
 ---@param settings table<string, string|number|boolean>
 function World:configure(settings)
-  for _, layer in ipairs { { master = "local[2]" }, settings, self.overrides, { clock = "manual" } } do
+  local first = { master = "local[2]", ["rille.reliable"] = "false" }
+  for _, layer in ipairs { first, settings, self.overrides, { clock = "manual" } } do
     for key, value in next, layer do core.overrides[SHORT[key] or key] = value end
   end
 end

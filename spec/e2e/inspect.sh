@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# rille inspect and rille backup on checkpoint directories of real jobs: running, killed, copied, damaged, repaired.
+. "$(dirname "$0")/_lib.sh"
+
+out=$scratch/last.out err=$scratch/last.err
+cd "$scratch"
+
+cat >total.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "total", master = "local[2]" }, 0.1)
+ssc:checkpoint(arg[1])
+ssc:socketTextStream("127.0.0.1", tonumber(arg[2])):uid("lines")
+  :map(function() return "total", 1 end)
+  :updateStateByKey(function(new, old) return (old or 0) + #new end):uid("count")
+  :foreachRDD(function(rdd)
+    for _, record in ipairs(rdd:collect()) do print("total " .. record[2]) end
+    io.stdout:flush()
+  end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+
+cat >field.lua <<'LUA'
+local json = require("rille").json
+local value = json.decode(io.read("a"))
+for name in arg[1]:gmatch("[^.]+") do value = value[tonumber(name) or name] end
+print(value)
+LUA
+
+# start NAME DIR: the job in the background, until it has shown a total.
+start() {
+  begin "$1" rille run total.lua "$2" "$port"
+  job=$begun
+  until_true 20 shown "$1" '^total [1-9]'
+}
+
+# field PATH: of the JSON object in $out.
+field() {
+  rille run field.lua "$1" <"$out"
+}
+
+# The value of the only key.
+total() {
+  expect_status 0 rille inspect "$1" --key count total
+  cat "$out"
+}
+
+# expect_total DIR [LOST]: a run that is asked to stop at once works off what there is; then all that ever was received
+# is counted, but for what is lost.
+expect_total() {
+  begin "drain" rille run total.lua "$1" 1
+  sleep 1
+  kill -TERM "$begun"
+  expect_end "$begun" 0 60
+  expect_status 0 rille inspect "$1" --json
+  [[ $(field pending) == *table* || -n $(field job.app) ]] || fail "no JSON object"
+  local position counted
+  position=$(field inputs.1.position)
+  counted=$(total "$1")
+  ((counted + ${2:-0} == position)) || fail "$1: $counted counted, ${2:-0} lost, of $position"
+  ((counted > 0)) || fail "$1: nothing was counted"
+}
+
+# flip FILE OFFSET
+flip() {
+  local byte
+  byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+  printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# usage ----------------------------------------------------------------------------------------------------------------
+
+expect_status 2 rille inspect
+expect_status 2 rille inspect a b
+expect_status 2 rille inspect a --nothing
+expect_in "$err" 'unknown option --nothing'
+expect_status 2 rille inspect a --verify --repair
+expect_status 2 rille inspect a --from b
+expect_status 2 rille inspect a --key count
+expect_status 2 rille backup a
+expect_status 0 rille inspect --help
+expect_in "$out" '--repair'
+expect_status 0 rille help backup
+expect_in "$out" 'DIR TO'
+mkdir empty
+expect_status 1 rille inspect empty
+expect_in "$err" 'is no checkpoint directory'
+expect_status 1 rille backup empty copy
+say "usage: ok"
+
+# a running job ----------------------------------------------------------------------------------------------------------
+
+begin_feed feed --rate 1000 --hold
+start first job
+expect_status 0 rille inspect job
+expect_in "$out" '^job +total \(Rille'
+expect_in "$out" "running: process $job"
+expect_in "$out" 'lines: position [0-9]+'
+expect_in "$out" 'count: .*in the log up to 20'
+expect_status 0 rille inspect job --json
+[[ $(field job.app) == total && $(field process) == "$job" ]] || fail "what --json tells of the job"
+[[ $(field state.operators.1.uid) == count ]] || fail "what --json tells of the state"
+expect_status 0 rille inspect job --key count total
+expect_in "$out" '^[1-9][0-9]*$'
+expect_status 1 rille inspect job --key count nothing
+expect_in "$err" 'no value of that key'
+expect_status 1 rille inspect job --key nobody total
+expect_in "$err" "operator 'nobody'"
+expect_status 0 rille inspect job --key count '"total"' --json
+[[ $(field key) == total && $(field found) == true ]] || fail "what --json tells of a value"
+expect_status 0 rille inspect job --verify
+expect_in "$out" '; no damage'
+expect_status 1 rille inspect job --repair
+expect_in "$err" 'stop the job first'
+expect_status 0 rille backup job copy
+expect_in "$out" '^copy: log: '
+expect_status 1 rille backup job copy
+expect_in "$err" 'there is something in copy already'
+[[ $(stat -c %a copy) == 700 ]] || fail "others may read the copy"
+expect_status 0 rille inspect copy --verify
+at_copy=$(total copy)
+say "a running job: ok"
+
+# killed, and from the copy ------------------------------------------------------------------------------------------------
+
+kill -KILL "$job"
+{ wait "$job" || true; } 2>/dev/null
+expect_status 0 rille inspect job
+expect_not_in "$out" 'running: process'
+expect_status 0 rille inspect job --verify
+expect_status 0 rille inspect job --repair
+expect_in "$out" '^nothing is damaged$'
+[[ ! -e job/quarantine ]] || fail "a quarantine of nothing"
+cp -a job killed
+expect_total job
+expect_total copy
+(($(total copy) >= at_copy)) || fail "the copy went backwards"
+say "killed, and from the copy: ok"
+
+# damage ---------------------------------------------------------------------------------------------------------------------
+
+for part in 3 5 8; do
+  rm -rf job
+  cp -a killed job
+  segment=$(printf '%s\n' job/log/log-* | head -n 1)
+  offset=$(($(stat -c %s "$segment") * part / 10))
+  flip "$segment" "$offset"
+  expect_status 1 rille inspect job --verify
+  expect_in "$out" "damaged log: $segment at offset [0-9]+"
+  expect_status 1 rille inspect job --verify --json
+  [[ $(field found.1.file) == "$segment" ]] || fail "--verify --json names $(field found.1.file)"
+  (($(field found.1.offset) <= offset)) || fail "--verify --json names offset $(field found.1.offset)"
+  expect_status 1 rille run total.lua job 1
+  expect_in "$err" 'damaged log'
+  expect_status 0 rille inspect job --repair
+  expect_in "$out" 'moved to job/quarantine/.*/log$'
+  lost=$(sed -nE "s/^input 'lines': ([0-9]+) records are lost.*/\1/p" "$out" | paste -sd+)
+  expect_status 0 rille inspect job --verify
+  expect_total job $((${lost:-0}))
+done
+say "a damaged log: ok"
+
+# The change that a batch made, which the image lacks: it and those behind it are run again, their outputs are not.
+rm -rf job
+cp -a killed job
+segment=$(printf '%s\n' job/log/log-* | head -n 1)
+offset=$(LC_ALL=C grep -abo $'\005count' "$segment" | sed -n 7p)
+flip "$segment" "${offset%%:*}"
+expect_status 0 rille inspect job --repair
+expect_in "$out" 'changes of state are lost from batch [0-9]+ on'
+expect_not_in "$out" 'records are lost'
+expect_total job
+say "lost changes of state: ok"
+
+damage_state() {
+  head -c 20000 /dev/urandom | dd of=job/state/data.mdb bs=1 seek=9000 conv=notrunc status=none
+}
+
+rm -rf job
+cp -a killed job
+damage_state
+expect_status 1 rille inspect job --verify
+expect_in "$out" 'damaged state: job/state'
+expect_status 0 rille inspect job --repair
+expect_in "$out" 'moved to job/quarantine/.*/state$'
+expect_total job
+say "a damaged state, made of the log: ok"
+
+rm -rf job copy
+cp -a killed job
+expect_status 0 rille backup job copy
+damage_state
+expect_status 0 rille inspect job --repair --from copy
+expect_in "$out" "the state is the backup's"
+expect_total job
+say "a damaged state, made of a backup: ok"
