@@ -5,6 +5,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local exact = require "rille.kafka_exact"
 local methods_of = require "rille.method"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
@@ -131,7 +132,7 @@ function kafka.createDirectStream(ssc, options)
     spec.site = where
     return ssc.handle:kafka(spec)
   end)
-  stream.kafka = true
+  stream.kafka, stream.group = true, options["group.id"]
   return stream
 end
 
@@ -159,7 +160,9 @@ function kafka.createRDD(sc, options, ranges)
   return RDD.wrap(sc, site.call(sc.handle.kafka, sc.handle, spec, ranges), { site = where })
 end
 
-local SINK_OPTIONS <const> = { brokers = true, topic = true }
+local SINK_OPTIONS <const> = { brokers = true, topic = true, transactional = true, marker = true }
+local EXACT_OPTIONS <const> = { brokers = true, topic = true, transactional = true, marker = true,
+  ["transactional.id"] = true }
 
 -- For workers: the topic that a function of the job chooses, in front of the record.
 local function routed(choose)
@@ -182,6 +185,14 @@ function kafka.saveToKafka(from, options)
   local chosen = type(topic) == "function"
   if not chosen and (type(topic) ~= "string" or topic == "") then
     wrong(2, name, "option 'topic': name or function expected, got " .. check.describe(topic))
+  end
+  local marker = check.argument(2, name, "text?", options.marker) or not chosen and topic or nil
+  if options.transactional then
+    if not is_stream then wrong(2, name, "option 'transactional' is for streams; an RDD has no batch") end
+    if not marker then wrong(2, name, "option 'marker' is missing: a topic that is always there") end
+    if chosen then from = from:map(routed(topic)) end
+    return exact(from, { settings = settings_of(name, options, EXACT_OPTIONS), topic = not chosen and topic or nil,
+      marker = marker, id = options["transactional.id"] }, where)
   end
   local context = (is_stream and from.owner.sc or from.owner).handle
   local spec = { settings = settings_of(name, options, SINK_OPTIONS), topic = not chosen and topic or nil }
