@@ -154,6 +154,7 @@ int rl_streaming_driver_input(lua_State *L);
 int rl_streaming_receiver(lua_State *L);
 int rl_streaming_converter(lua_State *L);
 int rl_streaming_kafka(lua_State *L);      /* bind_kafka.c */
+int rl_streaming_kafka_group(lua_State *L);
 int rl_context_kafka(lua_State *L);
 int rl_context_kafka_sink(lua_State *L);
 int rl_context_kafka_transaction(lua_State *L); /* bind_kafka_txn.c */

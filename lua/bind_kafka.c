@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "bind_kafka.h"
-#include "source/kafka.h"
+#include "source/kafka_group.h"
 
 static lua_Integer check_number(lua_State *L, int table, const char *field, lua_Integer most)
 {
@@ -111,6 +111,22 @@ int rl_streaming_kafka(lua_State *L)
   const char *site = rl_bind_text(L, 2, "site");
   rl_dstream *d = NULL;
   rl_bind_check(L, rl_source_kafka(s, &spec, site, &d));
+  rl_push_dstream(L, 1, d);
+  return 1;
+}
+
+/* Streaming:kafkaGroup(spec) */
+int rl_streaming_kafka_group(lua_State *L)
+{
+  rl_streaming *s = rl_check_streaming(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  rl_kafka_group spec = {.records = check_records(L, 2)};
+  spec.settings = rl_bind_kafka_settings(L, 2, &spec.nsettings);
+  spec.topics = check_topics(L, 2, &spec.ntopics);
+  const char *site = rl_bind_text(L, 2, "site");
+  rl_dstream *d = NULL;
+  rl_bind_check(L, rl_source_kafka_group(s, &spec, site, &d));
   rl_push_dstream(L, 1, d);
   return 1;
 }

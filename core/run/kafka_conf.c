@@ -210,8 +210,8 @@ static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
   static const struct {
     const char *name, *value, *why;
   } own[] = {
-    {"enable.auto.commit", "false", "offsets are committed with commitAsync, once their records are worked off"},
-    {"auto.commit.enable", "false", "offsets are committed with commitAsync, once their records are worked off"},
+    {"enable.auto.commit", "false", "offsets are committed once their records are safe or worked off"},
+    {"auto.commit.enable", "false", "offsets are committed once their records are safe or worked off"},
     {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
     {"transactional.id", "", "it is for sinks with transactional = true"},
   };
@@ -252,6 +252,16 @@ static const rl_kafka_setting consumers[] = {
 };
 #define CONSUMERS (sizeof consumers / sizeof *consumers)
 
+/* A member of a group begins where librdkafka finds that it should; a stream sees to that itself. */
+static rl_status fill_member(const rl_kafka_conf *c, rd_kafka_conf_t *to)
+{
+  static const char *const resets[] = {
+    [RL_KAFKA_RESET_EARLIEST] = "earliest", [RL_KAFKA_RESET_LATEST] = "latest", [RL_KAFKA_RESET_NONE] = "error"};
+  rl_status st = set(to, "enable.auto.commit", "false");
+  if (st == RL_OK) st = set(to, "enable.auto.offset.store", "false");
+  return st == RL_OK && resets[c->reset] ? set(to, "auto.offset.reset", resets[c->reset]) : st;
+}
+
 static bool is_producer(rl_kafka_use use) { return use == RL_KAFKA_WRITE || use == RL_KAFKA_TRANSACT; }
 
 static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
@@ -265,9 +275,10 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t 
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
-    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* the stream sees to that */
+    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* see below */
     st = set(to, name, c->v[i].value);
   }
+  if (st == RL_OK && use == RL_KAFKA_JOIN) return fill_member(c, to);
   for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
   return st;
 }

@@ -42,6 +42,7 @@ typedef enum rl_kafka_reset {
 typedef enum rl_kafka_use {
   RL_KAFKA_ASK,   /* a consumer that asks, and commits for its group */
   RL_KAFKA_READ,  /* a consumer that reads, for no group */
+  RL_KAFKA_JOIN,  /* a consumer that is a member of its group */
   RL_KAFKA_WRITE, /* a producer */
   RL_KAFKA_TRANSACT, /* one that writes in transactions; "transactional.id" is among its settings */
 } rl_kafka_use;

@@ -173,6 +173,8 @@ function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStre
 function Streaming:files(spec) end                   ---@return rille.core.DStream
 ---@param spec table as Context:kafka's, and topics: string[]?, pattern: string?, assign: { topic =, partition = }[]?, from: { topic =, partition =, offset = }[]?, site: string?
 function Streaming:kafka(spec) end                   ---@return rille.core.DStream
+---@param spec table as Context:kafka's, and topics: string[], site: string?
+function Streaming:kafkaGroup(spec) end              ---@return rille.core.DStream of a receiver
 --- An input whose RDDs a driver function gives: compute(time) -> rille.core.Rdd or nil (no RDD in this batch).
 ---@param compute fun(time: integer): rille.core.Rdd?
 function Streaming:input(name, compute, site, repeats) end    ---@return rille.core.DStream

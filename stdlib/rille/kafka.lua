@@ -136,6 +136,27 @@ function kafka.createDirectStream(ssc, options)
   return stream
 end
 
+local GROUP_OPTIONS <const> = { brokers = true, group = true, topics = true, records = true, storageLevel = true }
+
+function kafka.createStream(ssc, options)
+  local name <const> = "createStream"
+  if not StreamingContext.is(ssc) then check.bad(1, name, "StreamingContext", ssc) end
+  check.argument(2, name, "list", options)
+  local spec = { settings = settings_of(name, options, GROUP_OPTIONS), records = records_of(name, options),
+    topics = topics_of(name, options.topics) }
+  local group = check.argument(2, name, "text?", options.group) or options["group.id"]
+  if not group then wrong(2, name, "option 'group' is missing: the consumer group") end
+  if not spec.topics then wrong(2, name, "option 'topics' is missing") end
+  if options.group then spec.settings[#spec.settings + 1] = { name = "group.id", value = group } end
+  local level = check.keeps(2, name, options.storageLevel)
+  return ssc:input(name, group .. ":" .. subscription(name, spec), function(where)
+    spec.site = where
+    local handle = ssc.handle:kafkaGroup(spec)
+    if level then handle:storeAt(level) end
+    return handle
+  end)
+end
+
 local RDD_OPTIONS <const> = { brokers = true, records = true }
 
 local function check_ranges(position, name, ranges)
