@@ -1,4 +1,5 @@
 -- saveToKafka with transactional = true, read back with read_committed (librdkafka's default) from a real broker.
+local background = require "spec.kafka.background"
 local kafka = require "spec.kafka.support"
 local program = require "spec.lua.program"
 local rille = require "rille"
@@ -15,25 +16,6 @@ local function content(topic, partitions)
   local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, ranges):collect()
   sc:stop()
   return records
-end
-
-local function await(path)
-  for _ = 1, 600 do
-    if support.exists(path) then return end
-    os.execute "sleep 0.1"
-  end
-  error(path .. " does not come", 2)
-end
-
--- Runs a shell command in a directory, beside what comes; then waits for its end, 60 s at most.
----@return fun(): integer, string # its exit status, and what it said
-local function start(dir, name, command)
-  assert(os.execute(("cd '%s' && { timeout -k 5 60 %s; echo $? >%s.new; mv %s.new %s.ended; } >/dev/null 2>%s.err </dev/null &")
-    :format(dir, command, name, name, name, name)))
-  return function()
-    await(dir .. "/" .. name .. ".ended")
-    return math.tointeger(tonumber(support.read(dir .. "/" .. name .. ".ended"))), support.read(dir .. "/" .. name .. ".err")
-  end
 end
 
 -- Numbers the values by their last digit, in order; stops when there have been so many.
@@ -155,15 +137,15 @@ describe("saveToKafka with transactions", function()
     local dir, to = program.project { ["job.lua"] = DIES }, kafka.topic(1)
     os.execute(("mkdir '%s/in'"):format(dir))
     local run = ("rille run --conf rille.log.level=info job.lua '%s' '%s' "):format(kafka.brokers, to)
-    local ended = start(dir, "first", run .. "dies")
-    await(dir .. "/begundies")
+    local ended = background.start(dir, "first", run .. "dies")
+    background.await(dir .. "/begundies")
     support.write(dir .. "/in/.1", "a\nb\n")
     assert(os.rename(dir .. "/in/.1", dir .. "/in/1"))
     assert.equal(137, (ended()))
     assert.equal(2, #content(to, 1))
     os.execute(("cd '%s' && rm -rf ck && mv saved ck"):format(dir))
-    ended = start(dir, "second", run)
-    await(dir .. "/begun")
+    ended = background.start(dir, "second", run)
+    background.await(dir .. "/begun")
     support.write(dir .. "/in/.2", "c\nend\n")
     assert(os.rename(dir .. "/in/.2", dir .. "/in/2"))
     local status, said = ended()
@@ -185,8 +167,8 @@ describe("saveToKafka with transactions", function()
         :format(0.3 + 0.2 * round, kafka.brokers, from, to))
       assert.equal(137, killed.status, killed.err)
     end
-    local ended = start(dir, "last", ("rille run job.lua '%s' '%s' '%s' 1"):format(kafka.brokers, from, to))
-    await(dir .. "/begun1")
+    local ended = background.start(dir, "last", ("rille run job.lua '%s' '%s' '%s' 1"):format(kafka.brokers, from, to))
+    background.await(dir .. "/begun1")
     kafka.fill(from, 0, n, 500)
     local status, said = ended()
     assert.equal(0, status, said)
@@ -203,10 +185,10 @@ describe("saveToKafka with transactions", function()
   it("stops when another process takes over", function()
     local dir, from, to = program.project { ["job.lua"] = COPIES }, kafka.topic(1), kafka.topic(1)
     local run = ("rille run job.lua '%s' '%s' '%s'"):format(kafka.brokers, from, to)
-    local first = start(dir, "first", run)
-    await(dir .. "/begun")
-    local second = start(dir, "second", run .. " 100")
-    await(dir .. "/begun100")
+    local first = background.start(dir, "first", run)
+    background.await(dir .. "/begun")
+    local second = background.start(dir, "second", run .. " 100")
+    background.await(dir .. "/begun100")
     kafka.fill(from, 0, 0, 100)
     local status, said = second()
     assert.equal(0, status, said)
