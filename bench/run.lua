@@ -296,6 +296,65 @@ function benches.wal()
   report("wal", "socket_cpu_on_s", cpu_on)
 end
 
+local OVERLOAD <const> = { rate = 20000, interval = 0.25 } -- of bench/jobs/overload.lua
+
+--- One run of it, fed three times as much as it can do: its batches.
+local function overload(backpressure, batches)
+  local rate = OVERLOAD.rate
+  local feed = assert(io.popen("exec " .. command(build .. "/bin/rille-feed", "--rate", 3 * rate, "--clients", 1), "r"))
+  local port, list = assert(feed:read("l"), "the feed did not start"), {}
+  for i, line in ipairs(run_lines(job("overload", port, rate, backpressure, batches))) do
+    local records, delay, processing = line:match("^(%d+) (%d+) (%d+)$")
+    list[i] = { records = tonumber(records), delay = delay / 1e6 / OVERLOAD.interval, processing = processing / 1e6 }
+  end
+  feed:close()
+  return list
+end
+
+--- The batch with which ten begin that all have a delay of less than an interval; nil when none does.
+local function settled(batches)
+  local since
+  for i, batch in ipairs(batches) do
+    since = batch.delay < 1 and (since or i) or nil
+    if since and i - since == 9 then return since end
+  end
+end
+
+local function sum(list, field, from)
+  local total = 0
+  for i = from, #list do total = total + list[i][field] end
+  return total
+end
+
+--- A column a batch: as high as the value is of `full`, in eighths.
+local function plot(label, batches, field, full)
+  local bars, columns = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" }, {}
+  for i, batch in ipairs(batches) do
+    local eighths = batch[field] / full * 8
+    columns[i] = eighths < 0.5 and " " or bars[math.min(8, math.floor(eighths + 0.5))]
+  end
+  print(("  %-28s |%s|"):format(label, table.concat(columns)))
+end
+
+-- A job that is sent three times what it can do: how many batches it takes to settle, and how much of what it can do it
+-- does from then on. What it can do shows where nothing slows its source.
+function benches.backpressure()
+  local count, settles, shares, shown = 60, {}, {}, nil
+  for i = 1, runs(3) do
+    local free, slowed = overload("false", 8), overload("true", count)
+    local can = sum(free, "records", 1) / sum(free, "processing", 1)
+    local from = settled(slowed) or count
+    settles[i] = from
+    shares[i] = sum(slowed, "records", from) / ((count - from + 1) * OVERLOAD.interval) / can
+    shown = slowed
+  end
+  report("backpressure", "settled_batches", settles, "at most 30")
+  report("backpressure", "throughput_share", shares, "at least 0.9")
+  if options.json then return end
+  plot("delay, full: 10 intervals", shown, "delay", 10)
+  plot("records, full: 3 times", shown, "records", 3 * OVERLOAD.rate * OVERLOAD.interval)
+end
+
 -- Out of the page cache with what the directory holds.
 local function chill(dir)
   for _, path in ipairs(run_lines("find " .. quote(dir) .. " -type f -size +0")) do
@@ -385,7 +444,8 @@ function benches.kafka()
 end
 
 local ORDER <const> = {
-  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint", "kafka",
+  "wordcount", "socket", "batch", "start", "rdd", "state", "window", "wal", "recovery", "checkpoint", "backpressure",
+  "kafka",
 }
 
 -- the command line ---------------------------------------------------------------------------------------------------

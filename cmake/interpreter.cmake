@@ -13,10 +13,12 @@ endmacro()
 # A sanitizer's runtime has to be in the process before the module is, and stock Lua is not built with it.
 set(LUA_COMMAND ${LUA_INTERPRETER})
 set(runtime "")
+set(threads "")
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND RILLE_SANITIZE MATCHES "address")
   set(runtime libasan.so)
 elseif(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND RILLE_SANITIZE MATCHES "thread")
   set(runtime libtsan.so)
+  set(threads ${PROJECT_BINARY_DIR}/lib/librille_c11_threads.so:)
 endif()
 if(runtime)
   execute_process(COMMAND ${CMAKE_C_COMPILER} -print-file-name=${runtime}

@@ -26,15 +26,22 @@ static void on_ended(rl_message *m)
   rl_outrun_resume(&h->waiter, rl_job_status(h->job) == RL_ECANCELLED);
 }
 
+/* Whoever ended the job still held the scheduler's lock when it left the message, and giving the job back takes it: so
+ * none comes any more. */
+static void give_back(job_handle *h)
+{
+  rl_job_unref(h->job);
+  h->job = NULL;
+  rl_driver_cancel(rl_context_driver(h->context), &h->ended);
+}
+
 static int job_gc(lua_State *L)
 {
   job_handle *h = luaL_checkudata(L, 1, RL_META_JOB);
   rl_outrun_forget(&h->waiter);
   if (h->job) {
     if (!rl_job_finished(h->job)) rl_job_cancel(h->job); /* which posts the message at the latest */
-    rl_driver_cancel(rl_context_driver(h->context), &h->ended);
-    rl_job_unref(h->job);
-    h->job = NULL;
+    give_back(h);
   }
   if (h->context) rl_context_unref(h->context);
   h->context = NULL;
@@ -119,8 +126,7 @@ static int finish(lua_State *L, job_handle *h)
   rl_bind_deliver_updates(L, h->context);
   rl_bind_check(L, rl_job_status(h->job));
   int n = results(L, h);
-  rl_job_unref(h->job); /* now, not when the collector comes by: it may hold much */
-  h->job = NULL;
+  give_back(h); /* now, not when the collector comes by: it may hold much */
   return n;
 }
 
@@ -138,9 +144,10 @@ static int run(lua_State *L, job_handle *h, const rl_job_spec *spec)
   rl_bind *b = rl_bind_enter(L);
   if (rl_outrun_suspend(b, L, &h->waiter)) {
     rl_status st = rl_job_submit(h->context, spec, &h->ended, &h->job);
-    if (!st) return lua_yieldk(L, 0, (lua_KContext)lua_gettop(L), finish_resumed);
+    if (!st && !rl_job_finished(h->job)) return lua_yieldk(L, 0, (lua_KContext)lua_gettop(L), finish_resumed);
     rl_outrun_forget(&h->waiter);
-    return rl_bind_raise(L);
+    if (st) return rl_bind_raise(L);
+    return finish(L, h); /* it needed no worker */
   }
   rl_bind_check(L, rl_job_submit(h->context, spec, NULL, &h->job));
   rl_job_wait(h->job); /* its status is asked for by finish */

@@ -36,6 +36,10 @@ static const struct {
     {"inverseWindow", 2, 3},
 };
 
+/* Those that give or do something also where there are no records. */
+static const char *const unconditional[] = {"mapPartitions", "mapPartitionsWithIndex", "foreachPartition", "glom",
+                                            "countRecords", "updateState", "mapWithState", "inverseWindow"};
+
 /* Functions -------------------------------------------------------------------------------------------------------- */
 
 static rl_status luafn_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_pull **inputs, size_t ninputs,
@@ -71,6 +75,13 @@ static rl_status check_kind(const rl_step *step)
   return rl_fail(RL_EINVAL, "there is no step of kind '%s'", step->kind);
 }
 
+static bool is_idle(const char *kind)
+{
+  for (size_t i = 0; i < sizeof unconditional / sizeof *unconditional; i++)
+    if (strcmp(unconditional[i], kind) == 0) return false;
+  return true;
+}
+
 rl_fn *rl_luafn_new(const rl_step *step)
 {
   static _Atomic uint64_t last_id;
@@ -78,6 +89,7 @@ rl_fn *rl_luafn_new(const rl_step *step)
   luafn *f = RL_NEW(luafn);
   atomic_init(&f->fn.refs, 1);
   f->fn.cls = &luafn_class;
+  f->fn.idle = is_idle(step->kind);
   f->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   f->step = *step;
   f->step.kind = rl_strdup(step->kind);

@@ -71,6 +71,7 @@ typedef struct rl_fn_class {
 struct rl_fn {
   _Atomic uint32_t refs;
   const rl_fn_class *cls;
+  bool idle; /* where there are no records it neither gives any nor does anything else, so it need not run there */
 };
 
 rl_fn *rl_fn_ref(rl_fn *f);

@@ -301,6 +301,7 @@ static native_fn *new_fn(native_kind kind, void *user, void (*destroy)(void *))
   native_fn *f = RL_NEW(native_fn);
   atomic_init(&f->base.refs, 1);
   f->base.cls = &native_class;
+  f->base.idle = true;
   f->kind = kind;
   f->user = user;
   f->destroy = destroy;

@@ -74,10 +74,17 @@ static rl_pull *open_union(rl_rdd *r, uint32_t p, const rl_task *task)
   return &c->base;
 }
 
+void rl_coalesced_range(const rl_rdd *r, uint32_t partition, uint32_t *from, uint32_t *to)
+{
+  uint64_t all = r->parents[0]->partitions, p = partition;
+  *from = (uint32_t)(p * all / r->partitions);
+  *to = (uint32_t)((p + 1) * all / r->partitions);
+}
+
 static rl_pull *open_coalesced(rl_rdd *r, uint32_t p, const rl_task *task)
 {
-  uint64_t all = r->parents[0]->partitions;
-  uint32_t from = (uint32_t)(p * all / r->partitions), to = (uint32_t)((p + 1) * all / r->partitions);
+  uint32_t from, to;
+  rl_coalesced_range(r, p, &from, &to);
   lazy_concat *c = new_concat(task, to - from);
   for (uint32_t i = from; i < to; i++) c->parts[c->n++] = (part_ref){r->parents[0], i};
   return &c->base;

@@ -52,6 +52,16 @@ rl_rdd *rl_rdd_new(rl_op *op, rl_rdd *const *parents, uint32_t n, uint32_t parti
 /* Opens a partition of `r` with the functions tail[0..n) behind it. Exchanges it reads must be done. Worker threads. */
 rl_status rl_rdd_open(rl_rdd *r, uint32_t partition, const rl_task *task, rl_fn *const *tail, size_t n, rl_pull **out);
 
+/* Is it plain, with nothing run, that the partition has no records, and that nobody could tell whether a task was run to
+ * find that out? Exchanges and versions it reads must be done. `tail` (or NULL) is a function behind it. Any thread. */
+bool rl_rdd_is_blank(rl_rdd *r, uint32_t partition, const rl_fn *tail);
+
+/* Is the partition a list that has no records? */
+bool rl_source_is_blank(const rl_source *source, uint32_t partition);
+
+/* The parent's partitions that make up one of a COALESCE RDD. */
+void rl_coalesced_range(const rl_rdd *r, uint32_t partition, uint32_t *from, uint32_t *to);
+
 /* Gives back what map tasks left for an exchange. */
 void rl_exchange_clear(const rl_rdd *target, rl_exchange *x);
 

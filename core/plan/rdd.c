@@ -56,6 +56,11 @@ static void list_destroy(rl_source *self)
 static const rl_source_class list_class = {"parallelize", list_open, list_destroy};
 static const rl_source_class empty_class = {"empty", list_open, list_destroy};
 
+bool rl_source_is_blank(const rl_source *source, uint32_t partition)
+{
+  return source->cls->open == list_open && ((const list_source *)source)->parts[partition].n == 0;
+}
+
 static rl_rdd *from_lists(const rl_source_class *cls, rl_chunks *parts, uint32_t n)
 {
   list_source *s = rl_alloc(sizeof *s + n * sizeof *parts);

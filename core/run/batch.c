@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/rate.h"
 #include "run/stream.h"
 #include "store/state.h"
 
@@ -166,6 +167,7 @@ static void complete(rl_streaming *s, rl_batch *b)
   if (!b->started_ns) rl_batch_start(s, b); /* no output had an RDD */
   b->ended = rl_clock_now(s->clock);
   b->ended_ns = rl_mono_ns();
+  rl_rates_learn(s, b);
   post_batch(s, b, RL_EVENT_BATCH_COMPLETED);
   rl_batch **at = &s->queue;
   while (*at != b) at = &(*at)->next;

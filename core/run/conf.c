@@ -75,6 +75,18 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.receiver.maxBufferedBytes", RL_CONF_SIZE, "", 0,
    "received and not yet worked off, per receiver, before the source is held back; unset: 128m, or an eighth of "
    "rille.memory.limit"},
+  {"rille.streaming.receiver.maxRate", RL_CONF_INT, "", 0,
+   "records a second that a receiver may bring; unset, 0 or less: no limit"},
+  {"rille.streaming.backpressure.enabled", RL_CONF_BOOL, "false", 0,
+   "sources are slowed down to what the batches can work off"},
+  {"rille.streaming.backpressure.initialRate", RL_CONF_INT, "", 0,
+   "records a second of a source before the first estimate; unset: no other limit than its own"},
+  {"rille.streaming.backpressure.rateEstimator", RL_CONF_TEXT, "pid", 0, "how the rate is found: pid"},
+  {"rille.streaming.backpressure.pid.proportional", RL_CONF_FLOAT, "1.0", 0,
+   "weight of how far the rate is from what the last batch could do"},
+  {"rille.streaming.backpressure.pid.integral", RL_CONF_FLOAT, "0.2", 0, "weight of the records that wait"},
+  {"rille.streaming.backpressure.pid.derived", RL_CONF_FLOAT, "0.0", 0, "weight of how fast the first grows"},
+  {"rille.streaming.backpressure.pid.minRate", RL_CONF_FLOAT, "100", 0, "records a second that are always let in"},
   {"rille.streaming.receiver.maxRecordBytes", RL_CONF_SIZE, "16m", 0, "a longer line is cut"},
   {"rille.streaming.fileStream.minRememberDuration", RL_CONF_DURATION, "60", 1000,
    "how far back a file stream looks for files"},
@@ -256,6 +268,13 @@ static rl_status check_choice(const char *name, const char *value)
   return RL_OK;
 }
 
+/* No number of records a second is too many, and none and less is no limit. */
+static bool is_rate(const char *name)
+{
+  return strcmp(name, "rille.streaming.receiver.maxRate") == 0 ||
+         strcmp(name, "rille.streaming.backpressure.initialRate") == 0;
+}
+
 static bool may_be_zero(const char *name)
 {
   static const char *const names[] = {"rille.task.maxBadRecords", "rille.history.retain",
@@ -281,19 +300,30 @@ static rl_status check_more(const rl_conf_key *k, const char *value)
     if (parse_int(value, &i) && i >= 0) return RL_OK;
     return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number from 0", k->name, value);
   }
+  if (is_rate(k->name)) {
+    if (parse_int(value, &i)) return RL_OK;
+    return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number", k->name, value);
+  }
   if (k->type == RL_CONF_INT && (!parse_int(value, &i) || i < 1 || i > 100000))
     return rl_fail(RL_EINVAL, "%s is '%s'; it must be a whole number from 1 to 100000", k->name, value);
   return RL_OK;
 }
 
-static rl_status check_fraction(const rl_conf_key *k, const char *value)
+static bool is_above_zero(const char *name)
+{
+  return strcmp(name, "rille.memory.fraction") == 0 || /* nothing of nothing is no use */
+         strcmp(name, "rille.streaming.backpressure.pid.minRate") == 0;
+}
+
+/* Those of memory are shares of a whole. */
+static rl_status check_float(const rl_conf_key *k, const char *value)
 {
   char *end;
   double x = strtod(value, &end);
-  bool above = strcmp(k->name, "rille.memory.fraction") == 0; /* nothing of nothing is no use */
-  if (end != value && *end == '\0' && x >= 0 && x <= 1 && (x > 0 || !above)) return RL_OK;
-  return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number %s 0 and at most 1", k->name, value,
-                 above ? "above" : "from");
+  bool above = is_above_zero(k->name), share = strncmp(k->name, "rille.memory.", 13) == 0;
+  if (end != value && *end == '\0' && x >= 0 && x <= (share ? 1 : 1e15) && (x > 0 || !above)) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s is '%s'; it must be a number %s 0%s", k->name, value, above ? "above" : "from",
+                 share ? " and at most 1" : "");
 }
 
 static rl_status check(const rl_conf_key *k, const char *value, bool spark, int64_t *us)
@@ -304,7 +334,7 @@ static rl_status check(const rl_conf_key *k, const char *value, bool spark, int6
     if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be true or false", k->name, value);
     break;
-  case RL_CONF_FLOAT: return check_fraction(k, value);
+  case RL_CONF_FLOAT: return check_float(k, value);
   case RL_CONF_DURATION:
     if (!rl_conf_parse_us(value, spark ? k->spark_unit_ms : 1000, us))
       return rl_fail(RL_EINVAL, "%s is '%s'; it must be seconds, or a number with us, ms, s, m, h or d", k->name,

@@ -96,6 +96,7 @@ typedef struct rl_timer {
   int64_t due_ns;                   /* monotonic */
   void (*fire)(struct rl_timer *t); /* on sched, without locks; must not block */
   bool armed;
+  bool punctual; /* set before it is armed: to the microsecond, as far as the machine is idle */
 } rl_timer;
 
 void rl_timer_set(rl_context *c, rl_timer *t, int64_t due_ns); /* arms or moves; any thread */

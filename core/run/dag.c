@@ -50,6 +50,7 @@ void rl_stage_unref(rl_stage *s)
 
 static void depend(rl_stage *s, rl_stage *parent)
 {
+  if (!parent) return;
   s->parents = rl_grow(s->parents, &s->parents_cap, s->nparents + 1, sizeof *s->parents);
   s->parents[s->nparents++] = parent;
   parent->refs++;
@@ -58,25 +59,45 @@ static void depend(rl_stage *s, rl_stage *parent)
   s->waiting++;
 }
 
+/* Would a task find no records, and do nothing? What it would leave is what a stage has before its tasks have run. */
+static bool needs_task(const rl_stage *s, uint32_t partition)
+{
+  return s->state || !rl_rdd_is_blank(s->rdd, partition, s->target ? s->target->op->map_fn : NULL);
+}
+
 static void start_stage(rl_context *c, rl_stage *s) /* NOLINT(misc-no-recursion) */
 {
-  if (s->ntasks == 0) { /* it only waited for others */
-    finish_stage(c, s, NULL);
-    return;
-  }
   for (uint32_t i = 0; i < s->ntasks; i++) {
+    uint32_t partition = s->job && s->job->partitions ? s->job->partitions[i] : i;
+    if (!needs_task(s, partition)) {
+      s->done++;
+      continue;
+    }
     rl_attempt *a = RL_NEW(rl_attempt);
     a->stage = s;
     s->refs++;
     a->index = i;
-    a->partition = s->job && s->job->partitions ? s->job->partitions[i] : i;
+    a->partition = partition;
     rl_pool_add(c, a);
   }
+  if (s->done == s->ntasks) finish_stage(c, s, NULL);
+}
+
+/* Starts a stage that waits for nothing; NULL when it has ended already. */
+static rl_stage *start_if_free(rl_context *c, rl_stage *s) /* NOLINT(misc-no-recursion) */
+{
+  if (s->waiting > 0) return s;
+  s->refs++;
+  start_stage(c, s);
+  bool ended = s->ended;
+  rl_stage_unref(s);
+  return ended ? NULL : s;
 }
 
 static void find_parents(rl_context *c, rl_stage *s, rl_rdd *r, uint64_t mark);
 
-/* The stage that fills an exchange: the one under way, or a new one with all that must come before it. */
+/* The stage that fills an exchange: the one under way, or a new one with all that must come before it; NULL when it has
+ * ended already. */
 static rl_stage *map_stage(rl_context *c, rl_rdd *target, uint32_t dep, int64_t batch_time) /* NOLINT(misc-no-recursion) */
 {
   rl_exchange *x = &target->exchanges[dep];
@@ -85,11 +106,10 @@ static rl_stage *map_stage(rl_context *c, rl_rdd *target, uint32_t dep, int64_t 
   s->ntasks = x->maps;
   x->stage = s; /* holds the first reference until the stage has ended */
   find_parents(c, s, s->rdd, ++c->next_mark);
-  if (s->waiting == 0) start_stage(c, s);
-  return s;
+  return start_if_free(c, s);
 }
 
-/* The stage that makes a version of state: the one under way, or a new one. */
+/* The stage that makes a version of state, likewise. */
 static rl_stage *state_stage(rl_context *c, rl_rdd *r, int64_t batch_time) /* NOLINT(misc-no-recursion) */
 {
   if (r->stated->stage) return r->stated->stage;
@@ -98,8 +118,7 @@ static rl_stage *state_stage(rl_context *c, rl_rdd *r, int64_t batch_time) /* NO
   s->ntasks = r->partitions;
   r->stated->stage = s; /* holds the first reference until the stage has ended */
   find_parents(c, s, s->rdd, ++c->next_mark);
-  if (s->waiting == 0) start_stage(c, s);
-  return s;
+  return start_if_free(c, s);
 }
 
 /* Makes `s` wait for every exchange and every version of state it reads that is not there. What is cached is not looked

@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -14,6 +16,7 @@ struct rl_driver {
   pthread_mutex_t lock;
   rl_message *first, **last; /* under lock */
   int depth;                 /* driver thread only: messages being run */
+  atomic_uint posting;       /* threads between giving the lock back and the end of a post */
 };
 
 rl_driver *rl_driver_new(void)
@@ -21,6 +24,7 @@ rl_driver *rl_driver_new(void)
   rl_driver *d = RL_NEW(rl_driver);
   d->thread = pthread_self();
   sem_init(&d->wakeups, 0, 0);
+  atomic_init(&d->posting, 0);
   pthread_mutex_init(&d->lock, NULL);
   d->last = &d->first;
   return d;
@@ -28,6 +32,7 @@ rl_driver *rl_driver_new(void)
 
 void rl_driver_delete(rl_driver *d)
 {
+  while (atomic_load_explicit(&d->posting, memory_order_acquire)) sched_yield(); /* their messages have run already */
   sem_destroy(&d->wakeups);
   pthread_mutex_destroy(&d->lock);
   rl_free(d);
@@ -42,10 +47,12 @@ void rl_driver_post(rl_driver *d, rl_message *m)
     m->next = NULL;
     *d->last = m;
     d->last = &m->next;
-    /* Under the lock, so that a driver being deleted after the message ran is no longer touched. */
-    sem_post(&d->wakeups);
+    atomic_fetch_add_explicit(&d->posting, 1, memory_order_relaxed); /* seen by whoever took the message */
   }
   pthread_mutex_unlock(&d->lock);
+  if (!post) return;
+  sem_post(&d->wakeups); /* without the lock, for which the woken driver would have to wait */
+  atomic_fetch_sub_explicit(&d->posting, 1, memory_order_release);
 }
 
 void rl_driver_cancel(rl_driver *d, rl_message *m)

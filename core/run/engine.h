@@ -107,6 +107,7 @@ struct rl_context {
   rl_timer *timers; /* by due time */
   rl_timer *firing;
   bool sched_ends;
+  int64_t early_ns; /* by which sched has itself woken; its own */
   rl_timer watchdog;
 };
 

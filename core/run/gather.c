@@ -237,10 +237,12 @@ static void add_ready(rl_gather *g, rl_block *block)
 }
 
 /* On the source's threads, without the lock: whoever brings more makes room for it. */
-static void make_room(rl_gather *g)
+void rl_gather_make_room(rl_gather *g)
 {
   if (g->memory) rl_blocks_make_room(g->memory);
 }
+
+size_t rl_gather_used(const rl_gather *g) { return atomic_load(&g->budget->used); }
 
 static void move_whole(rl_gather *g, size_t whole)
 {
@@ -322,7 +324,7 @@ static bool cut_long_line(rl_gather *g)
   return true;
 }
 
-rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
+rl_status rl_gather_commit_only(rl_gather *g, size_t n, bool *cut_line)
 {
   *cut_line = false;
   pthread_mutex_lock(&g->lock);
@@ -337,7 +339,13 @@ rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
   if (g->whole - g->at >= RL_BLOCK_BYTES) cut_text(g);
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
-  make_room(g);
+  return st;
+}
+
+rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line)
+{
+  rl_status st = rl_gather_commit_only(g, n, cut_line);
+  rl_gather_make_room(g);
   return st;
 }
 
@@ -385,7 +393,7 @@ rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
   g->due = false;
   pthread_mutex_unlock(&g->lock);
   budget_changed(g->budget);
-  if (cut) make_room(g);
+  if (cut) rl_gather_make_room(g);
   return st;
 }
 
@@ -410,7 +418,7 @@ rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
     position = g->log.position;
     pthread_mutex_unlock(&g->lock);
     budget_changed(g->budget);
-    make_room(g);
+    rl_gather_make_room(g);
   }
   rl_chunks_clear(chunks);
   if (st != RL_OK || !g->log.wal || budget_wait_durable(g->budget, &g->durable, position, &g->log_failed)) return st;

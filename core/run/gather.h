@@ -72,6 +72,9 @@ void rl_gather_restore(rl_gather *g, rl_block *b);
 /* See run/receiver.h. *cut_line: a line was longer than max_record. RL_ECANCELLED once closed. */
 rl_status rl_gather_reserve(rl_gather *g, size_t least, char **p, size_t *room);
 rl_status rl_gather_commit(rl_gather *g, size_t n, bool *cut_line);
+rl_status rl_gather_commit_only(rl_gather *g, size_t n, bool *cut_line); /* without what may wait for a disk ... */
+void rl_gather_make_room(rl_gather *g);                                  /* ... which is this */
+size_t rl_gather_used(const rl_gather *g); /* bytes in the budget */
 void rl_gather_end_text(rl_gather *g);
 rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n);
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure; logged: waits */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/budget.h"
+#include "run/pace.h"
 #include "run/receiver_impl.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -25,6 +26,7 @@ struct rl_receiver {
   int64_t max_record;
   bool told_long_line; /* on this connection; the storing thread */
   rl_gather *gather;
+  rl_pace *pace;
   bool started; /* driver thread */
   uint64_t begun; /* records of all batches that have begun; driver thread */
   atomic_bool stopping, abandoned;
@@ -69,13 +71,13 @@ static size_t buffered(const rl_conf *conf)
   return b.receiver > 0 ? (size_t)b.receiver : SIZE_MAX / 2;
 }
 
-static rl_gather *make_gather(rl_context *c, const rl_receiver_class *cls, void *self)
+static rl_gather *make_gather(rl_context *c, const rl_receiver_class *cls, rl_pace *pace)
 {
   const rl_conf *conf = rl_context_conf(c);
   rl_gather_spec spec = {.max_record = size_setting(conf, "rille.streaming.receiver.maxRecordBytes"),
                          .max_buffered = buffered(conf),
-                         .hold = cls->hold,
-                         .user = self,
+                         .hold = cls->hold ? rl_pace_hold : NULL,
+                         .user = pace,
                          .memory = rl_context_memory(c),
                          .level = RL_LEVEL_RECEIVED};
   return rl_gather_new(&spec);
@@ -96,7 +98,13 @@ rl_receiver *rl_receiver_new(rl_streaming *s, int32_t stream, const char *label,
   r->delay_ms = rl_conf_us(conf, "rille.streaming.receiverRestartDelay") / 1000;
   r->interval_ns = block_interval_ns(s);
   r->max_record = rl_conf_size(conf, "rille.streaming.receiver.maxRecordBytes");
-  r->gather = make_gather(rl_streaming_context(s), cls, self);
+  const rl_pace_spec pace = {.context = rl_streaming_context(s),
+                             .pressure = rl_tracker_pressure(rl_streaming_tracker(s)),
+                             .hold = cls->hold,
+                             .user = self};
+  r->pace = rl_pace_new(&pace);
+  r->gather = make_gather(rl_streaming_context(s), cls, r->pace);
+  rl_pace_begin(r->pace, r->gather);
   r->message = rl_strdup("");
   r->error = rl_strdup("");
   r->error_time = -1;
@@ -115,6 +123,7 @@ void rl_receiver_delete(rl_receiver *r)
     return;
   }
   if (r->cls->destroy) r->cls->destroy(r->self);
+  rl_pace_delete(r->pace);
   rl_gather_delete(r->gather);
   pthread_mutex_destroy(&r->lock);
   rl_free(r->error);
@@ -160,6 +169,7 @@ void rl_receiver_prepare_stop(rl_receiver *r)
 {
   atomic_store(&r->stopping, true);
   rl_gather_let_go(r->gather);
+  rl_pace_let_go(r->pace);
 }
 
 void rl_receiver_stop(rl_receiver *r)
@@ -169,6 +179,7 @@ void rl_receiver_stop(rl_receiver *r)
   rl_receiver_prepare_stop(r);
   if (r->cls->stop) r->cls->stop(r->self);
   rl_gather_close(r->gather);
+  rl_pace_stop(r->pace);
   if (r->interval_ns > 0) {
     set_timed(r, false);
     rl_timer_cancel(rl_streaming_context(r->streaming), &r->timer);
@@ -184,18 +195,19 @@ void rl_receiver_abandon(rl_receiver *r)
 }
 
 rl_gather *rl_receiver_gather(rl_receiver *r) { return r->gather; }
+rl_pace *rl_receiver_pace(rl_receiver *r) { return r->pace; }
 
 /* Storing. */
 
 rl_status rl_receiver_reserve(rl_receiver *r, size_t least, char **p, size_t *room)
 {
-  return rl_gather_reserve(r->gather, least, p, room);
+  return rl_pace_reserve(r->pace, least, p, room);
 }
 
 rl_status rl_receiver_commit(rl_receiver *r, size_t n)
 {
   bool cut_line;
-  rl_status st = rl_gather_commit(r->gather, n, &cut_line);
+  rl_status st = rl_pace_commit(r->pace, n, &cut_line);
   if (!cut_line || r->told_long_line) return st;
   r->told_long_line = true;
   char *message = rl_format("a line is longer than %lld bytes and was cut; "
@@ -208,13 +220,19 @@ rl_status rl_receiver_commit(rl_receiver *r, size_t n)
 
 void rl_receiver_end_text(rl_receiver *r)
 {
+  rl_pace_flush(r->pace);
   rl_gather_end_text(r->gather);
   r->told_long_line = false;
 }
 
 bool rl_receiver_is_logged(const rl_receiver *r) { return rl_gather_is_logged(r->gather); }
 uint64_t rl_receiver_position(rl_receiver *r) { return rl_gather_position(r->gather); }
-void rl_receiver_flush(rl_receiver *r) { rl_gather_cut(r->gather); }
+
+void rl_receiver_flush(rl_receiver *r)
+{
+  rl_pace_flush(r->pace);
+  rl_gather_cut(r->gather);
+}
 
 uint64_t rl_receiver_begin(rl_receiver *r, uint64_t records) { return r->begun += records; }
 
@@ -226,12 +244,12 @@ void rl_receiver_log(rl_receiver *r, rl_wal *wal, const char *uid, uint64_t posi
 
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n)
 {
-  return rl_gather_store(r->gather, fields, n);
+  return rl_pace_store(r->pace, fields, n);
 }
 
 rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks)
 {
-  return rl_gather_store_block(r->gather, chunks);
+  return rl_pace_store_block(r->pace, chunks);
 }
 
 bool rl_receiver_is_stopping(const rl_receiver *r) { return atomic_load(&r->stopping); }

@@ -3,6 +3,7 @@
 #define RL_RUN_RECEIVER_IMPL_H
 
 #include "run/gather.h"
+#include "run/pace.h"
 #include "run/receiver.h"
 
 /* Takes over self. */
@@ -14,6 +15,8 @@ rl_status rl_receiver_start(rl_receiver *r);
 void rl_receiver_prepare_stop(rl_receiver *r); /* tells the source's threads; rl_receiver_stop then waits for them */
 void rl_receiver_stop(rl_receiver *r);         /* only a started one is */
 rl_gather *rl_receiver_gather(rl_receiver *r);
+rl_pace *rl_receiver_pace(rl_receiver *r);
+rl_pressure *rl_tracker_pressure(rl_tracker *t); /* of all its receivers on memory */
 /* Before the start: what it stores is logged. */
 void rl_receiver_log(rl_receiver *r, rl_wal *wal, const char *uid, uint64_t position);
 /* Positions of batches: so many records more are in one that begins; what it and those before it have together. Driver. */

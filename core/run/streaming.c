@@ -41,6 +41,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   s->concurrent = (uint32_t)rl_conf_int(rl_context_conf(c), "rille.streaming.concurrentJobs");
   s->tick_message.run = rl_batch_on_message;
   s->timer.fire = on_timer;
+  s->timer.punctual = true;
   pthread_mutex_init(&s->lock, NULL);
   rl_events_init(s);
   s->tracker = rl_tracker_new(s);

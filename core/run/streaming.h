@@ -60,6 +60,7 @@ struct rl_input {
   rl_streaming *streaming; /* set by rl_streaming_add_input; not counted */
   int32_t id;              /* likewise: counted from 0 over all inputs */
   int64_t remember_ms;     /* at least so long are its RDDs kept; 0: no wish */
+  struct rl_rate *rate;    /* of one that can be slowed (run/rate.h); its own. NULL: not limited by backpressure */
 };
 
 /* Takes over input, also on failure. */

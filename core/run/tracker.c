@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "run/rate.h"
 #include "run/receiver_impl.h"
 #include "run/stream.h"
 
@@ -17,6 +18,7 @@ typedef struct allocation {
 
 struct rl_tracker {
   rl_streaming *streaming;
+  rl_pressure *pressure;
   rl_receiver **receivers; /* not owned; all are there before the start */
   size_t n, cap;
   pthread_mutex_t lock; /* guards all below */
@@ -28,6 +30,7 @@ rl_tracker *rl_tracker_new(rl_streaming *s)
 {
   rl_tracker *t = RL_NEW(rl_tracker);
   t->streaming = s;
+  t->pressure = rl_pressure_new(rl_context_memory(rl_streaming_context(s)));
   t->allocated = RL_NO_TIME;
   if (pthread_mutex_init(&t->lock, NULL) != 0) abort();
   return t;
@@ -48,6 +51,7 @@ void rl_tracker_delete(rl_tracker *t)
     t->first = a->next;
     free_allocation(a);
   }
+  rl_pressure_unref(t->pressure);
   pthread_mutex_destroy(&t->lock);
   rl_free(t->receivers);
   rl_free(t);
@@ -143,7 +147,10 @@ void rl_tracker_done(rl_tracker *t, int64_t time)
   allocation *a = find(t, time);
   for (size_t i = 0; a && i < a->n; i++)
     for (size_t k = 0; k < a->of[i].n; k++) rl_block_done(a->of[i].v[k]);
+  if (t->n > 0) rl_pressure_look(t->pressure);
 }
+
+rl_pressure *rl_tracker_pressure(rl_tracker *t) { return t->pressure; }
 
 /* The RDD of a receiver's blocks. An allocation lives until it is forgotten, which the driver does, the thread that
  * computes. */
@@ -201,6 +208,7 @@ static void input_destroy(rl_input *self)
 {
   receiver_input *in = (receiver_input *)self;
   rl_receiver_delete(in->receiver);
+  rl_rate_delete(self->rate);
   if (in->self && in->receiver_cls->destroy) in->receiver_cls->destroy(in->self);
   rl_free(in);
 }
@@ -219,10 +227,16 @@ rl_status rl_streaming_add_receiver(rl_streaming *s, const rl_receiver_class *cl
   in->base.cls = &in->cls;
   in->receiver_cls = cls;
   in->self = self;
-  rl_status st = rl_streaming_add_input(s, &in->base, site, out);
+  rl_status st = rl_rate_for(s, &in->base.rate);
+  if (st != RL_OK) {
+    input_destroy(&in->base);
+    return st;
+  }
+  st = rl_streaming_add_input(s, &in->base, site, out);
   if (st != RL_OK) return st;
   in->receiver = rl_receiver_new(s, in->base.id, rl_dstream_label(*out), cls, self);
   in->self = NULL;
+  if (in->base.rate) rl_rate_tell(in->base.rate, rl_pace_update, rl_receiver_pace(in->receiver));
   add_receiver(rl_streaming_tracker(s), in->receiver);
   return RL_OK;
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/rate.h"
 #include "source/kafka_control.h"
 #include "source/kafka_rate.h"
 #include "source/kafka_rdd.h"
@@ -302,7 +303,9 @@ static rl_status ask_lags(kafka_input *in, int wait_ms, int64_t *lags)
 static void limit_lags(const kafka_input *in, int64_t *lags)
 {
   const rl_conf *conf = conf_of(in);
+  int64_t estimate = rl_input_rate(&in->base);
   const rl_kafka_rate rate = {
+    .estimate = estimate == RL_NO_RATE ? 0 : (double)estimate,
     .most = (double)rl_conf_int(conf, "rille.streaming.kafka.maxRatePerPartition"),
     .least = rl_conf_int(conf, "rille.streaming.kafka.minRatePerPartition"),
     .seconds = (double)rl_streaming_batch_ms(in->base.streaming) / 1000,
@@ -383,6 +386,7 @@ static void kafka_destroy(rl_input *self)
 {
   kafka_input *in = (kafka_input *)self;
   rl_kafka_control_delete(in->control, 0);
+  rl_rate_delete(in->base.rate);
   rl_kafka_pool_unref(in->pool);
   rl_kafka_health_unref(in->health);
   rl_kafka_conf_unref(in->conf);
@@ -469,7 +473,14 @@ rl_status rl_source_kafka(rl_streaming *s, const rl_kafka_stream *spec, const ch
   rl_status st = check_spec(spec);
   if (st == RL_OK) st = rl_kafka_conf_new(spec->settings, spec->nsettings, RL_KAFKA_ASK, &c);
   if (st != RL_OK) return st;
+  rl_rate *rate = NULL;
+  st = rl_rate_for(s, &rate);
+  if (st != RL_OK) {
+    rl_kafka_conf_unref(c);
+    return st;
+  }
   kafka_input *in = new_input(spec, c, rl_context_conf(rl_streaming_context(s)));
+  in->base.rate = rate;
   st = rl_streaming_add_input(s, &in->base, site, out);
   if (st == RL_OK) rl_kafka_health_set_label(in->health, rl_dstream_label(*out));
   return st;

@@ -106,6 +106,15 @@ static size_t allowed(const rl_memory *m)
 
 bool rl_memory_has_room(const rl_memory *m, size_t n) { return m->storage - m->leaving + n <= allowed(m); }
 
+bool rl_memory_is_short(rl_memory *m, size_t bytes, bool still)
+{
+  rl_memory_lock(m);
+  size_t most = allowed(m), kept = m->storage - m->leaving;
+  rl_memory_unlock(m);
+  size_t eighth = most / 8;
+  return still ? kept >= 6 * eighth && bytes >= eighth : kept >= 7 * eighth && bytes >= 2 * eighth;
+}
+
 void rl_memory_tell_full(rl_memory *m, const char *instead)
 {
   rl_memory_lock(m);

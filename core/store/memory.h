@@ -78,6 +78,10 @@ typedef struct rl_memory_stats {
 } rl_memory_stats;
 void rl_memory_stats_read(rl_memory *m, rl_memory_stats *out);
 
+/* Is memory nearly full of what may be kept in it (so that something will be spilled soon), with `bytes` a good part of
+ * that? `still`: it was so before; then less of both will do. */
+bool rl_memory_is_short(rl_memory *m, size_t bytes, bool still);
+
 /* The default of rille.memory.limit: 60 % of the machine's memory, or of the cgroup's limit where that is less. */
 uint64_t rl_memory_default_limit(void);
 

@@ -225,6 +225,77 @@ static void test_stuck_worker_is_replaced(void **state)
   rl_context_unref(c);
 }
 
+static void count_attempt(void *user, void *local, const rl_task *task)
+{
+  (void)local;
+  (void)task;
+  atomic_fetch_add((atomic_int *)user, 1);
+}
+
+/* How many tasks counting its records takes. Gives r up. */
+static int tasks_of(rl_rdd *r, uint64_t records)
+{
+  atomic_int tasks = 0;
+  rl_context *c = new_context_with(&(rl_worker_hooks){.user = &tasks, .begin = count_attempt}, NULL);
+  rl_job *job = NULL;
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_OK);
+  uint64_t counted = 0;
+  for (uint32_t p = 0; p < rl_job_partitions(job); p++) counted += rl_job_count(job, p);
+  assert_int_equal(counted, records);
+  rl_job_unref(job);
+  rl_rdd_unref(r);
+  rl_context_unref(c);
+  return tasks;
+}
+
+static rl_rdd *both(rl_opkind kind, rl_rdd *a, rl_rdd *b)
+{
+  rl_op *op = rl_op_new(&(rl_op){.kind = kind, .name = "both"});
+  rl_rdd *parents[2] = {a, b}, *r = NULL;
+  assert_int_equal(rl_rdd_apply(op, parents, 2, 0, &r), RL_OK);
+  rl_op_unref(op);
+  rl_rdd_unref(a);
+  rl_rdd_unref(b);
+  return r;
+}
+
+static rl_rdd *nothing(uint32_t partitions) { return mapped(rl_rdd_empty(partitions), by_parity, NULL); }
+
+static void test_partitions_without_records_need_no_task(void **state)
+{
+  (void)state;
+  assert_int_equal(tasks_of(nothing(3), 0), 0);
+  assert_int_equal(tasks_of(summed(nothing(0), 4), 0), 0);
+  assert_int_equal(tasks_of(summed(summed(nothing(5), 4), 3), 0), 0);
+  /* One of four partitions has a record, which goes to one of three. */
+  assert_int_equal(tasks_of(summed(mapped(integers(1, 1, 4), by_parity, NULL), 3), 1), 2);
+  assert_int_equal(tasks_of(both(RL_OP_UNION, nothing(3), integers(1, 4, 2)), 4), 2);
+  assert_int_equal(tasks_of(both(RL_OP_UNION, summed(nothing(2), 2), summed(nothing(3), 2)), 0), 0);
+  assert_int_equal(tasks_of(both(RL_OP_ZIP, nothing(3), nothing(3)), 0), 0);
+  assert_int_equal(tasks_of(both(RL_OP_CARTESIAN, nothing(2), nothing(2)), 0), 0);
+  assert_int_equal(tasks_of(both(RL_OP_CARTESIAN, nothing(2), integers(1, 4, 2)), 0), 4); /* which reads the other */
+  rl_op two = {.kind = RL_OP_COALESCE, .name = "coalesce", .partitions = 2};
+  assert_int_equal(tasks_of(apply(two, integers(1, 1, 4)), 1), 1);
+  rl_op sort = {.kind = RL_OP_SHUFFLE, .name = "sort", .part = RL_PART_RANGE, .partitions = 2};
+  assert_int_equal(tasks_of(apply(sort, nothing(0)), 0), 0);
+}
+
+static void test_what_may_do_something_without_records_runs(void **state)
+{
+  (void)state;
+  rl_fn *fn = rl_fn_map(times_ten, NULL, NULL);
+  fn->idle = false;
+  rl_op op = {.kind = RL_OP_NARROW, .name = "mapPartitions", .fn = fn};
+  assert_int_equal(tasks_of(mapped(apply(op, nothing(3)), times_ten, NULL), 0), 3);
+  rl_rdd *kept = nothing(3);
+  assert_int_equal(rl_rdd_persist(kept, RL_LEVEL_MEMORY_ONLY), RL_OK);
+  assert_int_equal(tasks_of(kept, 0), 3);
+  fn = rl_fn_map(by_parity, NULL, NULL);
+  fn->idle = false;
+  rl_op sends = {.kind = RL_OP_SHUFFLE, .name = "partitionBy", .part = RL_PART_HASH, .partitions = 2, .map_fn = fn};
+  assert_int_equal(tasks_of(apply(sends, rl_rdd_empty(3)), 0), 3);
+}
+
 static bool is_true(void *arg) { return atomic_load((atomic_int *)arg) > 0; }
 
 static rl_status say_and_spin(void *user, const rl_value *f, uint32_t n, rl_emit *out)
@@ -284,7 +355,10 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_narrow_chain), cmocka_unit_test(test_reduce_and_reuse), cmocka_unit_test(test_sort),
     cmocka_unit_test(test_union_coalesce_roundrobin), cmocka_unit_test(test_persist), cmocka_unit_test(test_retries),
-    cmocka_unit_test(test_stuck_worker_is_replaced), cmocka_unit_test(test_cancel), cmocka_unit_test(test_conf),
+    cmocka_unit_test(test_stuck_worker_is_replaced), cmocka_unit_test(test_cancel),
+    cmocka_unit_test(test_partitions_without_records_need_no_task),
+    cmocka_unit_test(test_what_may_do_something_without_records_runs),
+    cmocka_unit_test(test_conf),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ describe("saveToKafka", function()
     local ok, why = pcall(rille.kafka.saveToKafka, sc:parallelize { ("x"):rep(5000) },
       { brokers = kafka.brokers, topic = topic })
     assert.is_false(ok)
-    assert.matches("sink_spec.lua:%d+: a record for topic '" .. topic:gsub("%-", "%%-") .. "' was not taken by Kafka", why)
+    assert.matches("sink_spec.lua:%d+: a record for topic '[^']*' was not taken by Kafka", why)
     assert.matches("too large", why)
     assert.equal(0, kafka.last(topic, 0))
     sc:stop()

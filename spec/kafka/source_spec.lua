@@ -225,6 +225,18 @@ describe("a Kafka stream", function()
     with_job(options, nil, function(j) assert.same({ "v4" }, j.run()) end)
   end)
 
+  it("takes as much as backpressure allows, of each partition by what it has", function()
+    local topic = kafka.topic(2)
+    kafka.fill(topic, 0, 0, 300)
+    kafka.fill(topic, 1, 1000, 100)
+    with_job({ topics = topic, ["auto.offset.reset"] = "earliest" },
+      { ["rille.streaming.backpressure.enabled"] = true, ["rille.streaming.backpressure.initialRate"] = 40 },
+      function(j)
+        assert.equal(40, #j.run())
+        assert.same({ 30, 10 }, { j.ranges[1].untilOffset, j.ranges[2].untilOffset })
+      end)
+  end)
+
   it("begins at the end without a setting, a group or offsets", function()
     local topic = kafka.topic(1)
     kafka.fill(topic, 0, 0, 4)

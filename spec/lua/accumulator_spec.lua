@@ -38,6 +38,20 @@ describe("an accumulator", function()
     assert.equal(7, acc:value())
   end)
 
+  it("is reached by functions that are called for partitions without records, too", function()
+    local acc = sc:longAccumulator()
+    local empty = sc:parallelize({}, 3)
+    empty:foreachPartition(function() acc:add(1) end)
+    assert.equal(3, acc:value())
+    local function mark(records) acc:add(10) return records end
+    assert.same({}, empty:map(function(x) return x, 1 end):reduceByKey(math.max, 4):mapPartitions(mark):collect())
+    assert.equal(43, acc:value())
+    local indices = empty:filter(function() return true end):mapPartitionsWithIndex(function(i) return { i } end)
+    assert.same({ 0, 1, 2 }, indices:collect())
+    assert.same({ {}, {}, {} }, empty:glom():collect())
+    assert.same({}, empty:groupBy(function(x) return x end):cartesian(empty):sortBy(function(x) return x end):collect())
+  end)
+
   it("adds up floats, in the same order every time", function()
     local first
     for _ = 1, 5 do

@@ -95,16 +95,16 @@ function site.located(where, message)
   return where .. ": " .. message
 end
 
-local function results(where, ok, ...)
+local function results(ok, ...)
   if ok then return ... end
-  error(site.located(where, (...)), 0)
+  error(site.located(site.here(), (...)), 0)
 end
 
 --- Calls a primitive on behalf of the job: what it raises names the job's line.
 ---@param f function
 ---@return any ... what f returns
 function site.call(f, ...)
-  return results(site.here(), pcall(f, ...))
+  return results(pcall(f, ...))
 end
 
 return site
