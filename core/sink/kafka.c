@@ -180,6 +180,12 @@ static rl_status write_record(writer *w, const rl_chunk *c, uint32_t row)
   return st == RL_OK ? send_message(w, rkt, key, value) : st;
 }
 
+static rl_status join_line(writer *w)
+{
+  rl_kafka_txn *txn = w->fn->txn;
+  return txn ? rl_kafka_txn_join(txn, &w->transaction, &w->line) : get_line(w->fn, &w->line);
+}
+
 static rl_status write_chunk(writer *w, const rl_chunk *c)
 {
   rl_status st = RL_OK;
@@ -194,7 +200,7 @@ static rl_status write_all(writer *w, rl_pull *input)
     rl_status st = rl_pull_next(input, &c);
     if (st != RL_OK) return st;
     if (!c) break;
-    if (!w->line) st = w->fn->txn ? rl_kafka_txn_join(w->fn->txn, &w->transaction, &w->line) : get_line(w->fn, &w->line);
+    if (!w->line) st = join_line(w);
     if (st == RL_OK) st = write_chunk(w, c);
     rl_chunk_unref(c);
     if (st != RL_OK) return st;

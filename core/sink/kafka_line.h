@@ -19,8 +19,8 @@ rl_status rl_kafka_line_new(const rl_kafka_conf *conf, rl_kafka_use use, rl_kafk
 rl_kafka_line *rl_kafka_line_ref(rl_kafka_line *l);
 void rl_kafka_line_unref(rl_kafka_line *l); /* NULL is allowed */
 
-/* What became of the messages of one attempt. Messages under way hold a reference: they may outlive it. It is the opaque
- * of each message. */
+/* What became of the messages of one attempt. Messages under way hold a reference: they may outlive it. It is their
+ * opaque. */
 typedef struct rl_kafka_tally {
   _Atomic uint32_t refs;
   _Atomic uint64_t under_way;

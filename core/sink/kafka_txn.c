@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "sink/kafka_line.h"
 
-#define SLICE_MS 500       /* how long one call to librdkafka may last, between looks at whether the task was cancelled */
-#define GOODBYE_MS 2000    /* for undoing what is open when the job ends */
+#define SLICE_MS 500    /* how long one call to librdkafka may last, between looks at whether the task was cancelled */
+#define GOODBYE_MS 2000 /* for undoing what is open when the job ends */
 #define MARK "rille 1 epoch=%" PRId64 " time=%" PRId64
 
 struct rl_kafka_txn {
@@ -87,7 +87,8 @@ static rl_status give_up(rl_kafka_txn *t, rd_kafka_error_t *e, const char *what)
     forget_line(t);
   } else {
     char *reason = rl_kafka_health_reason(t->health);
-    rl_fail(st, "%s at %s, as '%s': %s%s", what, rl_kafka_conf_brokers(t->conf), t->id, rd_kafka_error_string(e), reason);
+    rl_fail(st, "%s at %s, as '%s': %s%s", what, rl_kafka_conf_brokers(t->conf), t->id, rd_kafka_error_string(e),
+            reason);
     rl_free(reason);
     atomic_store(&t->again, !rd_kafka_error_is_fatal(e));
     rl_error_set_retriable(false);
@@ -97,7 +98,10 @@ static rl_status give_up(rl_kafka_txn *t, rd_kafka_error_t *e, const char *what)
   return st;
 }
 
-static bool is_late(const rl_kafka_txn *t) { return t->patience_ns > 0 && rl_mono_ns() - t->since_ns > t->patience_ns; }
+static bool is_late(const rl_kafka_txn *t)
+{
+  return t->patience_ns > 0 && rl_mono_ns() - t->since_ns > t->patience_ns;
+}
 
 /* A call that may be repeated with the same arguments while its error is retriable. */
 typedef rd_kafka_error_t *step(rl_kafka_txn *t, void *with);

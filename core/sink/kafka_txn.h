@@ -42,7 +42,8 @@ typedef struct rl_kafka_txn_offset {
 
 typedef struct rl_kafka_txn rl_kafka_txn;
 
-rl_status rl_kafka_txn_new(const rl_kafka_txn_spec *spec, const rl_conf *conf, rl_kafka_txn **out); /* copies the spec */
+/* Copies the spec. */
+rl_status rl_kafka_txn_new(const rl_kafka_txn_spec *spec, const rl_conf *conf, rl_kafka_txn **out);
 rl_kafka_txn *rl_kafka_txn_ref(rl_kafka_txn *t);
 void rl_kafka_txn_unref(rl_kafka_txn *t); /* NULL is allowed; the last undoes what is open */
 

@@ -17,12 +17,12 @@ end
 ---@return fun(): integer, string # waits for its end: its exit status, and what it said
 function background.start(dir, name, command)
   os.remove(dir .. "/" .. name .. ".ended")
-  assert(os.execute(("cd '%s' && { timeout -k 5 120 %s; echo $? >%s.new; mv %s.new %s.ended; } >/dev/null 2>%s.err </dev/null &")
-    :format(dir, command, name, name, name, name)))
+  local line = "cd '%s' && { timeout -k 5 120 %s; echo $? >%s.new; mv %s.new %s.ended; } >%s.out 2>&1 </dev/null &"
+  assert(os.execute(line:format(dir, command, name, name, name, name)))
   return function()
     background.await(dir .. "/" .. name .. ".ended")
     return math.tointeger(tonumber(support.read(dir .. "/" .. name .. ".ended"))),
-      support.read(dir .. "/" .. name .. ".err")
+      support.read(dir .. "/" .. name .. ".out")
   end
 end
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A job that copies a topic in transactions, killed again and again while its broker is killed and comes back: for readers
-# of what is committed, each record is there once.
+# A job that copies a topic in transactions, killed again and again while its broker is killed and comes back: readers
+# of what is committed have each record once.
 . "$(dirname "$0")/../e2e/_lib.sh"
 kafka=$RILLE_SOURCE/tools/kafka
 cd "$scratch"

@@ -74,7 +74,8 @@ local ssc = rille.StreamingContext({ appName = "copies", master = "local[2]" }, 
 local wanted, got = tonumber(arg[4]), { n = 0 }
 local lines = rille.kafka.createDirectStream(ssc, { brokers = arg[1], topics = arg[2], ["group.id"] = arg[3],
   ["auto.offset.reset"] = "earliest" })
-rille.kafka.saveToKafka(lines, { brokers = arg[1], topic = arg[3], transactional = true, ["transactional.id"] = arg[3] })
+rille.kafka.saveToKafka(lines, { brokers = arg[1], topic = arg[3], transactional = true,
+  ["transactional.id"] = arg[3] })
 lines:foreachRDD(function(rdd)
   io.open("begun" .. (arg[4] or ""), "w"):close()
   got.n = got.n + rdd:count()

@@ -5,7 +5,7 @@ local program = require "spec.lua.program"
 local rille = require "rille"
 local support = require "spec.lua.support"
 
--- Two members in one process write each value that they were given into ./out, once its batch is done; until ./stop is there.
+-- Two members in one process write each value that they were given into ./out, until ./stop is there.
 local JOB <const> = [==[
 local rille = require "rille"
 local ssc = rille.StreamingContext({ appName = "group", master = "local[2]" }, 0.2)
@@ -85,7 +85,8 @@ describe("createStream", function()
     local first = background.start(one, "one", command(topic, "a"))
     fill()
     await_all(n, one .. "/out")
-    local killed = background.start(other, "other", "sh -c 'echo $$ >pid; exec " .. command(topic, "b"):gsub("'", "") .. "'")
+    local member = command(topic, "b"):gsub("'", "")
+    local killed = background.start(other, "other", "sh -c 'echo $$ >pid; exec " .. member .. "'")
     while not next(read_values({}, other .. "/out")) do fill() end
     os.execute("kill -9 $(cat " .. other .. "/pid)")
     assert.equal(137, (killed()))

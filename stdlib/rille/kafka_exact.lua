@@ -80,7 +80,7 @@ end
 
 --- Adds the output.
 ---@param stream rille.DStream
----@param made { settings: table[], topic: string?, marker: string, id: string? } no topic: a record's first field names it
+---@param made { settings: table[], topic: string?, marker: string, id: string? } no topic: a record's first field is it
 ---@param where string?
 local function add(stream, made, where)
   check_alone(stream, made)
