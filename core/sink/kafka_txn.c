@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -10,6 +11,8 @@
 #include "sink/kafka_line.h"
 
 #define SLICE_MS 500    /* how long one call to librdkafka may last, between looks at whether the task was cancelled */
+#define BACKOFF_MS 250  /* before the first try that comes after another, four times as much before each one behind it */
+#define BACKOFFS 3      /* so often */
 #define GOODBYE_MS 2000 /* for undoing what is open when the job ends */
 #define MARK "rille 1 epoch=%" PRId64 " time=%" PRId64
 
@@ -31,6 +34,7 @@ struct rl_kafka_txn {
   rl_kafka_line *line;  /* NULL: none yet, or it was of no more use */
   uint64_t transaction; /* number of the one that is open, or was */
   bool open;
+  unsigned tries;       /* of the batch at hand that failed and were worth another */
   bool fenced;          /* another process has taken over: for ever */
   atomic_bool sent, again;
   _Atomic int64_t newest, newest_epoch; /* on record; RL_NO_TIME: none */
@@ -186,14 +190,32 @@ static rl_status open_line(rl_kafka_txn *t, const rl_task *task)
   return st;
 }
 
+/* A coordinator that moves between brokers refuses at once, for seconds. */
+static rl_status back_off(rl_kafka_txn *t, const rl_task *task)
+{
+  static const struct timespec slice = {.tv_nsec = 50 * 1000 * 1000};
+  if (!atomic_load(&t->again)) t->tries = 0;
+  else if (t->tries < BACKOFFS) t->tries++;
+  if (t->tries == 0) return RL_OK;
+  int64_t until = rl_mono_ns() + ((int64_t)BACKOFF_MS << (2 * (t->tries - 1))) * 1000000;
+  rl_status st = RL_OK;
+  while (st == RL_OK && rl_mono_ns() < until) {
+    nanosleep(&slice, NULL);
+    st = rl_task_check(task);
+  }
+  return st;
+}
+
 static rl_status begin(rl_kafka_txn *t, const rl_task *task)
 {
   if (t->fenced || (t->line && is_fenced(rd_kafka_fatal_error(t->line->rk, NULL, 0)))) return fail_fenced(t);
   t->transaction++;
+  undo(t, GOODBYE_MS);
+  rl_status st = back_off(t, task);
+  if (st != RL_OK) return st;
   atomic_store(&t->again, false);
   atomic_store(&t->sent, false);
-  undo(t, GOODBYE_MS);
-  rl_status st = t->line ? RL_OK : open_line(t, task);
+  if (!t->line) st = open_line(t, task);
   if (st != RL_OK || rl_kafka_txn_has(t, task->batch_time)) return st;
   rd_kafka_error_t *e = rd_kafka_begin_transaction(t->line->rk);
   if (e) return give_up(t, e, "a transaction cannot begin in Kafka");
