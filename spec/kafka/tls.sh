@@ -13,7 +13,7 @@ wipe() {
   finish
 }
 trap wipe EXIT
-slowdown=10
+((slowdown >= 3)) || slowdown=3
 
 cat >job.lua <<'LUA'
 local rille = require "rille"

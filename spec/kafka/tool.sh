@@ -14,7 +14,7 @@ wipe_all() {
   finish
 }
 trap wipe_all EXIT
-slowdown=10
+((slowdown >= 3)) || slowdown=3
 
 expect_status 3 "$kafka" status
 expect_status 0 "$kafka" start --port 0
