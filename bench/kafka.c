@@ -1,8 +1,8 @@
 /* Kafka's side of bench/run kafka: fills a topic, and reads it with nothing but librdkafka.
  *
  *   bench_kafka fill BROKERS TOPIC PARTITIONS RECORDS   makes the topic anew; a record is a line of words
- *   bench_kafka read BROKERS TOPIC PARTITIONS RECORDS   reads all of it once for each line on standard input, and prints
- *                                                       "SECONDS COUNT": from making the consumer to the last record
+ *   bench_kafka read BROKERS TOPIC PARTITIONS RECORDS   reads all of it once for each line on standard input; prints
+ *                                                       "SECONDS COUNT", from making the consumer to the last record
  *
  * The reader takes messages in batches off the consumer's queue, which is the fastest that librdkafka has. */
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* Kafka: streams, RDDs over ranges of offsets, commits, sinks. stdlib/rille/kafka.lua brings what jobs give into the form that
- * is read here. */
+/* Kafka: streams, RDDs over ranges of offsets, commits, sinks. stdlib/rille/kafka.lua brings what jobs give into the
+ * form that is read here. */
 #include <limits.h>
 #include <string.h>
 

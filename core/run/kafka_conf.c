@@ -312,8 +312,8 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   return st;
 }
 
-rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h, rl_kafka_delivered_fn *delivered,
-                              rd_kafka_t **out)
+rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h,
+                              rl_kafka_delivered_fn *delivered, rd_kafka_t **out)
 {
   char reason[512] = "";
   rd_kafka_conf_t *conf = rd_kafka_conf_new();

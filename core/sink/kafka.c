@@ -173,7 +173,8 @@ static rl_status write_record(writer *w, const rl_chunk *c, uint32_t row)
   uint32_t first = w->fn->topic ? 0 : 1, n = rl_chunk_arity(c, row) - first;
   rd_kafka_topic_t *rkt = NULL;
   rl_value key = rl_nil(), value;
-  if (n < 1 || n > 2) return rl_fail(RL_EINVAL, "a record of %" PRIu32 " values; Kafka takes (key, value), or a value", n);
+  if (n < 1 || n > 2)
+    return rl_fail(RL_EINVAL, "a record of %" PRIu32 " values; Kafka takes (key, value), or a value", n);
   rl_status st = w->fn->topic ? find_route(w, w->fn->topic, &rkt) : pick_topic(w, c, row, &rkt);
   if (st == RL_OK && n == 2) st = field_bytes(rl_chunk_get(c, first, row), &w->key, &key);
   if (st == RL_OK) st = field_bytes(rl_chunk_get(c, first + n - 1, row), &w->value, &value);

@@ -1,5 +1,5 @@
-/* Records to Kafka topics, at least once: a task succeeds when the brokers have acknowledged all it sent. A task that is
- * tried again, and a batch that is run again, sends again. The producer is idempotent, so that its own retries send
+/* Records to Kafka topics, at least once: a task succeeds when the brokers have acknowledged all it sent. A task that
+ * is tried again, and a batch that is run again, sends again. The producer is idempotent, so that its own retries send
  * nothing twice. */
 #ifndef RL_SINK_KAFKA_H
 #define RL_SINK_KAFKA_H

@@ -182,8 +182,8 @@ static rl_status first_position(const kafka_input *in, const rl_kafka_range *bou
   }
   if (rl_kafka_conf_reset(in->conf) == RL_KAFKA_RESET_NONE) {
     const char *group = rl_kafka_conf_get(in->conf, "group.id");
-    return rl_fail(RL_EINVAL, "%s/%" PRId32 " has no offset to begin at: fromOffsets has none, %s%s committed none, and "
-                   "auto.offset.reset is none", bounds->topic, bounds->partition, group ? "group " : "no group",
+    return rl_fail(RL_EINVAL, "%s/%" PRId32 " has no offset to begin at: fromOffsets has none, %s%s committed none, "
+                   "and auto.offset.reset is none", bounds->topic, bounds->partition, group ? "group " : "no group",
                    group ? group : "");
   }
   *position = rl_kafka_conf_reset(in->conf) == RL_KAFKA_RESET_EARLIEST ? bounds->from : bounds->until;
@@ -411,8 +411,8 @@ static const rl_input_class kafka_class = {
   .destroy = kafka_destroy,
 };
 
-rl_status rl_kafka_commit(rl_dstream *d, const rl_kafka_range *ranges, size_t n, rl_kafka_committed_fn *done, void *user,
-                          void (*destroy)(void *))
+rl_status rl_kafka_commit(rl_dstream *d, const rl_kafka_range *ranges, size_t n, rl_kafka_committed_fn *done,
+                          void *user, void (*destroy)(void *))
 {
   rl_status st = RL_OK;
   kafka_input *in = (kafka_input *)rl_dstream_input(d);

@@ -57,13 +57,13 @@ typedef struct rl_kafka_stream {
  * auto.offset.reset, if it was set to earliest or latest, with a warning; else the batch fails (RL_EDATA). */
 rl_status rl_source_kafka(rl_streaming *s, const rl_kafka_stream *spec, const char *site, rl_dstream **out);
 
-/* Commits the ends of the ranges to the stream's group, in the background; of a partition never less than before. `done`
- * (may be NULL) is called on the driver thread, at the next batch or at the stop, with NULL or what went wrong.
- * RL_ESTATE before start and after stop, RL_EINVAL without group.id, or for a stream that is none of Kafka's. Takes over
- * user, also on failure. Driver thread. */
+/* Commits the ends of the ranges to the stream's group, in the background; of a partition never less than before.
+ * `done` (may be NULL) is called on the driver thread, at the next batch or at the stop, with NULL or what went wrong.
+ * RL_ESTATE before start and after stop, RL_EINVAL without group.id, or for a stream that is none of Kafka's. Takes
+ * over user, also on failure. Driver thread. */
 typedef void rl_kafka_committed_fn(void *user, const char *failure);
-rl_status rl_kafka_commit(rl_dstream *d, const rl_kafka_range *ranges, size_t n, rl_kafka_committed_fn *done, void *user,
-                          void (*destroy)(void *));
+rl_status rl_kafka_commit(rl_dstream *d, const rl_kafka_range *ranges, size_t n, rl_kafka_committed_fn *done,
+                          void *user, void (*destroy)(void *));
 
 /* One partition a range, in their order. conf gives the limits of waiting. Nothing is asked before it is computed.
  * RL_EINVAL: a range that ends before it begins. */

@@ -1,6 +1,6 @@
 /* What a stream asks the brokers for: which partitions there are, where they begin and end, what its group committed;
- * and commits. One client of its own, so that answers do not wait behind those to readers. Driver thread. All waiting is
- * bounded. */
+ * and commits. One client of its own, so that answers do not wait behind those to readers. Driver thread. All waiting
+ * is bounded. */
 #ifndef RL_SOURCE_KAFKA_CONTROL_H
 #define RL_SOURCE_KAFKA_CONTROL_H
 
@@ -13,8 +13,8 @@ rl_status rl_kafka_control_new(rl_kafka_conf *c, rl_kafka_health *h, rl_kafka_co
 /* Waits up to wait_ms for commits that are under way. NULL is allowed. */
 void rl_kafka_control_delete(rl_kafka_control *k, int wait_ms);
 
-/* Appends the partitions of the topics (from and until 0), in order of topic, as given, and partition. `all`: RL_ENOTFOUND
- * names a topic that is not there; else it has none. */
+/* Appends the partitions of the topics (from and until 0), in order of topic, as given, and partition. `all`:
+ * RL_ENOTFOUND names a topic that is not there; else it has none. */
 rl_status rl_kafka_find_topics(rl_kafka_control *k, const char *const *topics, size_t n, bool all, int wait_ms,
                                rl_kafka_ranges *out);
 /* Those of all topics whose names match, in order of name. */

@@ -18,8 +18,8 @@ typedef struct rl_kafka_pool rl_kafka_pool; /* counted; any thread */
 rl_kafka_pool *rl_kafka_pool_new(rl_kafka_conf *c, rl_kafka_health *h, const rl_conf *conf, bool ahead);
 rl_kafka_pool *rl_kafka_pool_ref(rl_kafka_pool *p);
 void rl_kafka_pool_unref(rl_kafka_pool *p);
-/* Ends the idle readers of partitions that are not among the ranges, and clients that are left without any. A later read
- * makes new ones. */
+/* Ends the idle readers of partitions that are not among the ranges, and clients that are left without any. A later
+ * read makes new ones. */
 void rl_kafka_pool_prune(rl_kafka_pool *p, const rl_kafka_range *ranges, uint32_t n);
 
 /* The records of a range (copied), to its end or a failure: RL_EIO, retriable, when none comes for the time of the

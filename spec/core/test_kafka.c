@@ -1,5 +1,5 @@
-/* Reading topics of a mock cluster: RDDs over ranges, and the direct stream on the manual clock. What the mock cannot do
- * (transactions, expiry, growth) is tried with a real broker, in spec/kafka. */
+/* Reading topics of a mock cluster: RDDs over ranges, and the direct stream on the manual clock. What the mock cannot
+ * do (transactions, expiry, growth) is tried with a real broker, in spec/kafka. */
 #include <stdlib.h>
 
 #include "engine.h"

@@ -1,8 +1,8 @@
 /* The threads of <threads.h> in terms of those that the thread sanitizer knows.
  *
- * gcc's sanitizer intercepts pthread_create and the like, not thrd_create: a thread that librdkafka starts is unknown to
- * it, and the first intercepted call there (malloc, for one) breaks the process. In glibc the types are the same size as
- * those of pthread. Loaded in trees built with the thread sanitizer only, before the C library. */
+ * gcc's sanitizer intercepts pthread_create and the like, not thrd_create: a thread that librdkafka starts is unknown
+ * to it, and the first intercepted call there (malloc, for one) breaks the process. In glibc the types are the same
+ * size as those of pthread. Loaded in trees built with the thread sanitizer only, before the C library. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
