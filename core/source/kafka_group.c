@@ -17,9 +17,18 @@
 #define SLICE_MS 100             /* how long one wait lasts, between looks at whether it is to stop */
 #define GATHER_NS (50 * NS_PER_MS) /* how long a block is filled */
 #define GATHER_RECORDS 16384
+#define FIELDS 7 /* of a record in full */
 #define GATHER_BYTES ((size_t)8 << 20)
 #define COMMIT_MS 5000
+#define GOODBYE_NS (2 * NS_PER_S) /* at the end: for what is on its way to disk */
 #define STOP_NS (10 * NS_PER_S)
+
+/* What was stored up to a position of the receiver: the offsets to commit when that is on disk. */
+typedef struct stored {
+  struct stored *next;
+  uint64_t position;
+  rd_kafka_topic_partition_list_t *offsets;
+} stored;
 
 typedef struct group {
   rl_kafka_conf *conf;
@@ -29,12 +38,15 @@ typedef struct group {
   rl_side_thread *thread;
   rl_receiver *receiver;
   atomic_bool stopping;
+  _Atomic uint64_t durable; /* position up to which all is on disk */
   /* The thread's own. */
   rd_kafka_t *rk;
   rd_kafka_queue_t *committed;
   rd_kafka_message_t **messages; /* gathered, not yet stored; in the order in which they came */
   size_t n, cap, bytes;
   int64_t first_ns; /* when the first of them came */
+  uint64_t position; /* of what was stored last */
+  stored *pending, **last; /* the oldest first */
 } group;
 
 static bool is_stopping(const group *g) { return atomic_load(&g->stopping); }
@@ -67,18 +79,46 @@ static rl_status make_chunks(const group *g, rl_chunks *out)
   return RL_OK;
 }
 
-static rd_kafka_topic_partition_list_t *positions(const group *g)
+/* Record by record, as those are what the rate is counted in; *n: how many were. */
+static rl_status store_records(const group *g, const rl_chunks *chunks, size_t *n)
 {
-  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
-  for (size_t i = 0; i < g->n; i++) {
-    const rd_kafka_message_t *m = g->messages[i];
-    if (i + 1 < g->n && same_partition(m, g->messages[i + 1])) continue;
-    const char *topic = rd_kafka_topic_name(m->rkt);
-    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_find(list, topic, m->partition);
-    if (!p) p = rd_kafka_topic_partition_list_add(list, topic, m->partition);
-    p->offset = m->offset + 1;
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < chunks->n; i++) {
+    const rl_chunk *c = chunks->v[i];
+    for (uint32_t row = 0; row < c->n; row++) {
+      rl_value fields[FIELDS];
+      uint32_t arity = rl_chunk_arity(c, row);
+      for (uint32_t k = 0; k < arity; k++) fields[k] = rl_chunk_get(c, k, row);
+      st = rl_receiver_store(g->receiver, fields, arity);
+      if (st != RL_OK) return st;
+      ++*n;
+    }
   }
-  return list;
+  return st;
+}
+
+/* Offsets ---------------------------------------------------------------------------------------------------------- */
+
+static void set_offset(rd_kafka_topic_partition_list_t *list, const char *topic, int32_t partition, int64_t offset)
+{
+  rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_find(list, topic, partition);
+  if (!p) p = rd_kafka_topic_partition_list_add(list, topic, partition);
+  p->offset = offset;
+}
+
+/* The first n messages are stored. */
+static void note_stored(group *g, size_t n)
+{
+  stored *s = RL_NEW(stored);
+  s->position = g->position += n;
+  s->offsets = rd_kafka_topic_partition_list_new(8);
+  for (size_t i = 0; i < n; i++) {
+    const rd_kafka_message_t *m = g->messages[i];
+    if (i + 1 < n && same_partition(m, g->messages[i + 1])) continue;
+    set_offset(s->offsets, rd_kafka_topic_name(m->rkt), m->partition, m->offset + 1);
+  }
+  *g->last = s;
+  g->last = &s->next;
 }
 
 /* A commit that fails does no harm: the next has it, or the records come again. */
@@ -94,19 +134,41 @@ static void commit(group *g, const rd_kafka_topic_partition_list_t *list)
   if (e) rd_kafka_event_destroy(e);
 }
 
-/* Returns when the block is stored, and on disk if it is logged; only then the group is told. */
+/* Moves into list what is on disk, or stored where nothing is logged. */
+static void take_durable(group *g, rd_kafka_topic_partition_list_t *list)
+{
+  uint64_t durable = rl_receiver_is_logged(g->receiver) ? atomic_load(&g->durable) : g->position;
+  while (g->pending && g->pending->position <= durable) {
+    stored *s = g->pending;
+    for (int i = 0; i < s->offsets->cnt; i++)
+      set_offset(list, s->offsets->elems[i].topic, s->offsets->elems[i].partition, s->offsets->elems[i].offset);
+    g->pending = s->next;
+    if (!g->pending) g->last = &g->pending;
+    rd_kafka_topic_partition_list_destroy(s->offsets);
+    rl_free(s);
+  }
+}
+
+static void commit_durable(group *g)
+{
+  if (!g->pending) return;
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+  take_durable(g, list);
+  if (list->cnt > 0) commit(g, list);
+  rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Stores what is gathered, and sends it on its way to disk. */
 static rl_status store(group *g)
 {
   rl_chunks chunks = {0};
+  size_t n = 0;
   rl_status st = make_chunks(g, &chunks);
-  if (st != RL_OK) rl_chunks_clear(&chunks);
-  else st = rl_receiver_store_block(g->receiver, &chunks);
-  if (st == RL_OK) {
-    rd_kafka_topic_partition_list_t *list = positions(g);
-    commit(g, list);
-    rd_kafka_topic_partition_list_destroy(list);
-  }
+  if (st == RL_OK) st = store_records(g, &chunks, &n);
+  rl_chunks_clear(&chunks);
+  if (n > 0) note_stored(g, n);
   drop_messages(g);
+  rl_receiver_flush(g->receiver);
   return st;
 }
 
@@ -138,6 +200,7 @@ static rl_status receive(group *g)
 {
   rl_status st = RL_OK;
   while (st == RL_OK && !is_stopping(g)) {
+    commit_durable(g);
     rd_kafka_message_t *m = rd_kafka_consumer_poll(g->rk, g->n > 0 ? (int)(GATHER_NS / NS_PER_MS) : SLICE_MS);
     if (m) st = take(g, m);
     if (st != RL_OK || g->n == 0 || (m && !is_full(g))) continue;
@@ -157,10 +220,30 @@ static rl_status join(group *g)
   return err ? rl_fail(RL_EIO, "cannot subscribe: %s", rd_kafka_err2str(err)) : RL_OK;
 }
 
+/* What is on its way to disk is told the group before it is left; what does not arrive comes again. */
+static void say_goodbye(group *g)
+{
+  const struct timespec moment = {.tv_nsec = 10 * NS_PER_MS};
+  int64_t until = rl_mono_ns() + GOODBYE_NS;
+  commit_durable(g);
+  while (g->pending && rl_mono_ns() < until) {
+    nanosleep(&moment, NULL);
+    commit_durable(g);
+  }
+  while (g->pending) {
+    stored *s = g->pending;
+    g->pending = s->next;
+    rd_kafka_topic_partition_list_destroy(s->offsets);
+    rl_free(s);
+  }
+  g->last = &g->pending;
+}
+
 static void leave(group *g)
 {
   drop_messages(g);
   if (!g->rk) return;
+  say_goodbye(g);
   rd_kafka_consumer_close(g->rk);
   rd_kafka_queue_destroy(g->committed);
   rd_kafka_destroy(g->rk);
@@ -195,6 +278,8 @@ static rl_status group_start(void *self, rl_receiver *r)
   group *g = self;
   g->receiver = r;
   rl_kafka_health_set_label(g->health, rl_receiver_label(r));
+  g->position = rl_receiver_position(r);
+  atomic_store(&g->durable, g->position);
   atomic_store(&g->stopping, false);
   return rl_side_thread_start(run, g, rl_receiver_name(r), &g->thread);
 }
@@ -205,6 +290,12 @@ static void group_stop(void *self)
   atomic_store(&g->stopping, true);
   if (!rl_side_thread_end(g->thread, STOP_NS)) rl_receiver_abandon(g->receiver);
   g->thread = NULL;
+}
+
+static void group_durable(void *self, uint64_t position)
+{
+  group *g = self;
+  atomic_store(&g->durable, position);
 }
 
 static void group_destroy(void *self)
@@ -223,6 +314,7 @@ rl_status rl_source_kafka_group(rl_streaming *s, const rl_kafka_group *spec, con
                                         .stream = "Kafka group stream",
                                         .start = group_start,
                                         .stop = group_stop,
+                                        .durable = group_durable,
                                         .destroy = group_destroy};
   rl_kafka_conf *conf = NULL;
   rl_status st = rl_kafka_conf_new(spec->settings, spec->nsettings, RL_KAFKA_JOIN, &conf);
@@ -231,6 +323,7 @@ rl_status rl_source_kafka_group(rl_streaming *s, const rl_kafka_group *spec, con
   g->conf = conf;
   g->health = rl_kafka_health_new("Kafka group stream");
   g->records = spec->records;
+  g->last = &g->pending;
   g->topics = rd_kafka_topic_partition_list_new((int)spec->ntopics);
   for (size_t i = 0; i < spec->ntopics; i++)
     rd_kafka_topic_partition_list_add(g->topics, spec->topics[i], RD_KAFKA_PARTITION_UA);

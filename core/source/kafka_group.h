@@ -1,9 +1,9 @@
 /* A Kafka receiver: a member of a consumer group, on a thread of its own (run/receiver.h).
  *
- * It stores what the group gives it in blocks, each with what came within a moment, and commits a block's offsets when
- * the block is stored: with the receiver's log on, when it is on disk. So each record is stored at least once: what was
- * stored and not yet committed when the process died, or when a partition went to another member, comes again. Without
- * the log, what was not worked off when the process dies is lost.
+ * It stores what the group gives it, at the pace that the receiver is held to, and commits offsets when the records are
+ * stored: with the receiver's log on, when they are on disk. So each record is stored at least once: what was stored and
+ * not yet committed when the process died, or when a partition went to another member, comes again. Without the log,
+ * what was not worked off when the process dies is lost.
  *
  * What the group's brokers or topics lack is one warning, and one when it is mended; a client that cannot go on is made
  * anew after rille.streaming.receiverRestartDelay. */
