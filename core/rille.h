@@ -27,6 +27,7 @@
 #include "sink/kafka.h"
 #include "sink/lmdb.h"
 #include "source/kafka.h"
+#include "source/kafka_group.h"
 #include "source/sources.h"
 #include "store/journal.h"
 #include "store/memory.h"

@@ -183,6 +183,7 @@ static void make_module(lua_State *L)
   rl_bind_add_durable(L);
   rl_bind_add_turns(L);
   rl_bind_add_lmdb(L);
+  rl_bind_add_kafka_transactions(L);
   rl_bind_add_tools(L);
 }
 

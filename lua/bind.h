@@ -86,6 +86,7 @@ void rl_callback_push(lua_State *L, const rl_callback *cb);
 #define RL_META_DSTREAM "rille.core.DStream"
 #define RL_META_TURN "rille.core.Turn"
 #define RL_META_LMDB_SINK "rille.core.LmdbSink"
+#define RL_META_KAFKA_TXN "rille.core.KafkaTransaction"
 #define RL_META_LMDB_READER "rille.core.LmdbReader"
 #define RL_META_SENTINEL "rille.core.Sentinel"
 #define RL_META_IMAGE "rille.core.Image"
@@ -134,6 +135,7 @@ void rl_bind_add_states(lua_State *L);    /* bind_state.c */
 void rl_bind_add_durable(lua_State *L);   /* bind_durable.c */
 void rl_bind_add_turns(lua_State *L);     /* bind_turn.c */
 void rl_bind_add_lmdb(lua_State *L);      /* bind_lmdb.c */
+void rl_bind_add_kafka_transactions(lua_State *L); /* bind_kafka_txn.c */
 void rl_bind_add_tools(lua_State *L);     /* bind_tools.c: functions for the program's commands */
 
 /* Methods that live apart from their type's file. */
@@ -152,8 +154,10 @@ int rl_streaming_driver_input(lua_State *L);
 int rl_streaming_receiver(lua_State *L);
 int rl_streaming_converter(lua_State *L);
 int rl_streaming_kafka(lua_State *L);      /* bind_kafka.c */
+int rl_streaming_kafka_group(lua_State *L);
 int rl_context_kafka(lua_State *L);
 int rl_context_kafka_sink(lua_State *L);
+int rl_context_kafka_transaction(lua_State *L); /* bind_kafka_txn.c */
 int rl_rdd_push_kafka_ranges(lua_State *L);
 int rl_dstream_commit(lua_State *L);
 

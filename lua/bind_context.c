@@ -405,6 +405,7 @@ void rl_bind_add_contexts(lua_State *L)
     {"objectFile", object_file},
     {"kafka", rl_context_kafka},
     {"kafkaSink", rl_context_kafka_sink},
+    {"kafkaTransaction", rl_context_kafka_transaction},
     {"files", files},
     {"blocks", blocks},
     {"empty", empty},

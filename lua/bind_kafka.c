@@ -3,9 +3,8 @@
 #include <limits.h>
 #include <string.h>
 
-#include "bind.h"
-#include "sink/kafka.h"
-#include "source/kafka.h"
+#include "bind_kafka.h"
+#include "source/kafka_group.h"
 
 static lua_Integer check_number(lua_State *L, int table, const char *field, lua_Integer most)
 {
@@ -29,8 +28,7 @@ static size_t push_list(lua_State *L, int table, const char *field)
   return lua_rawlen(L, -1);
 }
 
-/* The arrays are pushed, and the texts lie in the table: all of it lives as long as the caller's frame. */
-static const rl_kafka_setting *check_settings(lua_State *L, int table, size_t *n)
+const rl_kafka_setting *rl_bind_kafka_settings(lua_State *L, int table, size_t *n)
 {
   *n = push_list(L, table, "settings");
   int list = lua_gettop(L);
@@ -106,13 +104,29 @@ int rl_streaming_kafka(lua_State *L)
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checkstack(L, 4 * LUA_MINSTACK, NULL);
   rl_kafka_stream spec = {.records = check_records(L, 2), .pattern = rl_bind_text(L, 2, "pattern")};
-  spec.settings = check_settings(L, 2, &spec.nsettings);
+  spec.settings = rl_bind_kafka_settings(L, 2, &spec.nsettings);
   spec.topics = check_topics(L, 2, &spec.ntopics);
   spec.assign = check_offsets(L, 2, "assign", &spec.nassign);
   spec.from = check_offsets(L, 2, "from", &spec.nfrom);
   const char *site = rl_bind_text(L, 2, "site");
   rl_dstream *d = NULL;
   rl_bind_check(L, rl_source_kafka(s, &spec, site, &d));
+  rl_push_dstream(L, 1, d);
+  return 1;
+}
+
+/* Streaming:kafkaGroup(spec) */
+int rl_streaming_kafka_group(lua_State *L)
+{
+  rl_streaming *s = rl_check_streaming(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  rl_kafka_group spec = {.records = check_records(L, 2)};
+  spec.settings = rl_bind_kafka_settings(L, 2, &spec.nsettings);
+  spec.topics = check_topics(L, 2, &spec.ntopics);
+  const char *site = rl_bind_text(L, 2, "site");
+  rl_dstream *d = NULL;
+  rl_bind_check(L, rl_source_kafka_group(s, &spec, site, &d));
   rl_push_dstream(L, 1, d);
   return 1;
 }
@@ -124,7 +138,7 @@ int rl_context_kafka(lua_State *L)
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
   size_t nsettings, n;
-  const rl_kafka_setting *settings = check_settings(L, 2, &nsettings);
+  const rl_kafka_setting *settings = rl_bind_kafka_settings(L, 2, &nsettings);
   const rl_kafka_range *ranges = check_ranges(L, 3, &n);
   rl_kafka_records records = check_records(L, 2);
   void **h = rl_handle_new(L, RL_META_RDD, 0);
@@ -140,8 +154,8 @@ int rl_context_kafka_sink(lua_State *L)
   const rl_conf *conf = rl_context_conf(rl_check_context(L, 1));
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
-  rl_kafka_sink spec = {.topic = rl_bind_text(L, 2, "topic")};
-  spec.settings = check_settings(L, 2, &spec.nsettings);
+  rl_kafka_sink spec = {.topic = rl_bind_text(L, 2, "topic"), .transaction = rl_bind_kafka_transaction(L, 2)};
+  spec.settings = rl_bind_kafka_settings(L, 2, &spec.nsettings);
   void **h = rl_handle_new(L, RL_META_FN, 0);
   rl_fn *fn = NULL;
   rl_bind_check(L, rl_sink_kafka_fn(&spec, conf, &fn));

@@ -316,6 +316,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"receiver", rl_streaming_receiver},
     {"socketConverter", rl_streaming_converter},
     {"kafka", rl_streaming_kafka},
+    {"kafkaGroup", rl_streaming_kafka_group},
     {NULL, NULL},
   };
   static const luaL_Reg functions[] = {

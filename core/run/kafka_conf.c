@@ -117,20 +117,22 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 
 /* Where they differ from librdkafka's; the user's win. What is queued is outside of the memory budget, so its bytes are
  * the limit that counts: for a reader per partition. A message that does not arrive is told of before the watchdog ends
- * the task that waits for it. Java's clients put a key into the same partition as murmur2_random. */
+ * the task that waits for it. Java's clients put a key into the same partition as murmur2_random. A transaction that is
+ * not ended in time is undone by the brokers: the batch must have been computed by then. */
 static const struct {
   rl_kafka_setting base;
-  bool reads, writes;
+  bool reads, writes, transacts; /* transacts: only then */
 } defaults[] = {
-  {{"client.id", "rille"}, true, true},
-  {{"reconnect.backoff.max.ms", "1000"}, true, true},
-  {{"queued.min.messages", "1000000"}, true, false},
-  {{"queued.max.messages.kbytes", "32768"}, true, false},
-  {{"fetch.wait.max.ms", "100"}, true, false},
-  {{"enable.idempotence", "true"}, false, true},
-  {{"partitioner", "murmur2_random"}, false, true},
-  {{"message.timeout.ms", "30000"}, false, true},
-  {{"queue.buffering.max.kbytes", "65536"}, false, true},
+  {{"client.id", "rille"}, true, true, false},
+  {{"reconnect.backoff.max.ms", "1000"}, true, true, false},
+  {{"queued.min.messages", "1000000"}, true, false, false},
+  {{"queued.max.messages.kbytes", "32768"}, true, false, false},
+  {{"fetch.wait.max.ms", "100"}, true, false, false},
+  {{"enable.idempotence", "true"}, false, true, false},
+  {{"partitioner", "murmur2_random"}, false, true, false},
+  {{"message.timeout.ms", "30000"}, false, true, false},
+  {{"queue.buffering.max.kbytes", "65536"}, false, true, false},
+  {{"transaction.timeout.ms", "300000"}, false, true, true},
 };
 #define DEFAULTS (sizeof defaults / sizeof *defaults)
 
@@ -203,18 +205,19 @@ static rl_status read_reset(rl_kafka_conf *c)
 }
 
 /* Settings that are the stream's own: what they may be, and why. */
-static rl_status check_own(const rl_kafka_conf *c)
+static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
 {
   static const struct {
     const char *name, *value, *why;
   } own[] = {
-    {"enable.auto.commit", "false", "offsets are committed with commitAsync, once their records are worked off"},
-    {"auto.commit.enable", "false", "offsets are committed with commitAsync, once their records are worked off"},
+    {"enable.auto.commit", "false", "offsets are committed once their records are safe or worked off"},
+    {"auto.commit.enable", "false", "offsets are committed once their records are safe or worked off"},
     {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
-    {"transactional.id", "", "writing in transactions is not supported yet"},
+    {"transactional.id", "", "it is for sinks with transactional = true"},
   };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     const char *value = rl_kafka_conf_get(c, own[i].name);
+    if (use == RL_KAFKA_TRANSACT && strcmp(own[i].name, "transactional.id") == 0) continue;
     if (value && strcmp(value, own[i].value) != 0) {
       return rl_fail(RL_EINVAL, "%s can not be set to '%s': %s", own[i].name, value, own[i].why);
     }
@@ -249,19 +252,33 @@ static const rl_kafka_setting consumers[] = {
 };
 #define CONSUMERS (sizeof consumers / sizeof *consumers)
 
+/* A member of a group begins where librdkafka finds that it should; a stream sees to that itself. */
+static rl_status fill_member(const rl_kafka_conf *c, rd_kafka_conf_t *to)
+{
+  static const char *const resets[] = {
+    [RL_KAFKA_RESET_EARLIEST] = "earliest", [RL_KAFKA_RESET_LATEST] = "latest", [RL_KAFKA_RESET_NONE] = "error"};
+  rl_status st = set(to, "enable.auto.commit", "false");
+  if (st == RL_OK) st = set(to, "enable.auto.offset.store", "false");
+  return st == RL_OK && resets[c->reset] ? set(to, "auto.offset.reset", resets[c->reset]) : st;
+}
+
+static bool is_producer(rl_kafka_use use) { return use == RL_KAFKA_WRITE || use == RL_KAFKA_TRANSACT; }
+
 static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
 {
-  bool writes = use == RL_KAFKA_WRITE;
+  bool writes = is_producer(use);
   rl_status st = RL_OK;
   for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) {
+    if (use != RL_KAFKA_TRANSACT && defaults[i].transacts) continue;
     if (writes ? defaults[i].writes : defaults[i].reads) st = set(to, defaults[i].base.name, defaults[i].base.value);
   }
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
-    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* the stream sees to that */
+    if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* see below */
     st = set(to, name, c->v[i].value);
   }
+  if (st == RL_OK && use == RL_KAFKA_JOIN) return fill_member(c, to);
   for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
   return st;
 }
@@ -272,7 +289,7 @@ static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
     return rl_fail(RL_EINVAL, "the address of a Kafka broker is needed: brokers = \"localhost:9092\"");
   }
   rl_status st = read_reset(c);
-  if (st == RL_OK) st = check_own(c);
+  if (st == RL_OK) st = check_own(c, use);
   if (st != RL_OK) return st;
   rd_kafka_conf_t *trial = rd_kafka_conf_new();
   st = fill(c, use, trial);
@@ -305,7 +322,7 @@ rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_opaque(conf, h);
     if (delivered) rd_kafka_conf_set_dr_msg_cb(conf, delivered);
-    *out = rd_kafka_new(use == RL_KAFKA_WRITE ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+    *out = rd_kafka_new(is_producer(use) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (*out) return RL_OK; /* conf is its own now */
     st = rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);
   }

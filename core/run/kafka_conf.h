@@ -42,12 +42,14 @@ typedef enum rl_kafka_reset {
 typedef enum rl_kafka_use {
   RL_KAFKA_ASK,   /* a consumer that asks, and commits for its group */
   RL_KAFKA_READ,  /* a consumer that reads, for no group */
+  RL_KAFKA_JOIN,  /* a consumer that is a member of its group */
   RL_KAFKA_WRITE, /* a producer */
+  RL_KAFKA_TRANSACT, /* one that writes in transactions; "transactional.id" is among its settings */
 } rl_kafka_use;
 
 /* RL_EINVAL, with librdkafka's reason, for settings that it refuses, and for those that would work against the stream
- * (enable.auto.commit, for one). use: WRITE for a sink, one of the others for a source. Values of secrets are in no
- * message. */
+ * (enable.auto.commit, for one). use: WRITE or TRANSACT for a sink, one of the others for a source. Values of secrets
+ * are in no message. */
 rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out);
 rl_kafka_conf *rl_kafka_conf_ref(rl_kafka_conf *c);
 void rl_kafka_conf_unref(rl_kafka_conf *c);
@@ -57,7 +59,7 @@ const char *rl_kafka_conf_brokers(const rl_kafka_conf *c);
 rl_kafka_reset rl_kafka_conf_reset(const rl_kafka_conf *c);
 /* Of a message that a producer sent: it arrived, or why not. On the thread that polls the producer. */
 typedef void rl_kafka_delivered_fn(struct rd_kafka_s *rk, const struct rd_kafka_message_s *m, void *health);
-/* A client; delivered: NULL but for WRITE. The health must live as long as it. */
+/* A client; delivered: NULL but for producers. The health must live as long as it. */
 rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h,
                               rl_kafka_delivered_fn *delivered, struct rd_kafka_s **out);
 

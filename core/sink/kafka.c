@@ -1,20 +1,13 @@
 #include "sink/kafka.h"
 
 #include <inttypes.h>
-#include <librdkafka/rdkafka.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "sink/kafka_line.h"
 
 #define SLICE_MS 100 /* how long one wait lasts, between looks at whether the task was cancelled */
-
-/* A producer, and the tasks that use it. After a fatal error it is left to those, and the next task makes another. */
-typedef struct line {
-  _Atomic uint32_t refs;
-  rd_kafka_t *rk;
-} line;
 
 typedef struct sink_fn {
   rl_fn base;
@@ -23,71 +16,21 @@ typedef struct sink_fn {
   char *topic;
   int64_t patience_ns; /* from the begin of a task, while it waits; 0: no limit */
   pthread_mutex_t lock;
-  line *line; /* NULL: none yet */
+  rl_kafka_txn *txn; /* NULL: none; else it has the producer */
+  /* After a fatal error it is left to the tasks that use it, and the next one makes another. */
+  rl_kafka_line *line; /* NULL: none yet */
 } sink_fn;
 
-/* What became of the messages of one attempt. Messages under way hold a reference: they may outlive it. */
-typedef struct tally {
-  _Atomic uint32_t refs;
-  _Atomic uint64_t under_way;
-  pthread_mutex_t lock;
-  rd_kafka_resp_err_t err; /* of the first that was not delivered */
-  char *topic;
-} tally;
-
-static void line_unref(line *l)
-{
-  if (atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) > 1) return;
-  rd_kafka_purge(l->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-  rd_kafka_poll(l->rk, 0); /* gives back what the purged messages hold */
-  rd_kafka_destroy(l->rk);
-  rl_free(l);
-}
-
-static void tally_unref(tally *t)
-{
-  if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1) return;
-  pthread_mutex_destroy(&t->lock);
-  rl_free(t->topic);
-  rl_free(t);
-}
-
-static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *health)
-{
-  tally *t = m->_private;
-  (void)rk;
-  (void)health;
-  pthread_mutex_lock(&t->lock);
-  if (m->err && !t->err) {
-    t->err = m->err;
-    t->topic = rl_strdup(rd_kafka_topic_name(m->rkt));
-  }
-  pthread_mutex_unlock(&t->lock);
-  atomic_fetch_sub(&t->under_way, 1);
-  tally_unref(t);
-}
-
-static rl_status get_line(sink_fn *fn, line **out)
+static rl_status get_line(sink_fn *fn, rl_kafka_line **out)
 {
   rl_status st = RL_OK;
   pthread_mutex_lock(&fn->lock);
   if (fn->line && rd_kafka_fatal_error(fn->line->rk, NULL, 0)) {
-    line_unref(fn->line);
+    rl_kafka_line_unref(fn->line);
     fn->line = NULL;
   }
-  if (!fn->line) {
-    rd_kafka_t *rk = NULL;
-    st = rl_kafka_client_new(fn->conf, RL_KAFKA_WRITE, fn->health, on_delivered, &rk);
-    if (st == RL_OK) {
-      fn->line = RL_NEW(line);
-      fn->line->refs = 1;
-      fn->line->rk = rk;
-    }
-  }
-  if (st == RL_OK) {
-    atomic_fetch_add_explicit(&fn->line->refs, 1, memory_order_relaxed);
-    *out = fn->line;
-  }
+  if (!fn->line) st = rl_kafka_line_new(fn->conf, RL_KAFKA_WRITE, fn->health, &fn->line);
+  if (st == RL_OK) *out = rl_kafka_line_ref(fn->line);
   pthread_mutex_unlock(&fn->lock);
   return st;
 }
@@ -102,8 +45,9 @@ typedef struct route {
 typedef struct writer {
   sink_fn *fn;
   const rl_task *task;
-  line *line;
-  tally *tally;
+  rl_kafka_line *line;
+  uint64_t transaction;
+  rl_kafka_tally *tally;
   route *routes; /* topics so far, the newest first */
   rl_buf key, value;
   int64_t since_ns;
@@ -161,23 +105,35 @@ static rl_status wait_a_little(const writer *w, int ms)
   return RL_EIO;
 }
 
-static rl_status send_message(writer *w, rd_kafka_topic_t *rkt, rl_value key, rl_value value)
+/* Once; *err: why it was not queued. */
+static rl_status try_to_send(writer *w, rd_kafka_topic_t *rkt, rl_value key, rl_value value, rd_kafka_resp_err_t *err)
 {
   void *payload = value.type == RL_T_BYTES ? (void *)value.s.p : NULL;
   const void *k = key.type == RL_T_BYTES ? key.s.p : NULL;
-  atomic_fetch_add_explicit(&w->tally->refs, 1, memory_order_relaxed);
-  atomic_fetch_add(&w->tally->under_way, 1);
+  rl_kafka_txn *txn = w->fn->txn;
+  rl_status st = txn ? rl_kafka_txn_lock(txn, w->transaction) : RL_OK;
+  if (st != RL_OK) return st;
+  int failed = rd_kafka_produce(rkt, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, payload, payload ? value.s.n : 0, k,
+                                k ? key.s.n : 0, w->tally);
+  *err = failed ? rd_kafka_last_error() : RD_KAFKA_RESP_ERR_NO_ERROR;
+  if (txn) rl_kafka_txn_unlock(txn);
+  return RL_OK;
+}
+
+static rl_status send_message(writer *w, rd_kafka_topic_t *rkt, rl_value key, rl_value value)
+{
+  rl_kafka_tally_add(w->tally);
   rl_status st = RL_OK;
   while (st == RL_OK) {
-    if (rd_kafka_produce(rkt, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, payload, payload ? value.s.n : 0, k,
-                         k ? key.s.n : 0, w->tally) == 0)
-      return RL_OK;
-    rd_kafka_resp_err_t err = rd_kafka_last_error();
-    st = err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? wait_a_little(w, SLICE_MS)
-                                              : not_delivered(w, rd_kafka_topic_name(rkt), err);
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    st = try_to_send(w, rkt, key, value, &err);
+    if (st == RL_OK && !err) return RL_OK;
+    if (st == RL_OK) {
+      st = err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? wait_a_little(w, SLICE_MS)
+                                                : not_delivered(w, rd_kafka_topic_name(rkt), err);
+    }
   }
-  atomic_fetch_sub(&w->tally->under_way, 1);
-  tally_unref(w->tally);
+  rl_kafka_tally_take(w->tally);
   return st;
 }
 
@@ -225,6 +181,12 @@ static rl_status write_record(writer *w, const rl_chunk *c, uint32_t row)
   return st == RL_OK ? send_message(w, rkt, key, value) : st;
 }
 
+static rl_status join_line(writer *w)
+{
+  rl_kafka_txn *txn = w->fn->txn;
+  return txn ? rl_kafka_txn_join(txn, &w->transaction, &w->line) : get_line(w->fn, &w->line);
+}
+
 static rl_status write_chunk(writer *w, const rl_chunk *c)
 {
   rl_status st = RL_OK;
@@ -239,7 +201,7 @@ static rl_status write_all(writer *w, rl_pull *input)
     rl_status st = rl_pull_next(input, &c);
     if (st != RL_OK) return st;
     if (!c) break;
-    if (!w->line) st = get_line(w->fn, &w->line);
+    if (!w->line) st = join_line(w);
     if (st == RL_OK) st = write_chunk(w, c);
     rl_chunk_unref(c);
     if (st != RL_OK) return st;
@@ -251,10 +213,9 @@ static rl_status write_all(writer *w, rl_pull *input)
 
 static rl_status write_partition(sink_fn *fn, const rl_task *task, rl_pull *input)
 {
-  writer w = {.fn = fn, .task = task, .tally = RL_NEW(tally), .since_ns = rl_mono_ns()};
-  w.tally->refs = 1;
-  pthread_mutex_init(&w.tally->lock, NULL);
+  writer w = {.fn = fn, .task = task, .tally = rl_kafka_tally_new(), .since_ns = rl_mono_ns()};
   rl_status st = write_all(&w, input);
+  if (st != RL_OK && w.line && fn->txn) rl_kafka_txn_spoil(fn->txn, w.transaction);
   while (w.routes) {
     route *r = w.routes;
     w.routes = r->next;
@@ -263,8 +224,8 @@ static rl_status write_partition(sink_fn *fn, const rl_task *task, rl_pull *inpu
   }
   rl_buf_free(&w.key);
   rl_buf_free(&w.value);
-  tally_unref(w.tally);
-  if (w.line) line_unref(w.line);
+  rl_kafka_tally_unref(w.tally);
+  rl_kafka_line_unref(w.line);
   return st;
 }
 
@@ -311,7 +272,8 @@ static rl_status sink_open(rl_fn *const *fns, size_t n, const rl_task *task, rl_
 static void sink_destroy(rl_fn *self)
 {
   sink_fn *fn = (sink_fn *)self;
-  if (fn->line) line_unref(fn->line);
+  rl_kafka_line_unref(fn->line);
+  rl_kafka_txn_unref(fn->txn);
   pthread_mutex_destroy(&fn->lock);
   rl_kafka_health_unref(fn->health);
   rl_kafka_conf_unref(fn->conf);
@@ -331,6 +293,7 @@ rl_status rl_sink_kafka_fn(const rl_kafka_sink *spec, const rl_conf *conf, rl_fn
   fn->conf = c;
   fn->health = rl_kafka_health_new("Kafka sink");
   fn->topic = rl_strdup(spec->topic);
+  fn->txn = spec->transaction ? rl_kafka_txn_ref(spec->transaction) : NULL;
   fn->patience_ns = rl_conf_us(conf, "rille.task.maxSeconds") * 900;
   pthread_mutex_init(&fn->lock, NULL);
   *out = &fn->base;

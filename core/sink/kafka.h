@@ -7,11 +7,13 @@
 #include "data/fn.h"
 #include "run/conf.h"
 #include "run/kafka_conf.h"
+#include "sink/kafka_txn.h"
 
 typedef struct rl_kafka_sink {
   const rl_kafka_setting *settings; /* "bootstrap.servers" must be among them */
   size_t nsettings;
   const char *topic; /* NULL: a record's first value names it, and the rest is what is sent */
+  rl_kafka_txn *transaction; /* NULL: none; else it has the producer, and tells what is sent how often */
 } rl_kafka_sink;
 
 /* The last function of a job of kind RL_JOB_RUN: takes all, gives nothing. A record is (value) or (key, value): strings

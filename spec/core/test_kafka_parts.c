@@ -149,7 +149,8 @@ static void test_settings_refused(void **state)
   expect_refused("fetch.min.bites", "1", "unknown Kafka setting 'fetch.min.bites'");
   expect_refused("fetch.min.bytes", "many", "fetch.min.bytes");
   expect_refused("auto.offset.reset", "first", "it must be earliest, latest or none");
-  expect_refused("enable.auto.commit", "true", "commitAsync");
+  expect_refused("enable.auto.commit", "true", "offsets are committed once their records are safe");
+  expect_refused("transactional.id", "x", "it is for sinks with transactional = true");
   expect_refused("enable.partition.eof", "false", "where a partition ends");
 }
 

@@ -98,8 +98,10 @@ function Context:files(path) end                    ---@return string[] paths of
 function Context:blocks(texts) end                  ---@return rille.core.Rdd one partition a string, each cut into lines in place
 --- spec: { settings: { name =, value = }[], records: "pair"|"value"|"full" }; ranges: { topic =, partition =, fromOffset =, untilOffset = }[]
 function Context:kafka(spec, ranges) end            ---@return rille.core.Rdd
----@param spec { settings: { name: string, value: string }[], topic: string? } no topic: a record's first field names it
+---@param spec { settings: { name: string, value: string }[], topic: string?, transaction: rille.core.KafkaTransaction? } no topic: a record's first field names it
 function Context:kafkaSink(spec) end                ---@return rille.core.Fn native: there is nothing to capture
+---@param spec { settings: { name: string, value: string }[], id: string, marker: string }
+function Context:kafkaTransaction(spec) end         ---@return rille.core.KafkaTransaction
 function Context:empty(partitions) end              ---@return rille.core.Rdd
 ---@param rdd rille.core.Rdd
 ---@param kind "collect"|"partitions"|"count"|"run" collect: one array of records; partitions: an array of arrays; count: integer; run: nothing
@@ -142,6 +144,16 @@ function LmdbSink:writer() end             ---@return rille.core.Fn for a narrow
 function LmdbSink:old() end                ---@return rille.core.Fn likewise: (key, x) -> (key, x, what is there)
 function core.lmdbRead(path, db, format) end  ---@return fun(): any, any; nil, nil and what closes it
 
+---@class rille.core.KafkaTransaction: userdata core/sink/kafka_txn.h
+local KafkaTransaction = {}
+---@param epoch integer
+---@param offsets { group: string?, topic: string, partition: integer, offset: integer }[]
+function KafkaTransaction:batch(epoch, offsets) end
+function KafkaTransaction:begin() end      ---@return rille.core.Fn for a narrow op over one partition
+function KafkaTransaction:commit() end     ---@return rille.core.Fn likewise
+function KafkaTransaction:has(time) end    ---@return boolean the batch is in
+function KafkaTransaction:again() end      ---@return boolean what failed is worth another try, from begin on
+
 --- One after another, in the order of asking.
 ---@class rille.core.Turn: userdata
 local Turn = {}
@@ -161,6 +173,8 @@ function Streaming:rawSocket(host, port, site) end   ---@return rille.core.DStre
 function Streaming:files(spec) end                   ---@return rille.core.DStream
 ---@param spec table as Context:kafka's, and topics: string[]?, pattern: string?, assign: { topic =, partition = }[]?, from: { topic =, partition =, offset = }[]?, site: string?
 function Streaming:kafka(spec) end                   ---@return rille.core.DStream
+---@param spec table as Context:kafka's, and topics: string[], site: string?
+function Streaming:kafkaGroup(spec) end              ---@return rille.core.DStream of a receiver
 --- An input whose RDDs a driver function gives: compute(time) -> rille.core.Rdd or nil (no RDD in this batch).
 ---@param compute fun(time: integer): rille.core.Rdd?
 function Streaming:input(name, compute, site, repeats) end    ---@return rille.core.DStream

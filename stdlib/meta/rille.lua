@@ -65,6 +65,14 @@ local kafka = {}
 ---@return rille.DStream
 function kafka.createDirectStream(ssc, options) end
 
+--- A stream of a receiver that is a member of a consumer group: the group's partitions are spread over all its members,
+--- in this process (several streams, brought together by `union`) and others. Offsets are committed when the records are
+--- stored, in a job with a checkpoint directory when they are on disk there: at least once.
+---@param ssc rille.StreamingContext
+---@param options { brokers: string|string[], group: string, topics: string|string[], records: "pair"|"value"|"full"|nil, storageLevel: rille.StorageLevel?, [string]: any } a topic that begins with ^ is a regular expression; and librdkafka's settings
+---@return rille.DStream
+function kafka.createStream(ssc, options) end
+
 --- An RDD with a partition for each range.
 ---@param sc rille.Context
 ---@param options rille.KafkaOptions brokers, records, and librdkafka's settings
@@ -75,8 +83,10 @@ function kafka.createRDD(sc, options, ranges) end
 --- Sends the records of a stream, or of an RDD at once, to Kafka: (key, value), or a value alone, whose key is null.
 --- Strings are sent as they are, numbers and booleans as text, nil and rille.null as null. Batches end when the brokers
 --- have all of it; a batch that is run again sends again. With a function for `topic` it gets the record's fields.
+--- With `transactional` (streams only) each batch is one transaction, with the offsets of what it read of Kafka, and is
+--- there exactly once for readers with read_committed. That is told by an offset of the topic `marker`, without it `topic`.
 ---@param from rille.DStream|rille.RDD
----@param options { brokers: string|string[], topic: string|function, [string]: any } and librdkafka's settings
+---@param options { brokers: string|string[], topic: string|function, transactional: boolean?, marker: string?, [string]: any } and librdkafka's settings
 function kafka.saveToKafka(from, options) end
 
 -- rille.json ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ local Context = require "rille.context"
 local control = require "rille.control"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local exact = require "rille.kafka_exact"
 local methods_of = require "rille.method"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
@@ -131,8 +132,29 @@ function kafka.createDirectStream(ssc, options)
     spec.site = where
     return ssc.handle:kafka(spec)
   end)
-  stream.kafka = true
+  stream.kafka, stream.group = true, options["group.id"]
   return stream
+end
+
+local GROUP_OPTIONS <const> = { brokers = true, group = true, topics = true, records = true, storageLevel = true }
+
+function kafka.createStream(ssc, options)
+  local name <const> = "createStream"
+  if not StreamingContext.is(ssc) then check.bad(1, name, "StreamingContext", ssc) end
+  check.argument(2, name, "list", options)
+  local spec = { settings = settings_of(name, options, GROUP_OPTIONS), records = records_of(name, options),
+    topics = topics_of(name, options.topics) }
+  local group = check.argument(2, name, "text?", options.group) or options["group.id"]
+  if not group then wrong(2, name, "option 'group' is missing: the consumer group") end
+  if not spec.topics then wrong(2, name, "option 'topics' is missing") end
+  if options.group then spec.settings[#spec.settings + 1] = { name = "group.id", value = group } end
+  local level = check.keeps(2, name, options.storageLevel)
+  return ssc:input(name, group .. ":" .. subscription(name, spec), function(where)
+    spec.site = where
+    local handle = ssc.handle:kafkaGroup(spec)
+    if level then handle:storeAt(level) end
+    return handle
+  end)
 end
 
 local RDD_OPTIONS <const> = { brokers = true, records = true }
@@ -159,7 +181,9 @@ function kafka.createRDD(sc, options, ranges)
   return RDD.wrap(sc, site.call(sc.handle.kafka, sc.handle, spec, ranges), { site = where })
 end
 
-local SINK_OPTIONS <const> = { brokers = true, topic = true }
+local SINK_OPTIONS <const> = { brokers = true, topic = true, transactional = true, marker = true }
+local EXACT_OPTIONS <const> = { brokers = true, topic = true, transactional = true, marker = true,
+  ["transactional.id"] = true }
 
 -- For workers: the topic that a function of the job chooses, in front of the record.
 local function routed(choose)
@@ -182,6 +206,14 @@ function kafka.saveToKafka(from, options)
   local chosen = type(topic) == "function"
   if not chosen and (type(topic) ~= "string" or topic == "") then
     wrong(2, name, "option 'topic': name or function expected, got " .. check.describe(topic))
+  end
+  local marker = check.argument(2, name, "text?", options.marker) or not chosen and topic or nil
+  if options.transactional then
+    if not is_stream then wrong(2, name, "option 'transactional' is for streams; an RDD has no batch") end
+    if not marker then wrong(2, name, "option 'marker' is missing: a topic that is always there") end
+    if chosen then from = from:map(routed(topic)) end
+    return exact(from, { settings = settings_of(name, options, EXACT_OPTIONS), topic = not chosen and topic or nil,
+      marker = marker, id = options["transactional.id"] }, where)
   end
   local context = (is_stream and from.owner.sc or from.owner).handle
   local spec = { settings = settings_of(name, options, SINK_OPTIONS), topic = not chosen and topic or nil }

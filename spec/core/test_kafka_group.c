@@ -1,0 +1,134 @@
+/* A member of a consumer group, with a mock cluster. */
+#include <stdlib.h>
+
+#include "engine.h"
+#include "kafka_mock.h"
+#include "records.h"
+#include "source/kafka_group.h"
+#include "streams.h"
+
+static void begin(streams *f)
+{
+  const char *settings[] = {"rille.streaming.receiverRestartDelay", "10ms", NULL};
+  rl_log_set_level(RL_LOG_OFF);
+  streams_begin(f, 50, settings);
+}
+
+static void end(streams *f)
+{
+  assert_int_equal(rl_streaming_stop(f->s, true, true), RL_OK);
+  streams_end(f);
+  rl_log_set_level(RL_LOG_WARN);
+}
+
+static void start(streams *f, const char *brokers, const char *reset)
+{
+  const rl_kafka_setting settings[] = {
+    {"bootstrap.servers", brokers}, {"group.id", "g"}, {"auto.offset.reset", reset}};
+  const char *topics[] = {"a", "b"};
+  const rl_kafka_group spec = {
+    .settings = settings, .nsettings = 3, .records = RL_KAFKA_VALUES, .topics = topics, .ntopics = 2};
+  rl_dstream *d = NULL;
+  assert_int_equal(rl_source_kafka_group(f->s, &spec, "job.lua:1", &d), RL_OK);
+  streams_output(f, d);
+  assert_int_equal(rl_streaming_start(f->s), RL_OK);
+}
+
+static void mock_two_topics(mock *m)
+{
+  mock_begin(m, 1);
+  mock_topic(m, "a", 2);
+  mock_topic(m, "b", 1);
+}
+
+static bool has(const streams *f, const char *line) { return strstr(rl_buf_cstr((rl_buf *)&f->records), line) != NULL; }
+
+static int64_t committed(mock *m, const char *topic, int partition)
+{
+  char reason[200];
+  rd_kafka_conf_t *conf = rd_kafka_conf_new();
+  assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", m->brokers, reason, sizeof reason), RD_KAFKA_CONF_OK);
+  assert_int_equal(rd_kafka_conf_set(conf, "group.id", "g", reason, sizeof reason), RD_KAFKA_CONF_OK);
+  rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
+  assert_non_null(rk);
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(list, topic, partition);
+  assert_int_equal(rd_kafka_committed(rk, list, MOCK_WAIT_MS), 0);
+  int64_t offset = list->elems[0].offset;
+  rd_kafka_topic_partition_list_destroy(list);
+  rd_kafka_destroy(rk);
+  return offset;
+}
+
+static void records_come_and_are_committed(void **state)
+{
+  (void)state;
+  mock m;
+  streams f;
+  mock_two_topics(&m);
+  mock_fill(&m, "a", 0, 100, 50);
+  mock_fill(&m, "a", 1, 200, 50);
+  mock_fill(&m, "b", 0, 300, 50);
+  begin(&f);
+  start(&f, m.brokers, "earliest");
+  streams_until_records(&f, 150);
+  assert_true(has(&f, "100\n") && has(&f, "149\n") && has(&f, "200\n") && has(&f, "249\n") && has(&f, "349\n"));
+  end(&f);
+
+  assert_int_equal(committed(&m, "a", 0), 50);
+  assert_int_equal(committed(&m, "a", 1), 50);
+  assert_int_equal(committed(&m, "b", 0), 50);
+  mock_end(&m);
+}
+
+static bool has_error(void *user) { return strstr(rl_buf_cstr(&((streams *)user)->receiver), "error(") != NULL; }
+
+static void a_position_that_is_unknown_is_told_again_and_again(void **state)
+{
+  (void)state;
+  mock m;
+  streams f;
+  mock_two_topics(&m);
+  begin(&f);
+  start(&f, m.brokers, "none");
+  streams_until(&f, has_error);
+  assert_non_null(strstr(rl_buf_cstr(&f.receiver), "error(the consumer ended and is made anew"));
+  end(&f);
+  mock_end(&m);
+}
+
+static void a_stop_needs_no_broker(void **state)
+{
+  (void)state;
+  streams f;
+  begin(&f);
+  start(&f, "127.0.0.1:1", "earliest");
+  end(&f);
+  assert_int_equal(f.seen, 0);
+}
+
+static void wrong_settings_are_refused(void **state)
+{
+  (void)state;
+  streams f;
+  begin(&f);
+  const rl_kafka_setting settings[] = {{"bootstrap.servers", "b"}, {"group.id", "g"}, {"enable.auto.commit", "true"}};
+  const char *topics[] = {"a"};
+  const rl_kafka_group spec = {.settings = settings, .nsettings = 3, .topics = topics, .ntopics = 1};
+  rl_dstream *d = NULL;
+  assert_int_equal(rl_source_kafka_group(f.s, &spec, NULL, &d), RL_EINVAL);
+  assert_non_null(strstr(rl_error_message(), "enable.auto.commit can not be set to 'true'"));
+  streams_end(&f);
+  rl_log_set_level(RL_LOG_WARN);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(records_come_and_are_committed),
+    cmocka_unit_test(a_position_that_is_unknown_is_told_again_and_again),
+    cmocka_unit_test(a_stop_needs_no_broker),
+    cmocka_unit_test(wrong_settings_are_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

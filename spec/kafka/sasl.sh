@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# TLS and SASL/PLAIN for all that asks, reads as a member of a group, and writes in transactions; a wrong password is told,
+# and not shown.
+. "$(dirname "$0")/../e2e/_lib.sh"
+kafka=$RILLE_SOURCE/tools/kafka
+cd "$scratch"
+export RILLE_KAFKA_DIR=$scratch/broker
+
+wipe() {
+  local status=$?
+  "$kafka" wipe
+  set +e
+  (exit "$status")
+  finish
+}
+trap wipe EXIT
+((slowdown >= 3)) || slowdown=3
+
+cat >job.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "sasl", master = "local[2]", ["rille.task.maxSeconds"] = "10s",
+  ["rille.task.maxFailures"] = 1 }, 0.2)
+local function options(more)
+  more.brokers, more["security.protocol"], more["ssl.ca.location"] = arg[1], "sasl_ssl", arg[2]
+  more["sasl.mechanism"], more["sasl.username"], more["sasl.password"] = "PLAIN", "rille", arg[3]
+  return more
+end
+local stream = rille.kafka.createStream(ssc, options { topics = "from", group = "g", ["auto.offset.reset"] = "earliest" })
+local direct = rille.kafka.createDirectStream(ssc, options { topics = "from", ["auto.offset.reset"] = "earliest" })
+local both, count = stream:union(direct), 0
+rille.kafka.saveToKafka(both, options { topic = "to", transactional = true })
+both:foreachRDD(function(rdd)
+  count = count + rdd:count()
+  if count == 200 then
+    print("records", count)
+    ssc:stop(true, true)
+  end
+end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+
+address=$("$kafka" start --port 0 --tls)
+printf 'create\tfrom\t1\ncreate\tto\t1\nfill\tfrom\t0\t0\t100\n' | "$RILLE_BUILD/spec/kafka_admin" "$address" >answers
+[[ $(grep -c '^ok' answers) == 3 ]] || fail "the topic was not filled: $(<answers)"
+sasl=127.0.0.1:$((${address##*:} + 25))
+expect_status 0 rille run job.lua "$sasl" "$RILLE_KAFKA_DIR/ca.pem" moonlight
+expect_in last.out '^records.200$'
+printf 'end\tto\t0\n' | "$RILLE_BUILD/spec/kafka_admin" "$address" >answers
+(($(cut -f 2 answers) > 200)) || fail "not all was written: $(<answers)" # marks of transactions have offsets, too
+say "the right password: ok"
+
+expect_status 1 rille run job.lua "$sasl" "$RILLE_KAFKA_DIR/ca.pem" sunlight
+expect_in last.err "Kafka at $sasl: .*[Aa]uthentication failed"
+! grep -q sunlight last.err last.out || fail "the password is shown"
+say "a wrong password: ok"
