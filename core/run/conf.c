@@ -38,6 +38,8 @@ const rl_conf_key rl_conf_keys[] = {
    "how often receivers cut a block; unset: min(200ms, batch / 2)"},
   {"rille.reliable", RL_CONF_BOOL, "true", 0,
    "a job with a checkpoint directory is durable; false: the directory is not used"},
+  {"rille.checkpoint.allowDropped", RL_CONF_BOOL, "false", 0,
+   "start although received records have no input any more, or the log lacks what led to the state"},
   {"rille.checkpoint.applyLag", RL_CONF_SIZE, "64m", 0,
    "state changes that may be in the log and not yet in the image"},
   {"rille.history.retain", RL_CONF_INT, "0", 0, "completed batches whose inputs and changes stay in the log"},

@@ -91,7 +91,7 @@ static rl_status put_input(rl_dstream *d, const rl_batch *b, rl_buf *out)
 
 static uint64_t count_inputs(const rl_streaming *s)
 {
-  uint64_t n = 0;
+  uint64_t n = s->durable->ncarried;
   for (const rl_dstream *d = s->nodes; d; d = d->next) n += d->kind == RL_NODE_INPUT && d->reached;
   return n;
 }
@@ -115,6 +115,7 @@ rl_status rl_durable_begin(rl_streaming *s, rl_batch *b)
   rl_status st = RL_OK;
   for (rl_dstream *n = s->nodes; n && !st; n = n->next)
     if (n->kind == RL_NODE_INPUT && n->reached) st = put_input(n, b, &record);
+  for (size_t i = 0; i < d->ncarried; i++) rl_journal_put_input(&record, &d->carried[i]);
   const rl_wal_part part = {.p = record.p, .n = record.n};
   if (!st) st = rl_wal_append_now(d->wal, RL_JOURNAL_BEGIN, &part, 1, on_begun, d, NULL);
   if (!st) rl_durable_retain(d, b->time, b->floor);
@@ -295,6 +296,7 @@ static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *di
   rl_status st = rl_budget_read(conf, &budget);
   const rl_state_spec spec = {.dir = path,
                               .overlay_bytes = (size_t)larger(1, rl_conf_size(conf, "rille.checkpoint.applyLag")),
+                              .pinned_bytes = (size_t)(budget.chunks / 4), /* as without a directory */
                               .update_bytes = (size_t)budget.chunks};
   if (st == RL_OK) st = rl_state_open(&spec, &s->store);
   rl_free(path);
@@ -334,7 +336,7 @@ rl_status rl_durable_open(rl_streaming *s)
   d->s = s;
   d->begun.run = on_begun_message;
   d->state_log = (rl_state_log){write_state, d};
-  d->found.kept_time = RL_NO_TIME;
+  d->found.kept_time = d->found.image = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
   const char *enable = RECEIVER "enable";
@@ -369,6 +371,7 @@ void rl_durable_close(rl_streaming *s)
   rl_block_log_unref(d->blocks);
   rl_found_clear(&d->found);
   rl_error_clear(&d->error);
+  rl_free(d->carried);
   rl_free(d->retained);
   rl_free(d);
   s->durable = NULL;

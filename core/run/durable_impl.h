@@ -27,6 +27,7 @@ typedef struct rl_found {
   int64_t gone;    /* what was received up to here cannot be had again; RL_NO_TIME: all can */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;
+  int64_t image; /* newest version of the image where the log does not reach it; RL_NO_TIME */
   rl_buf kept;           /* of the newest mark; its batch's time, or RL_NO_TIME */
   int64_t kept_time;
 } rl_found;
@@ -50,6 +51,11 @@ struct rl_durable {
   _Atomic int64_t settled; /* all batches up to here are complete, and that is on disk; RL_NO_TIME: none is known to be */
   rl_retained *retained;  /* by time; the last one stays always: it has the positions of the inputs */
   size_t nretained, retained_cap;
+
+  /* Places of inputs that the job has no more: they go from BEGIN to BEGIN, for the day it has them again. Views into
+   * `found`. */
+  rl_journal_input *carried;
+  size_t ncarried, carried_cap;
 
   rl_message begun;  /* BEGIN is on disk, or failed */
   rl_error error;    /* written by the log's thread before it posts */

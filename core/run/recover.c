@@ -463,24 +463,89 @@ static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *
   if (durable->logs_receivers) rl_receiver_log(r, durable->wal, uid, position);
 }
 
-/* The blocks of inputs that the job has no more. */
-static void tell_orphans(const rl_found *f)
+static bool has_input(const rl_streaming *s, rl_slice uid)
 {
-  for (size_t i = 0; i < f->nblocks; i++) {
-    const rl_past_block *b = &f->blocks[i];
-    if (b->allocated) continue;
-    rl_warn("%" PRIu64 " records received for '%s' are left out: the job has no such input any more", b->records, b->uid);
+  for (const rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_INPUT && is(uid, rl_dstream_uid(d))) return true;
+  return false;
+}
+
+/* Of the newest batch: it has the places of all inputs, also of those that were carried on to it. */
+static void carry_places(rl_streaming *s)
+{
+  rl_durable *d = s->durable;
+  rl_journal_begin begin;
+  rl_journal_input in;
+  if (!d->found.nbatches) return;
+  const rl_past *last = d->found.batches[d->found.nbatches - 1];
+  if (rl_journal_get_begin(last->begin, last->begin_n, &begin) != RL_OK) return;
+  for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++) {
+    if (has_input(s, in.uid)) continue;
+    in.blocks = NULL; /* its blocks were that batch's */
+    in.nblocks = 0;
+    in.records = -1;
+    d->carried = rl_grow(d->carried, &d->carried_cap, d->ncarried + 1, sizeof *d->carried);
+    d->carried[d->ncarried++] = in;
+    rl_warn("%s: the job has no input '%.*s' any more; its place is kept", s->checkpoint, (int)in.uid.n, in.uid.p);
   }
 }
 
-static void restore_receivers(rl_streaming *s)
+/* Records that were acknowledged, and that no batch of this job would have. */
+static rl_status check_orphans(const rl_streaming *s)
 {
-  rl_found *f = &s->durable->found;
+  const rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  uint64_t records = 0;
+  const char *uid = NULL;
+  for (size_t i = 0; i < f->nblocks; i++) {
+    const rl_past_block *b = &f->blocks[i];
+    if (b->allocated || (uid && strcmp(uid, b->uid) != 0)) continue;
+    uid = b->uid;
+    records += b->records;
+  }
+  if (!uid) return RL_OK;
+  if (!rl_conf_bool(rl_context_conf(s->c), drop))
+    return rl_fail(RL_EINVAL, "%" PRIu64 " records received for '%s' were in no batch yet, and the job has no input of that "
+                   "name any more; give it back, or drop them with %s = true", records, uid, drop);
+  rl_warn("%s: %" PRIu64 " records received for '%s' are dropped (%s)", s->checkpoint, records, uid, drop);
+  return RL_OK;
+}
+
+static rl_status restore_receivers(rl_streaming *s)
+{
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     rl_receiver *r = d->kind == RL_NODE_INPUT ? rl_input_receiver(d->input) : NULL;
     if (r) restore_receiver(s, d, r);
   }
-  tell_orphans(f);
+  carry_places(s);
+  return check_orphans(s);
+}
+
+/* The image has versions of batches only that are complete in the log: else this is not the log that belongs to it. */
+static rl_status check_image(rl_streaming *s)
+{
+  rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  int64_t log = f->nbatches ? f->batches[f->nbatches - 1]->time : RL_NO_TIME, image = rl_state_newest(s->store);
+  if (image <= log) return RL_OK;
+  if (!rl_conf_bool(rl_context_conf(s->c), drop))
+    return rl_fail(RL_EDATA, "the state is that of batch %" PRId64 " ms, which the log does not have: part of the log is "
+                   "missing, or the directory was copied while the job ran; put back a copy made by rille backup, or go on "
+                   "with this state, without what the log would have had, with %s = true", image, drop);
+  rl_warn("%s: the log lacks what led to the state of batch %" PRId64 " ms; inputs may be read again (%s)", s->checkpoint,
+          image, drop);
+  for (size_t i = 0; i < f->nbatches; i++) f->batches[i]->complete = true;
+  f->image = image;
+  return RL_OK;
+}
+
+/* State stays when nobody takes it, but whoever renamed an operator should know. */
+static void tell_state(void *user, const char *uid, uint64_t keys)
+{
+  const rl_streaming *s = user;
+  if (keys > 0 && !stateful_node(s, uid))
+    rl_warn("%s: there is state of '%s' (%" PRIu64 " keys), and the job has no operator of that uid; it is kept", s->checkpoint,
+            uid, keys);
 }
 
 /* All of it -------------------------------------------------------------------------------------------------------- */
@@ -526,6 +591,10 @@ static rl_status check_inputs(const rl_streaming *s)
     if (d->kind != RL_NODE_INPUT || !d->reached) continue;
     const rl_input_class *cls = d->input->cls;
     if (cls->repeats || cls->restore || rl_input_receiver(d->input)) continue;
+    if (!s->durable->found.started) {
+      rl_warn("%s: the job cannot be recovered with it, as it cannot give again what it gave", d->label);
+      continue;
+    }
     return rl_fail(RL_EUNSUPPORTED, "%s cannot give again what it gave before, so the job in %s cannot be recovered with "
                    "it; use another directory, or another source", d->label, s->checkpoint);
   }
@@ -573,11 +642,14 @@ rl_status rl_durable_restore(rl_streaming *s)
 {
   rl_durable *d = s->durable;
   rl_found *f = &d->found;
-  rl_status st = f->started ? check_inputs(s) : RL_OK;
+  rl_status st = check_inputs(s);
+  if (!st) st = check_image(s);
   if (f->nbatches) settle(s);
+  if (f->image > s->latest) s->latest = f->image;
   set_floor(d);
   for (size_t i = 0; i < f->nbatches && !st; i++) st = restore_batch(s, f->batches[i]);
-  if (!st) restore_receivers(s);
+  if (!st) st = restore_receivers(s);
+  if (!st) rl_state_each_operator(s->store, tell_state, s);
   if (!st && f->kept_time != RL_NO_TIME && s->keeper.restore) st = s->keeper.restore(s->keeper.user, f->kept.p, f->kept.n);
   if (st) rl_error_prefix("%s: ", s->checkpoint);
   return st;

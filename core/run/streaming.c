@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -102,6 +103,7 @@ rl_status rl_streaming_checkpoint(rl_streaming *s, const char *dir)
 {
   if (rl_streaming_state(s) != RL_INITIALIZED) return rl_fail(RL_ESTATE, "checkpoint: the context was started already");
   if (dir && !*dir) return rl_fail(RL_EINVAL, "checkpoint: the directory's name is empty");
+  if (dir && strstr(dir, "://")) return rl_fail(RL_EINVAL, "checkpoint: '%s' is no directory of this machine", dir);
   rl_free(s->checkpoint);
   s->checkpoint = rl_strdup(dir);
   return RL_OK;

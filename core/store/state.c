@@ -16,6 +16,7 @@ static rl_state *new_state(const rl_state_spec *spec)
 {
   rl_state *s = RL_NEW(rl_state);
   s->overlay_limit = spec->overlay_bytes;
+  s->pinned_limit = spec->pinned_bytes > spec->overlay_bytes ? spec->pinned_bytes : spec->overlay_bytes;
   s->update_limit = spec->update_bytes;
   s->ended = RL_NO_TIME;
   if (pthread_mutex_init(&s->lock, NULL) != 0 || pthread_cond_init(&s->work, NULL) != 0 ||
@@ -92,6 +93,25 @@ rl_state *rl_state_ref(rl_state *s)
 const char *rl_state_uid(const rl_state_op *op) { return op->uid; }
 
 bool rl_state_is_timed(const rl_state_op *op) { return op->timed; }
+
+int64_t rl_state_newest(rl_state *s)
+{
+  int64_t newest = RL_NO_TIME;
+  pthread_mutex_lock(&s->lock);
+  for (const rl_state_op *op = s->ops; op; op = op->next)
+    if (op->sealed > newest) newest = op->sealed;
+  pthread_mutex_unlock(&s->lock);
+  return newest;
+}
+
+/* Operators live as long as the store: only the walk's step is taken under the lock. */
+void rl_state_each_operator(rl_state *s, void (*fn)(void *user, const char *uid, uint64_t keys), void *user)
+{
+  pthread_mutex_lock(&s->lock);
+  const rl_state_op *op = s->ops;
+  pthread_mutex_unlock(&s->lock);
+  for (; op; op = op->next) fn(user, op->uid, op->count);
+}
 
 rl_state *rl_state_of(rl_state_op *op)
 {

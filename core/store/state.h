@@ -37,6 +37,7 @@ typedef struct rl_state_spec {
   const char *dir;      /* where the image lies; made with mode 0700. Scratch: a fresh folder is made in it */
   bool scratch;         /* not synced, and removed by rl_state_close */
   size_t overlay_bytes; /* a seal waits for the image while the overlay is larger; > 0 */
+  size_t pinned_bytes;  /* where pins and scans keep it from the image, it may be as large as this; 0: overlay_bytes */
   size_t update_bytes;  /* what an operator's updates may set together before they are sealed; 0: no limit */
 } rl_state_spec;
 
@@ -58,6 +59,8 @@ rl_state_op *rl_state_find(rl_state *s, const char *uid);
 
 const char *rl_state_uid(const rl_state_op *op);
 bool rl_state_is_timed(const rl_state_op *op);
+int64_t rl_state_newest(rl_state *s); /* of all operators' newest versions the latest; RL_NO_TIME: none */
+void rl_state_each_operator(rl_state *s, void (*fn)(void *user, const char *uid, uint64_t keys), void *user);
 int64_t rl_state_sealed(rl_state_op *op); /* the newest sealed version; RL_NO_TIME: none yet */
 uint64_t rl_state_count(rl_state_op *op); /* keys in it */
 

@@ -256,7 +256,7 @@ struct rl_state {
   rl_image image;
   char *lock_path;
   int lock_fd;
-  size_t overlay_limit, update_limit;
+  size_t overlay_limit, pinned_limit, update_limit;
 
   pthread_mutex_t lock;
   pthread_cond_t work;  /* for the apply thread */

@@ -48,7 +48,7 @@ static rl_status wait_for_readers(rl_state *s, const rl_layer *l, bool pinned, i
     return rl_fail(RL_ELIMIT,
                    "state changes of %zu bytes wait in memory, and the limit is %zu: %s of '%s' keeps them from the "
                    "disk; %s, or allow more",
-                   s->overlay_bytes, s->overlay_limit, pinned ? "a remembered version" : "a loop over the state",
+                   s->overlay_bytes, s->pinned_limit, pinned ? "a remembered version" : "a loop over the state",
                    l->op->uid, pinned ? "remember less" : "read it to its end");
   }
   const struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
@@ -67,7 +67,10 @@ static rl_status wait_for_room(rl_state *s)
     switch (held) {
     case RL_HELD_NOT: st = rl_state_await(s); break;
     case RL_HELD_SCAN:
-    case RL_HELD_PIN: st = wait_for_readers(s, l, held == RL_HELD_PIN, until); break;
+    case RL_HELD_PIN:
+      if (s->overlay_bytes <= s->pinned_limit) return RL_OK;
+      st = wait_for_readers(s, l, held == RL_HELD_PIN, until);
+      break;
     case RL_HELD_NOT_ENDED:
     case RL_HELD_NOTHING_LEFT: return RL_OK;
     }

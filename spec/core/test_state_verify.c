@@ -164,7 +164,7 @@ static void an_image_of_another_format_is_refused(void **state)
   assert_int_equal(mdb_put(txn, s->image.meta, &k, &v, 0), 0);
   assert_int_equal(mdb_txn_commit(txn), 0);
   rl_state_close(s);
-  assert_int_equal(rl_state_open(&(rl_state_spec){dir, false, MIB, 0}, &s), RL_EUNSUPPORTED);
+  assert_int_equal(rl_state_open(&(rl_state_spec){dir, false, MIB, 0, 0}, &s), RL_EUNSUPPORTED);
   assert_non_null(strstr(rl_error_message(), "has format 1, and this version of Rille reads 2"));
   assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_EUNSUPPORTED);
   rl_free(dir);

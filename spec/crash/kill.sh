@@ -12,7 +12,7 @@
 
 kills=40 seed=${RILLE_TEST_SEED:-$$}
 [[ -z $RILLE_SANITIZE ]] || kills=10
-[[ -z ${RILLE_LONG:-} ]] || kills=2000
+[[ ${RILLE_LONG-0} != 1 ]] || kills=2000
 while (($#)); do
   case $1 in
     --long) kills=2000 ;;

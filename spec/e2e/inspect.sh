@@ -123,6 +123,11 @@ say "a running job: ok"
 
 # killed, and from the copy -------------------------------------------------------------------------------------------
 
+# Enough changes of state to damage one and have others behind it.
+has_changes() {
+  (($(LC_ALL=C grep -abo $'\005count' job/log/log-* | wc -l) >= 14))
+}
+until_true 20 has_changes
 kill -KILL "$job"
 { wait "$job" || true; } 2>/dev/null
 expect_status 0 rille inspect job

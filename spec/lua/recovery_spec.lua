@@ -300,6 +300,36 @@ describe("a durable job", function()
     assert.equal(0, run(dir).status)
   end)
 
+  case("is not begun anew beside the state of a log that is gone", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(2)(rdd) end)
+  ]], function(dir)
+    words(dir, "a b")
+    assert.equal(0, run(dir).status)
+    os.execute("sleep 0.5; rm " .. dir .. "/ck/log/log-*")
+    local result = run(dir)
+    assert.equal(1, result.status)
+    assert.matches("which the log does not have", result.err)
+    words(dir, "c")
+    result = run(dir, "rille.checkpoint.allowDropped=true")
+    assert.equal(0, result.status, result.err)
+    assert.matches("the log lacks what led to the state", result.err)
+  end)
+
+  case("tells of state that no operator takes", [[
+    local renamed = io.open "renamed"
+    counts:map(function(word, n) return word, n end)
+      :updateStateByKey(function(values, n) return values[#values] or n end)
+      :uid(renamed and "after" or "before")
+      :foreachRDD(function(rdd, time) stop_at(1)(rdd) end)
+  ]], function(dir)
+    words(dir, "a")
+    assert.equal(0, run(dir).status)
+    support.write(dir .. "/renamed", "")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.matches("there is state of 'before' (1 keys), and the job has no operator of that uid", result.err, 1, true)
+  end)
+
   it("needs a directory for the receivers' log", function()
     local result = program.run({ ["job.lua"] = [[
       local rille = require "rille"
