@@ -27,7 +27,10 @@ static void push_buf(lua_State *L, const rl_buf *b) { lua_pushlstring(L, b->n ? 
 static int encode_function(lua_State *L)
 {
   luaL_checkany(L, 1);
-  const rl_capture_root root = {.index = 1, .role = luaL_checkstring(L, 2), .site = luaL_optstring(L, 3, NULL)};
+  const rl_capture_root root = {.index = 1,
+                                .role = luaL_checkstring(L, 2),
+                                .site = luaL_optstring(L, 3, NULL),
+                                .in_place = true};
   void **h = rl_handle_new(L, RL_META_IMAGE, 0);
   rl_buf *bytes = rl_lua_push_buf(L);
   rl_image *img = NULL;

@@ -37,6 +37,7 @@ typedef struct rl_capture_root {
   int index;        /* absolute stack index */
   const char *role; /* "the function given to map" */
   const char *site; /* "job.lua:12": where the operation was declared; may be NULL */
+  bool in_place;    /* it runs in this state as it is: that it assigns variables from outside is as it should be */
 } rl_capture_root;
 
 /* Captures roots[0..n). Leaves the stack as it was; never raises a Lua error. RL_EINVAL with the message above when

@@ -320,7 +320,7 @@ static void write_function(rl_walk *w, uint32_t id)
   for (int i = 1; i <= (int)n; i++) {
     rl_walk_bind(w, fn, i, id);
   }
-  rl_walk_warn(w, id);
+  if (!w->at_home && !w->roots->in_place) rl_walk_warn(w, id);
   rl_walk_requires(w, w->proto, id);
 }
 

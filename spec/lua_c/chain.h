@@ -117,7 +117,7 @@ static inline void make_chain(lua_State *L, chain *c)
     first[i] = (uint32_t)nroots;
     for (uint32_t j = 0; j < step.functions; j++) {
       lua_rawgeti(L, at, (lua_Integer)j + 2);
-      roots[nroots++] = (rl_capture_root){lua_gettop(L), "the function given to map", "job.lua:7"};
+      roots[nroots++] = (rl_capture_root){lua_gettop(L), "the function given to map", "job.lua:7", false};
     }
   }
   rl_image *image = NULL;

@@ -77,7 +77,7 @@ static rl_status capture_results(lua_State *L, const char *code, rl_image **img)
   int n = run(L, code);
   int top = lua_gettop(L);
   for (int i = 0; i < n; i++) {
-    roots[i] = (rl_capture_root){top - n + 1 + i, "the function given to map", "job.lua:12"};
+    roots[i] = (rl_capture_root){top - n + 1 + i, "the function given to map", "job.lua:12", false};
   }
   rl_status st = rl_capture(L, roots, (size_t)n, img);
   assert_int_equal(lua_gettop(L), top);
@@ -608,7 +608,7 @@ static void test_assigned_variables_warn_once(void **state)
   fixture *f = *state;
   lua_State *L = f->driver;
   run(L, "local n = 0 return function(x) n = n + x return n end");
-  const rl_capture_root root = {1, "the function given to map", "job.lua:12"};
+  const rl_capture_root root = {1, "the function given to map", "job.lua:12", false};
   rl_image *img;
   assert_int_equal(rl_capture_diagnose(L, 1, root.role, root.site), RL_OK);
   assert_int_equal(warnings, 1);
@@ -768,7 +768,7 @@ static void test_no_lua_error_leaves(void **state)
   run(L, "local t = { 1, x = { 'y' } } local n = 0\n"
          "function helper() n = n + 1 return t, ('z'):rep(3) end\n"
          "return load('return function(...) return helper(...) end')()");
-  const rl_capture_root root = {1, "the function given to map", "job.lua:12"};
+  const rl_capture_root root = {1, "the function given to map", "job.lua:12", false};
   rl_image *img;
   rl_status st = RL_ENOMEM;
   size_t fails = 0;

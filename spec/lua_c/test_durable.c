@@ -91,7 +91,7 @@ static rl_status encode(fixture *f, const char *code, const char *name)
   rl_capture_root roots[8];
   int n = run(L, code, name);
   for (int i = 0; i < n; i++)
-    roots[i] = (rl_capture_root){lua_gettop(L) - n + 1 + i, "the function given to getOrCreate", "job.lua:12"};
+    roots[i] = (rl_capture_root){lua_gettop(L) - n + 1 + i, "the function given to getOrCreate", "job.lua:12", false};
   rl_buf_clear(&f->bytes);
   rl_status st = rl_capture_durable(L, roots, (size_t)n, &img);
   if (st == RL_OK) st = rl_closure_encode(img, &f->bytes);
