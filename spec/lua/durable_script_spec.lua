@@ -56,6 +56,16 @@ describe("durable scripts", function()
 
   -- functions as bytes ------------------------------------------------------------------------------------------------
 
+  it("are refused when setup starts the context before it has its directory", function()
+    assert.matches("the function has started its context, so it has no checkpoint", failure(function()
+      getOrCreate(dir, function()
+        numbers(new()):foreachRDD(nothing)
+        ssc:start()
+        return ssc
+      end)
+    end))
+  end)
+
   it("write functions as text and read them again", function()
     local n = 3
     local function twice(x) return 2 * x end

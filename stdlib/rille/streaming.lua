@@ -85,6 +85,9 @@ local function attach(name, ssc, path, setup)
   if ssc:getState() == "INITIALIZED" then
     if not ssc.checkpoint_dir then ssc:checkpoint(path) end
     ssc.setup = setup
+  elseif ssc:getState() == "ACTIVE" and not ssc.checkpoint_dir then
+    check.fail(("%s: the function has started its context, so it has no checkpoint; start it behind %s, or let the " ..
+      "function call checkpoint('%s') first"):format(name, name, path))
   end
   return ssc
 end
