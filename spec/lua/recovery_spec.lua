@@ -180,13 +180,45 @@ describe("a durable job", function()
       if exists "failed" then ssc:stop(true, true) end
     end)
     ssc:start()
-    while ssc:getState() == "ACTIVE" do pcall(ssc.awaitTermination, ssc) end -- what is reported does not end it
+    ssc:awaitTermination() -- what is passed over does not end it
     os.exit(0)
   ]], function(dir)
     words(dir, "a b")
     local result = run(dir, "rille.streaming.onBatchFailure=skip")
     assert.matches("what foreachRDD at job.lua:%d+ would have given is left out", result.err)
     assert.equal("(a,1) (b,1)", last(dir, "A"))
+  end)
+
+  -- Closures of one text, told apart by what they name.
+  local OUTPUTS <const> = [[
+    for name in arg[3]:gmatch "%a" do
+      counts:foreachRDD(function(rdd, time)
+        if name == arg[4] then error("no " .. name) end
+        tell(name, rdd, time)
+        if not arg[4] then ssc:stop(true, true) end
+      end)
+    end
+  ]]
+
+  case("finds the outputs that are done wherever they stand in the script", OUTPUTS, function(dir)
+    words(dir, "a b")
+    local result = run(dir, "", "0.2 ABC B")
+    assert.matches("foreachRDD at job.lua:%d+: job.lua:%d+: no B", result.err)
+    local pending = tonumber(result.err:match "batch (%d+) ms: foreachRDD")
+    assert.equal(1, #told(dir, "A"))
+    result = run(dir, "", "0.2 ZBA")
+    assert.equal(0, result.status, result.err)
+    assert.equal(pending, told(dir, "B")[1].time) -- A took no other's place
+    assert.equal(pending, told(dir, "Z")[1].time) -- new: it has not seen the batch
+    local times = {}
+    for _, line in ipairs(told(dir, "A")) do
+      assert.is_nil(times[line.time], "A was run twice")
+      times[line.time] = true
+    end
+    if #told(dir, "C") == 1 then
+      assert.matches("batch " .. pending .. " ms: 1 output done before the job was stopped is not in the script any " ..
+        "more, or changed", result.err)
+    end
   end)
 
   case("does not take what was discarded again", [[
@@ -196,19 +228,14 @@ describe("a durable job", function()
     end):updateStateByKey(function(values, n) return values[#values] or n end):uid "checked"
     checked:foreachRDD(function(rdd, time) tell("A", rdd, time) end)
     counts:foreachRDD(function(rdd, time)
-      if exists "c" then stop_at(2)(rdd) elseif exists "b" then ssc:stop(true, true) end
+      if exists "c" then stop_at(2)(rdd) else ssc:stop(true, true) end -- the batch before has no outputs
     end)
-    ssc:start()
-    while ssc:getState() == "ACTIVE" do
-      local fine, why = pcall(ssc.awaitTermination, ssc)
-      if not fine and once "b" then io.stderr:write(why, "\n") end
-    end
-    os.exit(0)
   ]], function(dir)
     words(dir, "poison")
     local result = run(dir, "rille.streaming.onBatchFailure=skip rille.task.maxFailures=1")
     assert.equal(0, result.status, result.err)
-    assert.matches("cannot take this", result.err)
+    assert.matches("ERROR batch %d+ ms: .*cannot take this", result.err)
+    assert.matches("ERROR   job.lua:%d+: in function", result.err)
     support.write(dir .. "/c", "")
     support.write(dir .. "/harmless", "")
     words(dir, "a b")
