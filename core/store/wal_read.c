@@ -127,6 +127,8 @@ static rl_status judge(verification *x, rl_wal_cursor *c, bool last, const char 
   bool torn = last && behind.torn;
   if (torn) rl_fail(RL_EDATA, "unfinished tail: %s at offset %" PRIu64 ": %s", c->path, at, wrong);
   else if (!behind.more) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there)", wrong, seq);
+  else if (behind.mark) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); what was written ends "
+                                       "at offset %" PRIu64 ", before record %" PRIu64, wrong, seq, behind.at, behind.seq);
   else rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the next whole one is %" PRIu64
                       ", at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   report(x, c->path, at, seq, torn);
@@ -158,13 +160,11 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
   }
   rl_status st = rl_wal_cursor_open(&c, dir, first);
   if (st == RL_EDATA) {
-    report(x, c.path, 0, first, false);
-    *next = 0;
+    report(x, c.path, c.bad, c.header > 0 ? 0 : first, false);
     st = RL_OK;
-  } else if (st == RL_OK) {
-    st = verify_frames(x, &c, last);
-    *next = c.next;
   }
+  if (st == RL_OK && c.header > 0) st = verify_frames(x, &c, last);
+  if (st == RL_OK) *next = c.header > 0 ? c.next : 0;
   rl_wal_cursor_close(&c);
   return st;
 }

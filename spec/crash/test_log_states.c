@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "store/wal_impl.h"
 #include "trial.h"
 
 enum { BLOCK = 4096 };
@@ -104,6 +105,40 @@ static void first_block_missing(tail *t)
   write_file(t, t->to);
 }
 
+/* The mark that the group was written over: it came to the disk by itself, and of what followed some or nothing. */
+static void put_mark(tail *t)
+{
+  rl_wal_header h;
+  rl_wal_frame f, mark = {.type = RL_WAL_MARK, .payload_sum = rl_wal_payload_sum(NULL, 0)};
+  memcpy(&h, t->bytes.p, sizeof h);
+  memcpy(&f, t->bytes.p + t->from, sizeof f);
+  mark.seq = f.seq;
+  rl_wal_frame_sign(&mark, h.id, t->from);
+  memcpy(t->bytes.p + t->from, &mark, sizeof mark);
+}
+
+static void a_mark_alone(tail *t)
+{
+  put_mark(t);
+  write_file(t, t->from + sizeof(rl_wal_frame));
+}
+
+static void a_mark_for_the_first_head(tail *t)
+{
+  put_mark(t);
+  write_file(t, t->to);
+}
+
+static void a_mark_and_some_blocks(tail *t)
+{
+  char mark[sizeof(rl_wal_frame)];
+  put_mark(t);
+  memcpy(mark, t->bytes.p + t->from, sizeof mark);
+  take_blocks(t, put_zeros);
+  memcpy(t->bytes.p + t->from, mark, sizeof mark);
+  write_file(t, t->to);
+}
+
 static const struct {
   const char *name;
   void (*make)(tail *t);
@@ -122,6 +157,9 @@ static const struct {
   {"reordered", reordered},
   {"reordered over stale", reordered_over_stale},
   {"first block missing", first_block_missing},
+  {"a mark alone", a_mark_alone},
+  {"a mark for the first head", a_mark_for_the_first_head},
+  {"a mark and some blocks", a_mark_and_some_blocks},
 };
 enum { DAMAGES = sizeof damages / sizeof *damages };
 
@@ -177,7 +215,7 @@ static void recover_one(const trial *killed, const char *aside, int damage, uint
 
 static void recover_each(const trial *killed, const char *aside, uint64_t *seed, unsigned sample)
 {
-  if (killed->w->synced == killed->w->written) return; /* a mark, which is none of what is told to anybody */
+  if (killed->w->synced == killed->w->written) return;
   for (int damage = 0; damage < DAMAGES; damage++) {
     unsigned times = trial_is_long() ? 3 : records_random(seed) % DAMAGES < sample;
     for (unsigned i = 0; i < times; i++) recover_one(killed, aside, damage, records_random(seed));
