@@ -112,6 +112,18 @@ rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *o
 /* Cuts the segment at the cursor and makes sure that all before it is on disk. */
 rl_status rl_wal_settle(rl_wal_cursor *c);
 
+/* Where the log begins (wal_floor.c) ------------------------------------------------------------------------------- */
+
+#define RL_WAL_FLOOR "floor" /* its name */
+
+/* The first sequence that must be there; 1 when there is no such file. RL_EDATA: the file is damaged. */
+rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there);
+rl_status rl_wal_floor_make(const char *dir, uint64_t floor);
+/* On disk when this succeeds. Needs no room on the disk. */
+rl_status rl_wal_floor_raise(const char *dir, uint64_t floor);
+/* RL_EDATA: the first of the segments, which were listed before, are missing, or all are. */
+rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there);
+
 /* What stands in the current segment behind its last group. */
 typedef enum rl_wal_tail {
   RL_WAL_BARE,   /* nothing */

@@ -19,11 +19,12 @@ typedef struct listing {
   rl_wal_firsts *out;
 } listing;
 
-/* log-<16 digits>.tmp: a segment that never came to be. */
+/* log-<16 digits>.tmp: a segment that never came to be. floor.<...>.tmp: likewise. */
 static bool is_leftover(const char *name)
 {
   size_t n = strlen(name), k = strlen(MAKING);
   if (n <= k || strcmp(name + n - k, MAKING) != 0) return false;
+  if (strncmp(name, RL_WAL_FLOOR ".", sizeof RL_WAL_FLOOR) == 0) return true;
   char *segment = rl_strndup(name, n - k);
   uint64_t first;
   bool is = rl_wal_parse_name(segment, &first);
