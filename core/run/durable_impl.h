@@ -25,6 +25,7 @@ typedef struct rl_found {
   rl_past **batches; /* by time */
   size_t nbatches, batches_cap;
   int64_t settled; /* all batches up to here are complete */
+  int64_t oldest;  /* and up to here no window has to look at them again, but as far as it looks back */
   int64_t gone;    /* what was received up to here cannot be had again; RL_NO_TIME: all can */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;

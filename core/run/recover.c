@@ -27,7 +27,7 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p)
 {
   const rl_found *f = &d->s->durable->found;
-  return p->time > f->settled - d->remember && p->time > f->gone;
+  return p->time > f->oldest - d->remember && p->time > f->gone;
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
@@ -203,6 +203,18 @@ static rl_status restore_batch(rl_streaming *s, const rl_past *p)
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* The version that a stateful stream will have: the image's, or a later one of the log. */
+static int64_t newest_version(const rl_dstream *d)
+{
+  const rl_found *f = &d->s->durable->found;
+  for (size_t i = f->nbatches; i-- > 0 && f->batches[i]->time > rl_stateful_sealed(d);) {
+    const rl_past *p = f->batches[i];
+    for (size_t k = 0; k < p->nstates && p->ended && !p->discarded; k++)
+      if (strcmp(p->states[k].uid, d->op->uid) == 0) return p->time;
+  }
+  return rl_stateful_sealed(d);
+}
+
 /* All batches up to `settled` are complete: what streams remember goes by it, as in rl_graph_forget. */
 static void settle(rl_streaming *s)
 {
@@ -210,14 +222,15 @@ static void settle(rl_streaming *s)
   s->latest = f->settled = f->batches[f->nbatches - 1]->time;
   for (size_t i = f->nbatches; i-- > 0;)
     if (!f->batches[i]->complete) f->settled = f->batches[i]->time - s->batch_ms;
+  f->oldest = rl_stateful_oldest(s, f->settled, newest_version);
   f->gone = RL_NO_TIME;
   for (size_t i = 0; i < f->nbatches; i++)
     if (f->batches[i]->complete && f->batches[i]->stripped) f->gone = f->batches[i]->time;
   bool shorter = false;
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (!d->reached) continue;
-    shorter = shorter || f->gone > f->settled - d->remember;
-    d->forgotten = larger(f->settled - d->remember, f->gone);
+    shorter = shorter || f->gone > f->oldest - d->remember;
+    d->forgotten = larger(f->oldest - d->remember, f->gone);
   }
   if (shorter)
     rl_warn("%s: windows look further back than the log, which begins behind %" PRId64 " ms: they begin there",
