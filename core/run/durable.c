@@ -79,7 +79,7 @@ static rl_status put_input(rl_dstream *d, const rl_batch *b, rl_buf *out)
   }
   rl_buf bytes = {0};
   rl_status st = RL_OK;
-  if (d->input->cls->save && !b->unread) {
+  if (d->input->cls->save) { /* also of one that could not be read: its place is where it was */
     st = d->input->cls->save(d->input, b->time, &bytes);
     in.kind = RL_JOURNAL_SAVED;
     in.bytes = (rl_slice){bytes.p, bytes.n};

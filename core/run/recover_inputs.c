@@ -39,6 +39,17 @@ static rl_rdd *nothing_of(const rl_dstream *d, const rl_past *p, const rl_journa
   return rl_rdd_empty(0);
 }
 
+/* Its place, and nothing of the batch. */
+static rl_status restore_place(rl_dstream *d, const rl_past *p, const rl_journal_input *in)
+{
+  rl_input_info info = {.stream = d->input->id};
+  rl_rdd *rdd = NULL;
+  rl_status st = d->input->cls->restore(d->input, p->time, in->bytes.p, in->bytes.n, &rdd, &info);
+  rl_free(info.description);
+  rl_rdd_unref(rdd);
+  return st;
+}
+
 static rl_status restore_input(rl_dstream *d, const rl_past *p, const rl_journal_input *in)
 {
   const rl_input_class *cls = d->input->cls;
@@ -50,8 +61,10 @@ static rl_status restore_input(rl_dstream *d, const rl_past *p, const rl_journal
   else if (in->kind == RL_JOURNAL_SAVED && cls->restore)
     st = cls->restore(d->input, p->time, in->bytes.p, in->bytes.n, &rdd, &info);
   else rdd = nothing_of(d, p, in);
+  if (in->kind == RL_JOURNAL_PLACE && cls->restore) st = restore_place(d, p, in);
   rl_free(info.description);
   if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  if (st) rl_rdd_unref(rdd);
   else rl_graph_restore(d, p->time, rdd);
   return st;
 }
@@ -84,12 +97,8 @@ rl_status rl_restore_places(rl_streaming *s, const rl_past *p)
   for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
     if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore || !rl_past_is_needed(d, p)) continue;
     const rl_journal_input in = find_input(p, d);
-    if (in.kind != RL_JOURNAL_SAVED) continue;
-    rl_input_info info = {.stream = d->input->id};
-    rl_rdd *rdd = NULL;
-    st = d->input->cls->restore(d->input, p->time, in.bytes.p, in.bytes.n, &rdd, &info);
-    rl_free(info.description);
-    rl_rdd_unref(rdd);
+    if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
+    st = restore_place(d, p, &in);
     if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
   }
   return st;
@@ -136,7 +145,7 @@ static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *
 static bool has_input(const rl_streaming *s, rl_slice uid)
 {
   for (const rl_dstream *d = s->nodes; d; d = d->next)
-    if (d->kind == RL_NODE_INPUT && rl_slice_is(uid, rl_dstream_uid(d))) return true;
+    if (d->kind == RL_NODE_INPUT && d->reached && rl_slice_is(uid, rl_dstream_uid(d))) return true;
   return false;
 }
 
@@ -154,6 +163,7 @@ static void carry_places(rl_streaming *s)
     in.blocks = NULL; /* its blocks were that batch's */
     in.nblocks = 0;
     in.records = -1;
+    if (in.kind == RL_JOURNAL_SAVED) in.kind = RL_JOURNAL_PLACE;
     d->carried = rl_grow(d->carried, &d->carried_cap, d->ncarried + 1, sizeof *d->carried);
     d->carried[d->ncarried++] = in;
     rl_warn("%s: the job has no input '%.*s' any more; its place is kept", s->checkpoint, (int)in.uid.n, in.uid.p);

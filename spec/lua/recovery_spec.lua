@@ -217,6 +217,76 @@ describe("a durable job", function()
     assert.equal("(a,1) (b,1)", last(dir, "A"))
   end)
 
+  -- The batch of an input that cannot be read takes nothing of it, and each input goes on where it was: also when what
+  -- comes next is older than a first look would take, and whichever is asked first.
+  for _, mode in ipairs { "skip", "stop" } do
+    for _, order in ipairs { "one two", "two one" } do
+      case(("keeps the places of inputs when one cannot be read: %s, %s"):format(mode, order), ([[
+        local inputs = {}
+        for name in ("%s"):gmatch "%%S+" do
+          inputs[name] = ssc:fileStream(name, { newFilesOnly = false, filter = name == "two" and function()
+            if exists "broken" then error "cannot be looked at" end
+            return true
+          end or nil })
+        end
+        inputs.one:union(inputs.two):foreachRDD(function(rdd, time)
+          if rdd:count() > 0 then tell("A", rdd, time) end
+          if rdd:count() > 0 then ssc:stop(true, false) end
+        end)
+        ssc:start()
+        local fine, why = pcall(ssc.awaitTermination, ssc)
+        if not fine then io.stderr:write(why, "\n") end
+        ssc:stop(true, false)
+        os.exit(fine and 0 or 1)
+      ]]):format(order), function(dir)
+        local settings = "rille.streaming.fileStream.minRememberDuration=0.1 rille.streaming.catchUp=merge " ..
+          "rille.streaming.onBatchFailure=" .. mode
+        local function bring(name)
+          support.write(("%s/%s/.new"):format(dir, name), name .. "\n")
+          assert(os.execute(("cd '%s/%s' && touch .new && mv .new $(date +%%N)"):format(dir, name)))
+        end
+        assert(os.execute(("mkdir '%s/one' '%s/two'"):format(dir, dir)))
+        bring "one"
+        assert.equal(0, run(dir, settings, "0.2").status)
+        assert.same({ "one" }, changes(dir, "A"))
+        support.write(dir .. "/broken", "")
+        bring "two"
+        local failed = run(dir, settings, "0.2")
+        assert.equal(1, failed.status, failed.err)
+        assert.matches("cannot be looked at", failed.err)
+        os.remove(dir .. "/broken")
+        bring "one"
+        os.execute "sleep 1"
+        local result = run(dir, settings, "0.2")
+        assert.equal(0, result.status, result.err)
+        assert.same({ "one", "one two" }, changes(dir, "A"), result.err)
+      end)
+    end
+  end
+
+  case("gives a batch nothing of an input that it did not have", [[
+    for name in arg[3]:gmatch "%w+" do
+      ssc:fileStream(name, { newFilesOnly = false }):foreachRDD(function(rdd, time)
+        if rdd:count() == 0 then return end
+        if name == "two" and once "killed" then die() end
+        tell("A", rdd, time)
+        ssc:stop(true, name == "two") -- the last batch of the first run has the file
+      end)
+    end
+  ]], function(dir)
+    assert(os.execute(("mkdir '%s/one' '%s/two' && echo one >'%s/one/a' && echo two >'%s/two/a'"):format(
+      dir, dir, dir, dir)))
+    assert.equal(0, run(dir, "", "0.2 one").status)
+    assert.same({ "one" }, changes(dir, "A"))
+    local killed = run(dir, "", "0.2 two")
+    assert.equal(137, killed.status)
+    assert.matches("the job has no input '[^']*one[^']*' any more; its place is kept", killed.err)
+    local result = run(dir, "", "0.2 one+two")
+    assert.equal(0, result.status, result.err)
+    assert.same({ "one", "two" }, changes(dir, "A"))
+    assert.equal(2, #told(dir, "A"))
+  end)
+
   case("keeps a batch whose state function fails, for code that does not", [[
     local checked = counts:map(function(word, n)
       if word == "bad" and not io.open "mended" then error "cannot take this" end
