@@ -329,6 +329,15 @@ static rl_status check_batch(const rl_streaming *s, const rl_found *f)
                  s->checkpoint, (double)f->batch_ms / 1000, (double)s->batch_ms / 1000);
 }
 
+/* A line is in one block, and a block is one record of the log. */
+static rl_status check_record_size(const rl_durable *d, const rl_conf *conf)
+{
+  const char *most = "rille.streaming.receiver.maxRecordBytes";
+  if (!d->logs_receivers || rl_conf_size(conf, most) <= (int64_t)RL_GATHER_MOST_LOGGED) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum", most,
+                 rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
+}
+
 rl_status rl_durable_open(rl_streaming *s)
 {
   const rl_conf *conf = rl_context_conf(s->c);
@@ -341,7 +350,8 @@ rl_status rl_durable_open(rl_streaming *s)
   d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
-  rl_status st = rl_dir_make_durable(s->checkpoint);
+  rl_status st = check_record_size(d, conf);
+  if (!st) st = rl_dir_make_durable(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);

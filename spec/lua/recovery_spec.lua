@@ -412,6 +412,18 @@ describe("a durable job", function()
     assert.matches("writeAheadLog.enable needs a checkpoint directory", result.err)
   end)
 
+  it("refuses lines that its log could not take", function()
+    local result = program.run({ ["job.lua"] = [[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ ["rille.streaming.receiver.maxRecordBytes"] = "1g" }, 1)
+      ssc:checkpoint "ck"
+      ssc:socketTextStream("localhost", 1):print()
+      ssc:start()
+    ]] }, "rille run job.lua")
+    assert.equal(1, result.status)
+    assert.matches("receiver.maxRecordBytes = 1g is more than the log .* it takes 1008m", result.err)
+  end)
+
   case("runs without its directory when it is not to be reliable", [[
     counts:foreachRDD(function(rdd, time) tell("A", rdd, time) ssc:stop(true, false) end)
   ]], function(dir)
