@@ -202,11 +202,12 @@ static rl_status put_chunks(rl_spool *emitted, rl_buf *out)
   return st;
 }
 
-/* A worker, without the scheduler's lock; it may wait for room in the log. */
+/* A worker, without the scheduler's lock; it may wait for room in the log. A stage that a stop left behind may still
+ * come here when the log is closed. */
 static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t partition, uint32_t n,
                              const rl_state_update *update, rl_spool *emitted)
 {
-  rl_durable *d = user;
+  rl_log_gate *gate = user;
   rl_buf changes = {0}, record = {0};
   rl_state_update_encode(update, &changes);
   const rl_journal_state head = {.time = time,
@@ -220,10 +221,19 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
   rl_buf_free(&changes);
   rl_status st = emitted ? put_chunks(emitted, &record) : RL_OK;
   const rl_wal_part part = {.p = record.p, .n = record.n};
-  if (st == RL_OK) st = rl_wal_append(d->wal, RL_JOURNAL_STATE, &part, 1, NULL);
+  rl_wal *w = st == RL_OK ? rl_log_gate_enter(gate) : NULL;
+  if (w) {
+    st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
+    rl_log_gate_leave(gate);
+  } else if (st == RL_OK) {
+    st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
+  }
   rl_buf_free(&record);
   return st;
 }
+
+static void ref_gate(void *user) { rl_log_gate_ref(user); }
+static void unref_gate(void *user) { rl_log_gate_unref(user); }
 
 const rl_state_log *rl_durable_state_log(rl_streaming *s) { return s->durable ? &s->durable->state_log : NULL; }
 
@@ -344,7 +354,6 @@ rl_status rl_durable_open(rl_streaming *s)
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->state_log = (rl_state_log){write_state, d};
   d->found.kept_time = d->found.image = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
@@ -357,8 +366,10 @@ rl_status rl_durable_open(rl_streaming *s)
   if (!st) st = open_state(s, conf, s->checkpoint);
   if (!st && d->found.started) s->zero = d->found.zero;
   if (!st) st = log_start(s);
-  if (!st) d->blocks = rl_block_log_new(d->wal);
-  return st;
+  if (st) return st;
+  d->gate = rl_log_gate_new(d->wal);
+  d->state_log = (rl_state_log){write_state, ref_gate, unref_gate, d->gate};
+  return RL_OK;
 }
 
 void rl_durable_give_up(rl_streaming *s)
@@ -370,7 +381,7 @@ void rl_durable_close(rl_streaming *s)
 {
   rl_durable *d = s->durable;
   if (!d) return;
-  if (d->blocks) rl_block_log_close(d->blocks);
+  if (d->gate) rl_log_gate_close(d->gate);
   if (rl_wal_close(d->wal) != RL_OK) {
     rl_error e;
     rl_error_take(&e);
@@ -378,7 +389,7 @@ void rl_durable_close(rl_streaming *s)
     else rl_streaming_report(s, rl_error_raise(&e)); /* marks of the last batches are not on disk */
   }
   rl_driver_cancel(rl_context_driver(s->c), &d->begun);
-  rl_block_log_unref(d->blocks);
+  rl_log_gate_unref(d->gate);
   rl_found_clear(&d->found);
   rl_error_clear(&d->error);
   rl_free(d->carried);

@@ -43,7 +43,7 @@ typedef struct rl_retained {
 struct rl_durable {
   rl_streaming *s;
   rl_wal *wal;
-  rl_block_log *blocks; /* for blocks that are in the log only */
+  rl_log_gate *gate; /* for blocks that are in the log only, and stages */
   bool logs_receivers;
   int64_t retain_ms; /* rille.history.retain */
   rl_state_log state_log;

@@ -20,7 +20,7 @@ static rl_status restore_blocks(rl_dstream *d, const rl_past *p, rl_journal_inpu
   rl_status st = RL_OK;
   while (!st && rl_journal_next_block(&in, &seq)) {
     const rl_past_block *b = rl_found_block(&durable->found, seq);
-    if (b) blocks[n++] = rl_block_logged(durable->blocks, &b->at, b->records, b->bytes);
+    if (b) blocks[n++] = rl_block_logged(durable->gate, &b->at, b->records, b->bytes);
     else st = lost_blocks(d, p);
   }
   if (!st) *out = n ? rl_rdd_from_blocks(blocks, n) : rl_rdd_empty(0);
@@ -137,7 +137,7 @@ static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *
     if (b->position > position) position = b->position;
     if (b->allocated) continue;
     b->allocated = true;
-    rl_gather_restore(rl_receiver_gather(r), rl_block_logged(durable->blocks, &b->at, b->records, b->bytes));
+    rl_gather_restore(rl_receiver_gather(r), rl_block_logged(durable->gate, &b->at, b->records, b->bytes));
   }
   if (durable->logs_receivers) rl_receiver_log(r, durable->wal, uid, position);
 }
