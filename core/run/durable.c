@@ -356,7 +356,7 @@ rl_status rl_durable_open(rl_streaming *s)
   d->begun.run = on_begun_message;
   d->found.kept_time = d->found.image = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
-  d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
+  d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
   rl_status st = check_record_size(d, conf);

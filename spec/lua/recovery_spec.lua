@@ -304,6 +304,65 @@ describe("a durable job", function()
     assert.equal("(a,1) (b,1) (bad,1)", last(dir, "A"))
   end)
 
+  case("keeps a batch that fails at each start, and what was missed since", [[
+    local checked = counts:map(function(word, n)
+      if word == "bad" and not io.open "mended" then error "cannot take this" end
+      return word, n
+    end):updateStateByKey(function(values, n) return values[#values] or n end):uid "checked"
+    checked:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(4)(rdd) end)
+  ]], function(dir)
+    words(dir, "a b bad")
+    for i = 1, 3 do
+      local failed = run(dir, "rille.task.maxFailures=1")
+      assert.equal(1, failed.status)
+      assert.matches("cannot take this", failed.err)
+      if i > 1 then assert.matches("1 batch was not complete", failed.err) end
+      words(dir, "a")
+    end
+    local before = told(dir, "A")
+    support.write(dir .. "/mended", "")
+    words(dir, "c")
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.matches("1 batch was not complete", result.err)
+    assert.equal("(a,4) (b,1) (bad,1) (c,1)", last(dir, "A"))
+    assert.equal("(a,1) (b,1) (bad,1)", told(dir, "A")[#before + 1].counts)
+  end)
+
+  -- What is queued when it is told to stop has not begun: the next start misses it again.
+  for _, graceful in ipairs { "true", "false" } do
+    case("may be told to stop while it catches up: stopGracefullyOnShutdown = " .. graceful, [[
+      counts:foreachRDD(function(rdd, time)
+        tell("A", rdd, time)
+        if exists "slow" then
+          if #rdd:collect() > 1 and once "told" then os.execute "kill -TERM $PPID" end
+          rille.sleep(0.2)
+        else
+          stop_at(tonumber(arg[3]))(rdd)
+        end
+      end)
+    ]], function(dir)
+      local settings = "rille.streaming.gracefulStopTimeout=0.5 rille.streaming.stopGracefullyOnShutdown=" .. graceful
+      words(dir, "a")
+      assert.equal(0, run(dir, settings, "0.1 1").status)
+      words(dir, "a b")
+      os.execute "sleep 1.5"
+      support.write(dir .. "/slow", "")
+      local stopped = run(dir, settings, "0.1")
+      assert.equal(0, stopped.status, stopped.err)
+      local before = #told(dir, "A")
+      os.remove(dir .. "/slow")
+      words(dir, "c")
+      local result = run(dir, settings, "0.1 3")
+      assert.equal(0, result.status, result.err)
+      assert.matches("batches were missed", result.err)
+      assert.equal("(a,2) (b,1) (c,1)", last(dir, "A"))
+      local list = told(dir, "A")
+      assert.is_true(#list > before)
+      for i = 2, #list do assert.equal(100, list[i].time - list[i - 1].time) end
+    end)
+  end
+
   case("takes on a changed function with the state kept", [[
     counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(1)(rdd) end)
   ]], function(dir)
