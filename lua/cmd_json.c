@@ -102,7 +102,7 @@ static json_t *log_of(const rl_inspect_log *l)
 
 static json_t *input_of(const rl_inspect_input *in)
 {
-  static const char *const kinds[] = {"none", "blocks", "saved"};
+  static const char *const kinds[] = {"none", "blocks", "saved", "place"};
   json_t *j = json_object();
   set(j, "uid", text(in->uid));
   set(j, "kind", text(kinds[in->kind]));

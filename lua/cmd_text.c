@@ -91,6 +91,7 @@ static void describe_input(const rl_inspect_input *in, bool position_only, rl_bu
   rl_buf_clear(out);
   if (in->kind == RL_JOURNAL_NONE) rl_buf_puts(out, "not kept, ");
   if (in->kind == RL_JOURNAL_SAVED) rl_buf_printf(out, "%s saved, ", bytes);
+  if (in->kind == RL_JOURNAL_PLACE) rl_buf_printf(out, "%s saved before, ", bytes);
   if (in->kind == RL_JOURNAL_BLOCKS && !position_only) {
     rl_buf_printf(out, "%" PRIu64 " block%s, %s, ", in->blocks, plural(in->blocks), bytes);
     if (in->missing > 0) rl_buf_printf(out, "%" PRIu64 " of them not in the log, ", in->missing);

@@ -279,7 +279,7 @@ static void drop_until(rl_dstream *d, int64_t until)
 void rl_graph_forget(rl_streaming *s, int64_t time)
 {
   int64_t longest = s->batch_ms;
-  time = rl_stateful_oldest(s, time);
+  time = rl_stateful_oldest(s, time, rl_stateful_sealed);
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     drop_until(d, time - d->remember); /* what is not reached may have been asked for by slice */
     if (d->reached) d->forgotten = time - d->remember;

@@ -79,7 +79,7 @@ static rl_status put_input(rl_dstream *d, const rl_batch *b, rl_buf *out)
   }
   rl_buf bytes = {0};
   rl_status st = RL_OK;
-  if (d->input->cls->save && !b->unread) {
+  if (d->input->cls->save) { /* also of one that could not be read: its place is where it was */
     st = d->input->cls->save(d->input, b->time, &bytes);
     in.kind = RL_JOURNAL_SAVED;
     in.bytes = (rl_slice){bytes.p, bytes.n};
@@ -202,11 +202,12 @@ static rl_status put_chunks(rl_spool *emitted, rl_buf *out)
   return st;
 }
 
-/* A worker, without the scheduler's lock; it may wait for room in the log. */
+/* A worker, without the scheduler's lock; it may wait for room in the log. A stage that a stop left behind may still
+ * come here when the log is closed. */
 static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t partition, uint32_t n,
                              const rl_state_update *update, rl_spool *emitted)
 {
-  rl_durable *d = user;
+  rl_log_gate *gate = user;
   rl_buf changes = {0}, record = {0};
   rl_state_update_encode(update, &changes);
   const rl_journal_state head = {.time = time,
@@ -220,10 +221,19 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
   rl_buf_free(&changes);
   rl_status st = emitted ? put_chunks(emitted, &record) : RL_OK;
   const rl_wal_part part = {.p = record.p, .n = record.n};
-  if (st == RL_OK) st = rl_wal_append(d->wal, RL_JOURNAL_STATE, &part, 1, NULL);
+  rl_wal *w = st == RL_OK ? rl_log_gate_enter(gate) : NULL;
+  if (w) {
+    st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
+    rl_log_gate_leave(gate);
+  } else if (st == RL_OK) {
+    st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
+  }
   rl_buf_free(&record);
   return st;
 }
+
+static void ref_gate(void *user) { rl_log_gate_ref(user); }
+static void unref_gate(void *user) { rl_log_gate_unref(user); }
 
 const rl_state_log *rl_durable_state_log(rl_streaming *s) { return s->durable ? &s->durable->state_log : NULL; }
 
@@ -329,26 +339,37 @@ static rl_status check_batch(const rl_streaming *s, const rl_found *f)
                  s->checkpoint, (double)f->batch_ms / 1000, (double)s->batch_ms / 1000);
 }
 
+/* A line is in one block, and a block is one record of the log. */
+static rl_status check_record_size(const rl_durable *d, const rl_conf *conf)
+{
+  const char *most = "rille.streaming.receiver.maxRecordBytes";
+  if (!d->logs_receivers || rl_conf_size(conf, most) <= (int64_t)RL_GATHER_MOST_LOGGED) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum", most,
+                 rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
+}
+
 rl_status rl_durable_open(rl_streaming *s)
 {
   const rl_conf *conf = rl_context_conf(s->c);
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->state_log = (rl_state_log){write_state, d};
   d->found.kept_time = d->found.image = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
-  d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
+  d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
-  rl_status st = rl_dir_make_durable(s->checkpoint);
+  rl_status st = check_record_size(d, conf);
+  if (!st) st = rl_dir_make_durable(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);
   if (!st && d->found.started) s->zero = d->found.zero;
   if (!st) st = log_start(s);
-  if (!st) d->blocks = rl_block_log_new(d->wal);
-  return st;
+  if (st) return st;
+  d->gate = rl_log_gate_new(d->wal);
+  d->state_log = (rl_state_log){write_state, ref_gate, unref_gate, d->gate};
+  return RL_OK;
 }
 
 void rl_durable_give_up(rl_streaming *s)
@@ -360,7 +381,7 @@ void rl_durable_close(rl_streaming *s)
 {
   rl_durable *d = s->durable;
   if (!d) return;
-  if (d->blocks) rl_block_log_close(d->blocks);
+  if (d->gate) rl_log_gate_close(d->gate);
   if (rl_wal_close(d->wal) != RL_OK) {
     rl_error e;
     rl_error_take(&e);
@@ -368,7 +389,7 @@ void rl_durable_close(rl_streaming *s)
     else rl_streaming_report(s, rl_error_raise(&e)); /* marks of the last batches are not on disk */
   }
   rl_driver_cancel(rl_context_driver(s->c), &d->begun);
-  rl_block_log_unref(d->blocks);
+  rl_log_gate_unref(d->gate);
   rl_found_clear(&d->found);
   rl_error_clear(&d->error);
   rl_free(d->carried);

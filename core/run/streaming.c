@@ -239,10 +239,12 @@ static int64_t first_tick(rl_streaming *s)
     if (rl_clock_now(s->clock) < s->latest + jump) rl_clock_set(s->clock, s->latest + jump);
   }
   int64_t now = rl_clock_now(s->clock), first = ((now - s->zero) / s->batch_ms + 1) * s->batch_ms + s->zero;
-  if (s->latest == RL_NO_TIME || first > s->latest) return first;
-  rl_warn("the clock went back: it is %" PRId64 " ms, and the last batch was that of %" PRId64 " ms; the next one comes "
-          "after it, in %" PRId64 " s", now, s->latest, (s->latest + s->batch_ms - now) / 1000);
-  return s->latest + s->batch_ms;
+  int64_t last = s->latest == RL_NO_TIME ? s->zero : s->latest; /* at the zero time and before there is no batch */
+  if (first > last) return first;
+  rl_warn("the clock went back: it is %" PRId64 " ms, and %s %" PRId64 " ms; the next batch comes after it, in %" PRId64
+          " s", now, s->latest == RL_NO_TIME ? "the job's zero time is" : "the last batch was that of", last,
+          (last + s->batch_ms - now) / 1000);
+  return last + s->batch_ms;
 }
 
 rl_status rl_streaming_start(rl_streaming *s)
