@@ -7,6 +7,7 @@
 #include "bind.h"
 #include "capture_durable.h"
 #include "data/codec.h"
+#include "store/inspect.h"
 #include "store/state.h"
 #include "store/wal.h"
 #include "values.h"
@@ -160,11 +161,15 @@ static int decode_value(lua_State *L)
 
 /* --- notes -------------------------------------------------------------------------------------------------------- */
 
-/* core.checkpointExists(dir) */
+/* core.checkpointExists(dir) -> boolean, and why it cannot be looked at, if that is so */
 static int checkpoint_exists(lua_State *L)
 {
-  lua_pushboolean(L, rl_checkpoint_exists(luaL_checkstring(L, 1)));
-  return 1;
+  const char *dir = luaL_checkstring(L, 1);
+  rl_status st = rl_checkpoint_check(dir);
+  lua_pushboolean(L, st == RL_OK && rl_checkpoint_exists(dir));
+  if (st == RL_OK || st == RL_ENOTFOUND) return 1;
+  lua_pushstring(L, rl_error_message());
+  return 2;
 }
 
 static rl_status look(void *user, const rl_wal_record *r)

@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "run/budget.h"
 #include "run/durable_impl.h"
+#include "store/checkpoint_dir.h"
 
 uint64_t rl_durable_floor(rl_durable *d)
 {
@@ -342,6 +343,7 @@ rl_status rl_durable_open(rl_streaming *s)
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
   rl_status st = rl_dir_make_durable(s->checkpoint);
+  if (!st) st = rl_checkpoint_claim(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);

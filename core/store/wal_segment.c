@@ -76,7 +76,7 @@ rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *o
   rl_wal_header h = rl_wal_header_make(new_id(), first, rl_wall_ms());
   char *path = rl_wal_path(dir, first), *making = rl_format("%s" MAKING, path);
   *step = RL_WAL_WRITING;
-  rl_status st = rl_file_open(making, O_RDWR | O_CREAT | O_TRUNC, fd);
+  rl_status st = rl_file_open_private(making, O_RDWR | O_CREAT | O_TRUNC, fd);
   if (st == RL_OK) st = rl_file_pwrite(*fd, making, &h, sizeof h, 0);
   if (st == RL_OK) {
     *step = RL_WAL_SYNCING;

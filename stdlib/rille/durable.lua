@@ -262,7 +262,8 @@ end
 ---@return function main the script as a chunk
 ---@return string ... its arguments
 function durable.recover(dir, given)
-  if not core.checkpointExists(dir) then error(("there is no checkpoint in %s"):format(dir), 0) end
+  local found, unreadable = core.checkpointExists(dir)
+  if not found then error(unreadable or ("there is no checkpoint in %s"):format(dir), 0) end
   local job, why = durable.job(dir)
   if why then error(("the checkpoint in %s cannot be read: %s"):format(dir, why), 0) end
   if not job or not job.main then
