@@ -1,6 +1,7 @@
 /* File calls. All of the engine's access to files it owns or reads goes through one table, so that tests can fail or
- * crash any step. Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path (and the user, where
- * permission is denied), and leave errno as the failed call set it. EINTR and short transfers are dealt with here. */
+ * crash any step. Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path (where permission
+ * is denied, the user, too), and leave errno as the failed call set it. EINTR and short transfers are dealt with
+ * here. */
 #ifndef RL_BASE_FILE_H
 #define RL_BASE_FILE_H
 

@@ -53,11 +53,11 @@ static rl_status close_ours(const char *dir, unsigned mode)
   char *other = NULL;
   rl_status st = rl_dir_each(dir, note_other, &other);
   if (st == RL_OK && other) {
-    rl_warn("%s: its mode stays %03o, as there are other things in it (%s); the checkpoint's parts are closed to others",
-            dir, mode, other);
+    rl_warn("%s: its mode stays %03o, as there are other things in it (%s); what is the checkpoint's is closed to "
+            "others", dir, mode, other);
   } else if (st == RL_OK) {
     st = rl_file_chmod(dir, 0700);
-    if (st == RL_OK) rl_warn("%s: its mode was %03o and is 700 now: a checkpoint is for its job's user alone", dir, mode);
+    if (st == RL_OK) rl_warn("%s: its mode was %03o and is 700 now: a checkpoint is for its user alone", dir, mode);
   }
   rl_free(other);
   return st;
@@ -69,8 +69,8 @@ static rl_status look_at_foreign(const char *dir, const struct stat *info)
   char *owner = rl_user_name(info->st_uid), *we = rl_user_name(geteuid());
   rl_status st = RL_OK;
   if (mode & S_IWOTH) {
-    st = rl_fail(RL_EINVAL, "%s belongs to user %s, and anybody may write to it (mode %03o): give the job a directory of "
-                 "its own, such as %s/checkpoint", dir, owner, mode, dir);
+    st = rl_fail(RL_EINVAL, "%s belongs to user %s, and anybody may write to it (mode %03o): give the job a directory "
+                 "of its own, such as %s/checkpoint", dir, owner, mode, dir);
   } else if (info->st_uid != 0) {
     rl_warn("%s belongs to user %s, and the job runs as %s: only %s can read what it writes there", dir, owner, we, we);
   }

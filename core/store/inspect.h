@@ -28,6 +28,7 @@ typedef struct rl_inspect_input { /* of a batch */
   int64_t records;
   uint64_t position, blocks, bytes; /* bytes: saved by it, or in its blocks as far as the log has them */
   uint64_t missing;                 /* blocks that the log does not have */
+  rl_buf saved;                     /* by it: of its own making */
 } rl_inspect_input;
 
 typedef struct rl_inspect_batch {

@@ -165,6 +165,51 @@ expect_total copy
 (($(total copy) >= at_copy)) || fail "the copy went backwards"
 say "killed, and from the copy: ok"
 
+# files ---------------------------------------------------------------------------------------------------------------
+
+cat >files.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "files", master = "local[2]" }, 0.1)
+local kill = not io.open "died"
+ssc:checkpoint "files"
+ssc:fileStream("in", { newFilesOnly = false }):uid "lines"
+  :map(function(line)
+    if kill then os.execute "touch died; kill -9 $PPID" end
+    return line, 1
+  end)
+  :updateStateByKey(function(new, old) return (old or 0) + #new end):uid "count"
+  :foreachRDD(function(rdd, time)
+    if rdd:count() > 0 then print "counted" ssc:stop(true, false) end
+    if io.open "second" and time > tonumber(io.open "second":read "a") then ssc:stop(true, false) end
+  end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+mkdir in
+echo word >in/part.txt
+expect_status 137 rille run files.lua
+expect_status 0 rille inspect files
+expect_in "$out" '^ +lines: 1 file, last look: batch 20'
+expect_in "$out" '^ +in/part.txt: 5 bytes$'
+expect_status 0 rille inspect files --json
+[[ $(field pending.1.inputs.1.files.1.path) == in/part.txt ]] || fail "what --json tells of a batch's files"
+[[ $(field inputs.1.files.1.bytes) == 5 ]] || fail "what --json tells of the last batch's files"
+mv in/part.txt part.txt
+expect_status 1 rille run files.lua
+expect_in "$err" 'batch [0-9]+ ms: cannot open in/part.txt: No such file or directory; .*files.lua:5: put it back'
+expect_in "$err" 'rille.streaming.onBatchFailure = skip, which leaves the batch out'
+cp -a files skipped
+expect_status 1 rille run --conf rille.streaming.onBatchFailure=skip files.lua
+expect_in "$err" 'batch [0-9]+ ms is left out'
+date +%s000 >second
+expect_status 0 rille run files.lua
+rm -r files second
+mv skipped files
+mv part.txt in/part.txt
+expect_status 0 rille run files.lua
+expect_in "$out" '^counted$'
+say "files of a batch: ok"
+
 # damage --------------------------------------------------------------------------------------------------------------
 
 for part in 3 5 8; do
