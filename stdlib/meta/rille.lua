@@ -1,10 +1,13 @@
 ---@meta rille
---- What `require "rille"` gives to a job. Names are Spark's. Durations are seconds, fractions allowed (whole
---- milliseconds); times handed to functions are integers, milliseconds since the epoch.
+--- What `require "rille"` gives to a job. Names are Spark's. Durations (rille.Duration) are seconds, fractions
+--- allowed (whole milliseconds), or texts with a unit as in settings: `"500ms"`, `"10s"`, `"2m"`, `"1h"`. Times handed
+--- to functions are integers, milliseconds since the epoch.
 ---
 --- Functions given to operations get the fields of a record as arguments and return the fields of a new one: `return w`
 --- makes a record of one value, `return w, 1` a key-value record. They run in workers, on copies of what they capture.
 --- Functions given to transform, foreachRDD, listeners and fileStream's filter run in place, in the job's own state.
+
+---@alias rille.Duration number|string seconds, or a text with a unit: "500ms"
 
 ---@class rille
 ---@field version string                       of the engine
@@ -31,7 +34,7 @@ function rille.tuple(...) end
 function rille.once(name, make) end
 
 --- Waits; the active streaming context goes on meanwhile. In a receiver: to its stop at most.
----@param seconds number from 0
+---@param seconds rille.Duration from 0
 function rille.sleep(seconds) end
 
 -- rille.kafka ---------------------------------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ function time.format(ms, pattern) end
 
 --- The beginning of the window of so many seconds that a time is in; windows begin at multiples of their length.
 ---@param ms integer
----@param seconds number
+---@param seconds rille.Duration
 ---@return integer ms
 function time.floor(ms, seconds) end
 
@@ -835,15 +838,13 @@ function RDD:toDebugString() end
 
 -- StreamingContext ----------------------------------------------------------------------------------------------------
 
---- Inputs, streams and outputs of a job, and its life. Streams and outputs can be added until start. The second
---- argument is the batch duration in seconds.
 --- What mapWithState does: `rille.StateSpec(f):timeout(60):numPartitions(4)`. Its methods give a new one.
 ---@class rille.StateSpec
 ---@overload fun(f: fun(time: integer, key: any, value: any, state: rille.StateOfKey): ...): rille.StateSpec
 local StateSpec = {}
 
 --- Keys that were not touched for longer time out. Touched is a key with data that has a state then.
----@param seconds number
+---@param seconds rille.Duration
 ---@return rille.StateSpec
 function StateSpec:timeout(seconds) end
 
@@ -895,9 +896,11 @@ function State:count() end
 ---@return fun(): any, any
 function State:iterate(prefix) end
 
+--- Inputs, streams and outputs of a job, and its life. Streams and outputs can be added until start. The second
+--- argument is the batch duration.
 ---@class rille.StreamingContext
----@overload fun(conf: rille.Settings, batchDuration: number): rille.StreamingContext
----@overload fun(context: rille.Context, batchDuration: number): rille.StreamingContext
+---@overload fun(conf: rille.Settings, batchDuration: rille.Duration): rille.StreamingContext
+---@overload fun(context: rille.Context, batchDuration: rille.Duration): rille.StreamingContext
 local StreamingContext = {}
 
 --- The context that was started and not yet stopped.
@@ -987,7 +990,7 @@ function StreamingContext:union(streams) end
 function StreamingContext:transform(streams, f) end
 
 --- How long RDDs are kept at least; may be said once.
----@param seconds number
+---@param seconds rille.Duration
 function StreamingContext:remember(seconds) end
 
 --- Reads what the operator with this uid (`:uid`) remembers; from start on.
@@ -1022,7 +1025,7 @@ function StreamingContext:stop(stopContext, gracefully) end
 --- Waits until the context is stopped. Raises what failed meanwhile.
 function StreamingContext:awaitTermination() end
 
----@param seconds number
+---@param seconds rille.Duration
 ---@return boolean stopped # false: the time is over
 function StreamingContext:awaitTerminationOrTimeout(seconds) end
 
@@ -1033,7 +1036,7 @@ local Clock = {}
 function Clock:now() end
 
 --- Moves the manual clock on; returns when all that this caused has finished.
----@param seconds number
+---@param seconds rille.Duration
 function Clock:advance(seconds) end
 
 ---@class rille.Receiver
@@ -1054,7 +1057,7 @@ function ReceiverSelf:store(...) end
 
 --- Stops and starts again.
 ---@param message string
----@param seconds number? pause; rille.streaming.receiverRestartDelay without it
+---@param seconds rille.Duration? pause; rille.streaming.receiverRestartDelay without it
 function ReceiverSelf:restart(message, seconds) end
 
 ---@param message string
@@ -1195,14 +1198,14 @@ function DStream:fullOuterJoin(other, n) end
 --- one after another. Both must be multiples of this stream's slide. The first windows hold what there is; a stream that
 --- slides by more than its length leaves batches out; there is no batch between its times. To be combined, streams need
 --- the same slide. This stream is persisted, and keeps its batches for as long as the window needs them.
----@param length number seconds
----@param slide number? seconds; that of this stream without it
+---@param length rille.Duration
+---@param slide rille.Duration? that of this stream without it
 ---@return rille.DStream
 function DStream:window(length, slide) end
 
 --- As groupByKey over the window: (key, array of values), in the order of batches.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:groupByKeyAndWindow(length, slide, n) end
@@ -1216,10 +1219,10 @@ function DStream:groupByKeyAndWindow(length, slide, n) end
 --- entered is added with f (section 7.3 of the reference). A key once seen stays, with whatever the inverse leaves, until
 --- `filter` drops it; it must only drop values that stand for nothing, as a count of 0. Such a window is state: see
 --- updateStateByKey.
----@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?, n: integer?, filter: (fun(key: any, value: any): boolean)?): rille.DStream
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: rille.Duration, slide: rille.Duration?, n: integer?, filter: (fun(key: any, value: any): boolean)?): rille.DStream
 ---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:reduceByKeyAndWindow(f, length, slide, n) end
@@ -1227,22 +1230,22 @@ function DStream:reduceByKeyAndWindow(f, length, slide, n) end
 --- As reduce over the window: one record, none when the window is empty. With an inverse function behind f, or a known f,
 --- it costs what enters and leaves the window, as reduceByKeyAndWindow; with an inverse there is one record in every
 --- window from the first record ever seen on.
----@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?): rille.DStream
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: rille.Duration, slide: rille.Duration?): rille.DStream
 ---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative and commutative
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@return rille.DStream
 function DStream:reduceByWindow(f, length, slide) end
 
 --- The number of records in the window: nothing before the first record ever seen, then 0 for empty windows.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@return rille.DStream
 function DStream:countByWindow(length, slide) end
 
 --- (value, how often it is in the window); values that are not in it are gone.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:countByValueAndWindow(length, slide, n) end
@@ -1313,7 +1316,7 @@ function DStream:cache() end
 
 --- persist("MEMORY_ONLY_SER"), as in Spark. The interval is checked at start: it needs a checkpoint directory, and is a
 --- multiple of the stream's slide. It has no other effect: state is logged in every batch.
----@param interval number seconds
+---@param interval rille.Duration
 ---@return rille.DStream self
 function DStream:checkpoint(interval) end
 
@@ -1404,7 +1407,7 @@ function sink.lmdbRead(path, options) end
 ---@class rille.testing.Options
 ---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
 ---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
----@field batch number?             seconds; 1 without it
+---@field batch rille.Duration?     1 second without it
 ---@field batches integer?          how many are run; without it those that the longest input has, and has left
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
@@ -1482,7 +1485,7 @@ function Job:batch(records) end
 function Job:batches(lists) end
 
 --- Moves the clock on; batches that are due run without new records.
----@param seconds number
+---@param seconds rille.Duration
 ---@return rille.testing.Job self
 function Job:advance(seconds) end
 
