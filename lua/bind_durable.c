@@ -190,17 +190,21 @@ static rl_status probe_log(const char *dir)
   return st;
 }
 
-/* Opens the store for a moment: it is locked meanwhile. */
+/* Opens the store for a moment: it is locked meanwhile. One that is not there is not made: the start tells of it. */
 static rl_status read_note_of(const char *dir, const char *dbi, const char *name, rl_buf *out, bool *found)
 {
-  char *path = rl_path_join(dir, "state");
+  char *path = rl_path_join(dir, "state"), *data = rl_path_join(path, "data.mdb");
   const rl_state_spec spec = {.dir = path, .overlay_bytes = 1};
   rl_state *s = NULL;
-  rl_status st = rl_state_open(&spec, &s);
+  uint64_t size;
+  rl_status st = rl_file_size(data, &size);
+  bool missing = st == RL_ENOTFOUND;
+  if (st == RL_OK) st = rl_state_open(&spec, &s);
   if (st == RL_OK) st = rl_state_get_note(s, dbi, name, out, found);
   rl_state_close(s);
+  rl_free(data);
   rl_free(path);
-  return st;
+  return missing ? RL_OK : st;
 }
 
 /* nil, why, in use */

@@ -290,11 +290,37 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
   return st;
 }
 
+/* Every job has an image from its first start on. The log makes it anew, if it has all that was in it. */
+static rl_status check_missing_state(const rl_streaming *s, const char *path)
+{
+  const rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  uint64_t size;
+  char *data = rl_path_join(path, "data.mdb");
+  rl_status st = f->started ? rl_file_size(data, &size) : RL_OK;
+  if (st == RL_ENOTFOUND) {
+    st = RL_OK;
+    if (!f->whole && !rl_conf_bool(rl_context_conf(s->c), drop)) {
+      st = rl_fail(RL_EDATA, "%s is missing, and the log does not go back to the job's beginning, so the state cannot "
+                   "be made of it: put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or "
+                   "go on without what is lost, with %s = true", data, s->checkpoint, drop);
+    } else if (!f->whole) {
+      rl_warn("%s is missing: state that did not change since batch %" PRId64 " ms is lost (%s)", data,
+              f->nbatches ? f->batches[0]->time : f->zero, drop);
+    } else if (f->nbatches) {
+      rl_warn("%s is missing: the state is made anew of the log, which goes back to the job's beginning", data);
+    }
+  }
+  rl_free(data);
+  return st;
+}
+
 static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *dir)
 {
   char *path = rl_path_join(dir, "state");
   rl_budget budget;
-  rl_status st = rl_budget_read(conf, &budget);
+  rl_status st = check_missing_state(s, path);
+  if (st == RL_OK) st = rl_budget_read(conf, &budget);
   const rl_state_spec spec = {.dir = path,
                               .overlay_bytes = (size_t)larger(1, rl_conf_size(conf, "rille.checkpoint.applyLag")),
                               .pinned_bytes = (size_t)(budget.chunks / 4), /* as without a directory */

@@ -145,7 +145,7 @@ static void what_is_no_state_is_told(void **state)
   assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_ENOTFOUND);
   assert_int_equal(mkdir(dir, 0700), 0);
   rl_free(scratch_file(dir, "data.mdb", ""));
-  assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_ENOTFOUND);
+  assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_EDATA);
   rl_free(scratch_file(dir, "data.mdb", "some text"));
   assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_EDATA);
   rl_free(dir);
