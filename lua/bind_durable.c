@@ -190,7 +190,8 @@ static rl_status probe_log(const char *dir)
   return st;
 }
 
-/* Opens the store for a moment: it is locked meanwhile. One that is not there is not made: the start tells of it. */
+/* Opens the store for a moment: it is locked meanwhile. One that is not there is not made: the start tells of it. name
+ * NULL: no note is wanted. */
 static rl_status read_note_of(const char *dir, const char *dbi, const char *name, rl_buf *out, bool *found)
 {
   char *path = rl_path_join(dir, "state"), *data = rl_path_join(path, "data.mdb");
@@ -200,7 +201,7 @@ static rl_status read_note_of(const char *dir, const char *dbi, const char *name
   rl_status st = rl_file_size(data, &size);
   bool missing = st == RL_ENOTFOUND;
   if (st == RL_OK) st = rl_state_open(&spec, &s);
-  if (st == RL_OK) st = rl_state_get_note(s, dbi, name, out, found);
+  if (st == RL_OK && name) st = rl_state_get_note(s, dbi, name, out, found);
   rl_state_close(s);
   rl_free(data);
   rl_free(path);
@@ -220,9 +221,8 @@ static int give_failure(lua_State *L, rl_status st)
 static int probe_checkpoint(lua_State *L)
 {
   const char *dir = luaL_checkstring(L, 1);
-  bool all = lua_toboolean(L, 2), found = false;
-  rl_buf *bytes = rl_lua_push_buf(L);
-  rl_status st = read_note_of(dir, "script", "job", bytes, &found);
+  bool all = lua_toboolean(L, 2);
+  rl_status st = read_note_of(dir, NULL, NULL, NULL, NULL);
   if (st == RL_OK && all) st = probe_log(dir);
   if (st != RL_OK) return give_failure(L, st);
   lua_pushboolean(L, true);

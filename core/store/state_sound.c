@@ -38,12 +38,18 @@ static rl_status meet_table(void *user, const rl_pages_entry *e)
   return RL_OK;
 }
 
-/* Every table, page by page. */
+/* Notes of these are replaced also where they are damaged: then their pages at least must be such. */
+static bool is_replaced(const char *name)
+{
+  return strcmp(name, "table 'script'") == 0 || strcmp(name, "table 'closure'") == 0;
+}
+
+/* Every table that was not walked yet, page by page. */
 static rl_status walk_all(sounding *x)
 {
   rl_status st = RL_OK;
   for (size_t i = 0; i < x->n && st == RL_OK; i++) {
-    st = rl_pages_walk(x->pages, x->names[i], &x->tables[i], NULL, NULL);
+    if (!is_replaced(x->names[i])) st = rl_pages_walk(x->pages, x->names[i], &x->tables[i], NULL, NULL);
   }
   return st;
 }
@@ -57,6 +63,16 @@ static rl_status check_size(sounding *x)
   return st == RL_OK && !x->first && unused < absent ? walk_all(x) : st;
 }
 
+static rl_status check_tables(sounding *x)
+{
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < x->n && st == RL_OK; i++) {
+    rl_pages_check_root(x->pages, x->names[i], &x->tables[i]);
+    if (is_replaced(x->names[i])) st = rl_pages_walk(x->pages, x->names[i], &x->tables[i], NULL, NULL);
+  }
+  return st;
+}
+
 static rl_status look(sounding *x)
 {
   rl_pages_meta metas[2];
@@ -66,15 +82,15 @@ static rl_status look(sounding *x)
   rl_pages_begin(x->pages, m, false);
   rl_pages_check_root(x->pages, "the list of unused pages", &m->free);
   st = rl_pages_walk(x->pages, "the table of tables", &m->main, meet_table, x);
-  for (size_t i = 0; i < x->n; i++) rl_pages_check_root(x->pages, x->names[i], &x->tables[i]);
+  if (st == RL_OK) st = check_tables(x);
   return st == RL_OK && !x->first ? check_size(x) : st;
 }
 
 static rl_status damaged(const char *path, const char *dir, const char *what)
 {
   char *checkpoint = rl_path_parent(dir);
-  rl_status st = rl_fail(RL_EDATA, "%s is damaged: %s; `rille inspect %s --verify` tells all that is, and --repair puts "
-                         "it aside and makes the state anew, of the log or a backup", path, what, checkpoint);
+  rl_status st = rl_fail(RL_EDATA, "%s is damaged: %s; `rille inspect %s --verify` tells all that is, and --repair "
+                         "puts it aside and makes the state anew, of the log or a backup", path, what, checkpoint);
   rl_free(checkpoint);
   return st;
 }

@@ -343,6 +343,25 @@ describe("a durable job", function()
     assert.equal("(a,1) (b,1) (c,1)", last(dir, "A"))
   end)
 
+  case("records its script anew where what was recorded is damaged, and is not recovered from that", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(2)(rdd) end) -- a mark
+  ]], function(dir)
+    words(dir, "a b")
+    assert.equal(0, run(dir).status)
+    local image = dir .. "/ck/state/data.mdb"
+    support.write(image, (support.read(image):gsub("%-%- a mark", "-- a Mark")))
+    local result = program.run_in(dir, "rille recover ck")
+    assert.equal(1, result.status)
+    assert.matches("the script in the checkpoint in ck cannot be had: the note 'job' %(script%) in ck/state is damaged",
+      result.err)
+    result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.matches("WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is replaced",
+      result.err)
+    assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
+    assert.equal(0, program.run_in(dir, "rille recover ck").status)
+  end)
+
   case("tells of state that no operator takes", [[
     local renamed = io.open "renamed"
     counts:map(function(word, n) return word, n end)
