@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "run/budget.h"
 #include "run/durable_impl.h"
+#include "store/checkpoint_dir.h"
 
 uint64_t rl_durable_floor(rl_durable *d)
 {
@@ -293,9 +294,35 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
       (uint32_t)larger(rl_conf_int(conf, RECEIVER "maxFailures"), rl_conf_int(conf, DRIVER "maxFailures")),
     .close_after_write =
       rl_conf_bool(conf, RECEIVER "closeFileAfterWrite") || rl_conf_bool(conf, DRIVER "closeFileAfterWrite"),
+    .accept_missing = rl_conf_bool(conf, "rille.checkpoint.allowDropped"),
   };
   rl_status st = rl_wal_open(&spec, &d->wal);
   rl_free(path);
+  return st;
+}
+
+/* Every job has an image from its first start on. The log makes it anew, if it has all that was in it. */
+static rl_status check_missing_state(const rl_streaming *s, const char *path)
+{
+  const rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  uint64_t size;
+  char *data = rl_path_join(path, "data.mdb");
+  rl_status st = f->started ? rl_file_size(data, &size) : RL_OK;
+  if (st == RL_ENOTFOUND) {
+    st = RL_OK;
+    if (!f->whole && !rl_conf_bool(rl_context_conf(s->c), drop)) {
+      st = rl_fail(RL_EDATA, "%s is missing, and the log does not go back to the job's beginning, so the state cannot "
+                   "be made of it: put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or "
+                   "go on without what is lost, with %s = true", data, s->checkpoint, drop);
+    } else if (!f->whole) {
+      rl_warn("%s is missing: state that did not change since batch %" PRId64 " ms is lost (%s)", data,
+              f->nbatches ? f->batches[0]->time : f->zero, drop);
+    } else if (f->nbatches) {
+      rl_warn("%s is missing: the state is made anew of the log, which goes back to the job's beginning", data);
+    }
+  }
+  rl_free(data);
   return st;
 }
 
@@ -303,7 +330,8 @@ static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *di
 {
   char *path = rl_path_join(dir, "state");
   rl_budget budget;
-  rl_status st = rl_budget_read(conf, &budget);
+  rl_status st = check_missing_state(s, path);
+  if (st == RL_OK) st = rl_budget_read(conf, &budget);
   const rl_state_spec spec = {.dir = path,
                               .overlay_bytes = (size_t)larger(1, rl_conf_size(conf, "rille.checkpoint.applyLag")),
                               .pinned_bytes = (size_t)(budget.chunks / 4), /* as without a directory */
@@ -361,6 +389,7 @@ rl_status rl_durable_open(rl_streaming *s)
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
   rl_status st = check_record_size(d, conf);
   if (!st) st = rl_dir_make_durable(s->checkpoint);
+  if (!st) st = rl_checkpoint_claim(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);

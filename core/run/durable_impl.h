@@ -21,6 +21,7 @@ typedef struct rl_past_block {
 /* What was read from the log at the start. */
 typedef struct rl_found {
   bool started; /* there is a job */
+  bool whole;   /* the log goes back to its beginning */
   int64_t zero, batch_ms;
   rl_past **batches; /* by time */
   size_t nbatches, batches_cap;

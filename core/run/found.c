@@ -66,6 +66,7 @@ static rl_status found_start(rl_found *f, const rl_wal_record *r)
   rl_status st = rl_journal_get_start(r->p, r->at.length, &start);
   if (st) return st;
   f->started = true;
+  if (r->at.seq == 1) f->whole = true;
   f->zero = start.zero;
   f->batch_ms = start.batch_ms;
   return RL_OK;

@@ -9,6 +9,7 @@
 #include "store/changes.h"
 #include "store/inspect.h"
 #include "store/look.h"
+#include "store/state_impl.h"
 
 #define TRIES 5
 
@@ -134,8 +135,12 @@ rl_status rl_inspect_image_read(const char *dir, bool sizes, rl_inspect_image *o
   rl_status st = rl_apart_run(&(rl_apart_spec){.work = read_in_child, .told = hear, .user = &r}, &crashed);
   if (st == RL_EDATA) {
     out->found = true;
-    out->damage = rl_format("%s%s", crashed ? "while it was read: " : "", rl_error_message());
+    out->damage = rl_format("%s%s", crashed ? "while the state was read: " : "", rl_error_message());
     st = RL_OK;
+  }
+  if (crashed && rl_image_sound(state) == RL_EDATA) { /* why it did */
+    rl_free(out->damage);
+    out->damage = rl_strdup(rl_error_message());
   }
   rl_free(state);
   return st == RL_ENOTFOUND ? RL_OK : st;

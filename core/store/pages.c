@@ -447,3 +447,45 @@ rl_status rl_pages_check_free(rl_pages *p)
 {
   return rl_pages_walk(p, "the list of unused pages", &p->meta.free, free_pages, p);
 }
+
+/* What is not in the file ------------------------------------------------------------------------------------------ */
+
+void rl_pages_check_root(rl_pages *p, const char *name, const rl_pages_tree *tree)
+{
+  char head[HEAD];
+  bool whole = false;
+  if (tree->root == RL_PAGES_NONE && tree->depth == 0) return;
+  if (tree->root < 2 || tree->root > p->limit) {
+    (void)bad(p, "%s: no page %llu in the file", name, (unsigned long long)tree->root);
+    return;
+  }
+  rl_status st = read_at(p, head, HEAD, tree->root * p->page, &whole);
+  unsigned flags = tree->depth == 1 ? IS_LEAF : IS_BRANCH;
+  if (st != RL_OK || !whole || u64(head) != tree->root || u16(head + 10) != flags) {
+    (void)bad(p, "%s: page %llu is another one", name, (unsigned long long)tree->root);
+  }
+}
+
+typedef struct absence {
+  const rl_pages *p;
+  uint64_t *unused;
+} absence;
+
+static rl_status count_unused(void *user, const rl_pages_entry *e)
+{
+  const absence *a = user;
+  uint64_t slots = e->value_n / 8, n = slots > 0 ? u64(e->value) : 0;
+  for (uint64_t i = 1; i <= n && i < slots; i++) {
+    uint64_t number = u64(e->value + 8 * i);
+    *a->unused += number > a->p->limit && number <= a->p->meta.last;
+  }
+  return RL_OK;
+}
+
+rl_status rl_pages_count_absent(rl_pages *p, uint64_t *absent, uint64_t *unused)
+{
+  *absent = p->meta.last - p->limit;
+  *unused = 0;
+  if (*absent == 0) return RL_OK;
+  return rl_pages_walk(p, "the list of unused pages", &p->meta.free, count_unused, &(absence){p, unused});
+}

@@ -47,7 +47,7 @@ static rl_status copy_into(MDB_env *env, const char *dir, const char *to)
 {
   char *path = rl_path_join(to, "data.mdb");
   int fd = -1;
-  rl_status st = rl_file_open(path, O_RDWR | O_CREAT | O_EXCL, &fd);
+  rl_status st = rl_file_open_private(path, O_RDWR | O_CREAT | O_EXCL, &fd);
   if (st == RL_OK) st = write_copy(env, dir, to, fd, path);
   if (fd >= 0) {
     rl_status closed = rl_file_close(fd, path);

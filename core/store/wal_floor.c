@@ -70,9 +70,19 @@ rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there)
 rl_status rl_wal_floor_make(const char *dir, uint64_t floor)
 {
   const slot slots[SLOTS] = {make_slot(1, floor), make_slot(2, floor)};
-  char *path = path_in(dir);
-  rl_status st = rl_file_replace(path, slots, sizeof slots, true);
+  char *path = path_in(dir), *making = rl_format("%s" RL_WAL_MAKING, path);
+  int fd;
+  rl_status st = rl_file_open_private(making, O_RDWR | O_CREAT | O_TRUNC, &fd);
+  if (st == RL_OK) {
+    st = rl_file_pwrite(fd, making, slots, sizeof slots, 0);
+    if (st == RL_OK) st = rl_file_sync(fd, making);
+    rl_status closed = rl_file_close(fd, making);
+    if (st == RL_OK) st = closed;
+  }
+  if (st == RL_OK) st = rl_file_rename(making, path);
+  if (st == RL_OK) st = rl_dir_sync(dir);
   rl_free(path);
+  rl_free(making);
   return st;
 }
 
@@ -102,7 +112,8 @@ rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool 
   uint64_t floor;
   rl_status st = rl_wal_floor_read(dir, &floor, there);
   if (st != RL_OK || (firsts->n == 0 && !*there) || (firsts->n > 0 && firsts->v[0] <= floor)) return st;
-  if (firsts->n == 0) return rl_fail(RL_EDATA, "damaged log: %s: all its segments are missing; put back a copy", dir);
+  const char *then = "put back a copy, or go on without them (rille.checkpoint.allowDropped = true)";
+  if (firsts->n == 0) return rl_fail(RL_EDATA, "damaged log: %s: all its segments are missing; %s", dir, then);
   return rl_fail(RL_EDATA, "damaged log: %s: records from %" PRIu64 " on are missing, it begins with record %" PRIu64
-                 "; see rille inspect --repair, or put back a copy", dir, floor, firsts->v[0]);
+                 "; %s", dir, floor, firsts->v[0], then);
 }

@@ -104,6 +104,8 @@ typedef struct rl_wal_firsts {
   size_t n, cap;
 } rl_wal_firsts;
 
+#define RL_WAL_MAKING ".tmp" /* behind the name of a file in the making */
+
 /* Which segments there are. With `clean`, removes what creations left behind that did not come to their end. */
 rl_status rl_wal_list(const char *dir, bool clean, rl_wal_firsts *out);
 /* Makes a segment; it is on disk, by its name, when this succeeds. *step: what errno belongs to after a failure. */
@@ -114,14 +116,14 @@ rl_status rl_wal_settle(rl_wal_cursor *c);
 
 /* Where the log begins (wal_floor.c) ------------------------------------------------------------------------------- */
 
-#define RL_WAL_FLOOR "floor" /* its name */
+#define RL_WAL_FLOOR "floor"  /* its name */
 
 /* The first sequence that must be there; 1 when there is no such file. RL_EDATA: the file is damaged. */
 rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there);
 rl_status rl_wal_floor_make(const char *dir, uint64_t floor);
 /* On disk when this succeeds. Needs no room on the disk. */
 rl_status rl_wal_floor_raise(const char *dir, uint64_t floor);
-/* RL_EDATA: the first of the segments, which were listed before, are missing, or all are. */
+/* RL_EDATA: the first of the segments, which were listed before, are missing, or all are, or the file is damaged. */
 rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there);
 
 /* What stands in the current segment behind its last group. */

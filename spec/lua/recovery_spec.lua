@@ -252,7 +252,10 @@ describe("a durable job", function()
         local inputs = {}
         for name in ("%s"):gmatch "%%S+" do
           inputs[name] = ssc:fileStream(name, { newFilesOnly = false, filter = name == "two" and function()
-            if exists "broken" then error "cannot be looked at" end
+            if exists "broken" then
+              once "met"
+              error "cannot be looked at"
+            end
             return true
           end or nil })
         end
@@ -261,10 +264,15 @@ describe("a durable job", function()
           if rdd:count() > 0 then ssc:stop(true, false) end
         end)
         ssc:start()
-        local fine, why = pcall(ssc.awaitTermination, ssc)
-        if not fine then io.stderr:write(why, "\n") end
+        local fine, stopped, why = true, false, nil
+        while fine and not stopped do -- a failure that is skipped does not end it
+          fine, stopped = pcall(ssc.awaitTerminationOrTimeout, ssc, 0.2)
+          if not fine then why = stopped elseif exists "met" then why = "skipped" break end
+        end
+        os.remove "met"
+        if why then io.stderr:write(why, "\n") end
         ssc:stop(true, false)
-        os.exit(fine and 0 or 1)
+        os.exit(why and 1 or 0)
       ]]):format(order), function(dir)
         local settings = "rille.streaming.fileStream.minRememberDuration=0.1 rille.streaming.catchUp=merge " ..
           "rille.streaming.onBatchFailure=" .. mode
@@ -439,7 +447,7 @@ describe("a durable job", function()
   ]], function(dir)
     support.write(dir .. "/second", "")
     assert.equal(0, run(dir).status)
-    assert.matches("another process has it open", support.read(dir .. "/second"))
+    assert.matches("another process %(%d+%) has it open", support.read(dir .. "/second"))
     local result = run(dir, "", "0.5")
     assert.equal(1, result.status)
     assert.matches("the job in ck has batches of 0.2 s, this one of 0.5 s", result.err)
@@ -465,11 +473,65 @@ describe("a durable job", function()
     os.execute("sleep 0.5; rm " .. dir .. "/ck/log/log-*")
     local result = run(dir)
     assert.equal(1, result.status)
+    assert.matches("damaged log: ck/log: all its segments are missing", result.err)
+    os.execute("rm " .. dir .. "/ck/log/floor") -- all that is left of it
+    result = run(dir)
+    assert.equal(1, result.status)
     assert.matches("which the log does not have", result.err)
     words(dir, "c")
     result = run(dir, "rille.checkpoint.allowDropped=true")
     assert.equal(0, result.status, result.err)
     assert.matches("the log lacks what led to the state", result.err)
+  end)
+
+  -- LMDB would crash over the first two, and take the next for a new one.
+  case("tells of an image that is cut off, of none, and of what can be done", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(2)(rdd) end)
+  ]], function(dir)
+    words(dir, "a b")
+    assert.equal(0, run(dir, "rille.streaming.driver.writeAheadLog.rollingInterval=0.02").status)
+    words(dir, "c")
+    local function refused(how, what)
+      assert(os.execute(("cd '%s' && rm -rf ck2 && cp -a ck ck2 && cd ck/state && %s"):format(dir, how)))
+      local result = run(dir)
+      assert.equal(1, result.status, result.err)
+      assert.matches("^rille: job.lua:%d+: " .. what, result.err)
+      assert(os.execute(("cd '%s' && rm -r ck && mv ck2 ck"):format(dir)))
+    end
+    local damaged = "ck/state/data.mdb is damaged: .*; `rille inspect ck %-%-verify` tells all that is, and %-%-repair"
+    refused("truncate -s 8192 data.mdb", damaged)
+    refused("head -c 8192 /dev/zero | dd of=data.mdb conv=notrunc status=none", damaged)
+    refused("truncate -s 0 data.mdb", "ck/state/data.mdb is damaged: it is empty")
+    local oldest = ("; cd ../log; rm $(ls log-* | head -n 1)")
+    refused("cd ." .. oldest, "damaged log: ck/log: records from 1 on are missing, it begins with record %d+; .*" ..
+      "allowDropped")
+    assert(os.execute(("cd '%s' && cp -a ck ck3 && cd ck/log && rm $(ls log-* | head -n 1)"):format(dir)))
+    assert.matches("records from 1 on are missing", run(dir, "rille.checkpoint.allowDropped=true").err)
+    refused("rm data.mdb", "ck/state/data.mdb is missing, and the log does not go back to the job's beginning")
+    os.execute(("cd '%s' && rm -r ck && mv ck3 ck && rm ck/state/data.mdb"):format(dir))
+    local result = run(dir)
+    assert.equal(0, result.status, result.err)
+    assert.matches("ck/state/data.mdb is missing: the state is made anew of the log", result.err)
+    assert.equal("(a,1) (b,1) (c,1)", last(dir, "A"))
+  end)
+
+  case("records its script anew where what was recorded is damaged, and is not recovered from that", [[
+    counts:foreachRDD(function(rdd, time) tell("A", rdd, time) stop_at(2)(rdd) end) -- a mark
+  ]], function(dir)
+    words(dir, "a b")
+    assert.equal(0, run(dir).status)
+    local image = dir .. "/ck/state/data.mdb"
+    support.write(image, (support.read(image):gsub("%-%- a mark", "-- a Mark")))
+    local result = program.run_in(dir, "rille recover ck")
+    assert.equal(1, result.status)
+    assert.matches("the script in the checkpoint in ck cannot be had: the note 'job' %(script%) in ck/state is damaged",
+      result.err)
+    result = run(dir)
+    assert.equal(0, result.status, result.err)
+    local warning = "WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is replaced"
+    assert.matches(warning, result.err)
+    assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
+    assert.equal(0, program.run_in(dir, "rille recover ck").status)
   end)
 
   case("tells of state that no operator takes", [[
