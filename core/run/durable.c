@@ -248,7 +248,8 @@ void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor)
   d->retained[d->nretained++] = (rl_retained){time, floor};
 }
 
-/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. */
+/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. The newest batch that nobody
+ * looks at stays, too: it tells that those behind it are all there are. */
 void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
 {
   rl_durable *d = s->durable;
@@ -256,7 +257,7 @@ void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
   if (known == RL_NO_TIME) return;
   int64_t until = smaller(settled, known) - remember;
   size_t n = 0;
-  while (n + 1 < d->nretained && d->retained[n].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
+  while (n + 1 < d->nretained && d->retained[n + 1].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
   if (n == 0) return;
   d->nretained -= n;
   memmove(d->retained, d->retained + n, d->nretained * sizeof *d->retained);

@@ -247,7 +247,7 @@ describe("a durable job", function()
         end
         assert(os.execute(("mkdir '%s/one' '%s/two'"):format(dir, dir)))
         bring "one"
-        assert.equal(0, run(dir, settings, "0.2").status)
+        assert.equal(0, run(dir).status)
         assert.same({ "one" }, changes(dir, "A"))
         support.write(dir .. "/broken", "")
         bring "two"
