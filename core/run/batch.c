@@ -322,7 +322,13 @@ static void fail_batch(rl_streaming *s, rl_batch *b)
 {
   drop_runs(b);
   bool hurried = s->stopping || rl_streaming_signals() > 1; /* a second signal made it fail */
-  if (!hurried && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k') { /* skip */
+  bool skip = rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k';
+  if (!hurried && skip && b->past && b->past->ended) { /* versions of later batches may stand on its */
+    rl_warn("batch %" PRId64 " ms: its state was made before, and stays; what its outputs would have given is left out",
+            b->time);
+    return;
+  }
+  if (!hurried && skip) {
     b->discarded = true;
     rl_graph_discard(s, b->time);
     rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);

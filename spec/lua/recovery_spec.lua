@@ -304,6 +304,34 @@ describe("a durable job", function()
     assert.equal("(a,1) (b,1) (bad,1)", last(dir, "A"))
   end)
 
+  -- Batches behind it may stand on it.
+  case("does not discard a batch whose state was made before", [[
+    local checked = counts:transform(function(rdd)
+      if exists "killed" and not exists "failed" then
+        once "failed"
+        error "not this one"
+      end
+      return rdd
+    end)
+    counts:foreachRDD(function(rdd, time)
+      if rdd:count() > 0 and once "killed" then die() end
+      tell("A", rdd, time)
+      if exists "failed" then stop_at(2)(rdd) end
+    end)
+    checked:foreachRDD(function() end)
+    ssc:start()
+    while ssc:getState() == "ACTIVE" do pcall(ssc.awaitTermination, ssc) end -- what is reported does not end it
+    os.exit(0)
+  ]], function(dir)
+    words(dir, "a a")
+    assert.equal(137, run(dir, "rille.streaming.onBatchFailure=skip").status)
+    words(dir, "b")
+    local result = run(dir, "rille.streaming.onBatchFailure=skip")
+    assert.equal(0, result.status, result.err)
+    assert.matches("its state was made before", result.err)
+    assert.equal("(a,2) (b,1)", last(dir, "A"))
+  end)
+
   case("keeps a batch that fails at each start, and what was missed since", [[
     local checked = counts:map(function(word, n)
       if word == "bad" and not io.open "mended" then error "cannot take this" end
