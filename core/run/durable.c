@@ -225,6 +225,8 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
   if (w) {
     st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
     rl_log_gate_leave(gate);
+    if (st == RL_ELIMIT)
+      rl_error_prefix("'%s' changes too much in one partition, use more (rille.default.parallelism): ", rl_state_uid(op));
   } else if (st == RL_OK) {
     st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
   }
