@@ -87,7 +87,8 @@ describe("time in which a job did not run", function()
   end
 
   it("is no part of a window that reaches back over it", in_a_place(function(place)
-    local records = { { rille.tuple("a", 1) }, { rille.tuple("b", 1) }, { rille.tuple("c", 1) }, [34] = { rille.tuple("d", 1) } }
+    local records = { { rille.tuple("a", 1) }, { rille.tuple("b", 1) }, { rille.tuple("c", 1) },
+      [34] = { rille.tuple("d", 1) } }
     local function windowed(s) return s:window(32, 1) end
     run(place, 3, records, windowed, { catchUp = "skip" })
     local seen = run(place, 2, records, windowed, { catchUp = "skip" })
