@@ -226,7 +226,8 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
     st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
     rl_log_gate_leave(gate);
     if (st == RL_ELIMIT)
-      rl_error_prefix("'%s' changes too much in one partition, use more (rille.default.parallelism): ", rl_state_uid(op));
+      rl_error_prefix("'%s' changes too much in one partition, use more (rille.default.parallelism): ",
+                      rl_state_uid(op));
   } else if (st == RL_OK) {
     st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
   }
@@ -259,7 +260,8 @@ void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
   if (known == RL_NO_TIME) return;
   int64_t until = smaller(settled, known) - remember;
   size_t n = 0;
-  while (n + 1 < d->nretained && d->retained[n + 1].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
+  until -= d->retain_ms;
+  while (n + 1 < d->nretained && d->retained[n + 1].time <= until && d->retained[n].time < unapplied) n++;
   if (n == 0) return;
   d->nretained -= n;
   memmove(d->retained, d->retained + n, d->nretained * sizeof *d->retained);
@@ -347,8 +349,8 @@ static rl_status check_record_size(const rl_durable *d, const rl_conf *conf)
 {
   const char *most = "rille.streaming.receiver.maxRecordBytes";
   if (!d->logs_receivers || rl_conf_size(conf, most) <= (int64_t)RL_GATHER_MOST_LOGGED) return RL_OK;
-  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum", most,
-                 rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
+  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum",
+                 most, rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
 }
 
 rl_status rl_durable_open(rl_streaming *s)

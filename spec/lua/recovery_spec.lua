@@ -219,8 +219,8 @@ describe("a durable job", function()
 
   -- The batch of an input that cannot be read takes nothing of it, and each input goes on where it was: also when what
   -- comes next is older than a first look would take, and whichever is asked first.
-  for _, mode in ipairs { "skip", "stop" } do
-    for _, order in ipairs { "one two", "two one" } do
+  for mode, orders in pairs { skip = { "one two", "two one" }, stop = { "one two" } } do
+    for _, order in ipairs(orders) do
       case(("keeps the places of inputs when one cannot be read: %s, %s"):format(mode, order), ([[
         local inputs = {}
         for name in ("%s"):gmatch "%%S+" do
