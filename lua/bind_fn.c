@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "capture_durable.h"
+#include "fingerprint.h"
 #include "luafn.h"
 #include "plan/op.h"
 
@@ -221,7 +222,8 @@ rl_op *rl_check_op(lua_State *L, int index)
 
 void rl_bind_add_fns(lua_State *L)
 {
-  static const luaL_Reg functions[] = {{"fn", new_fn}, {"capture", capture}, {"op", new_op}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"fn", new_fn}, {"capture", capture}, {"op", new_op},
+                                       {"fingerprint", rl_fingerprint}, {NULL, NULL}};
   rl_handle_type(L, RL_META_FN, fn_gc, NULL);
   rl_handle_type(L, RL_META_OP, op_gc, NULL);
   luaL_setfuncs(L, functions, 0);

@@ -208,13 +208,14 @@ void rl_outruns_abort(rl_bind *b, rl_streaming *s)
   rl_driver_cancel(d, &a.message);
 }
 
-/* DStream:output(name, site, body) */
+/* DStream:output(name, site, identity, body) */
 int rl_dstream_add_output(lua_State *L)
 {
   rl_dstream *d = rl_check_dstream(L, 1);
   const char *name = luaL_checkstring(L, 2);
   const char *site = luaL_optstring(L, 3, NULL);
-  rl_callback *body = rl_callback_new(L, 4);
-  rl_bind_check(L, rl_dstream_output(d, name, site, on_output, body, delete_output));
+  const char *identity = luaL_optstring(L, 4, NULL);
+  rl_callback *body = rl_callback_new(L, 5);
+  rl_bind_check(L, rl_dstream_output(d, name, site, identity, on_output, body, delete_output));
   return 0;
 }

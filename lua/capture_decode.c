@@ -9,6 +9,7 @@
 #include "capture_durable.h"
 #include "capture_durable_impl.h"
 #include "data/codec.h"
+#include "dump.h"
 
 #define OUT_MAX ((size_t)1 << 30) /* as of what is captured */
 
@@ -182,13 +183,6 @@ static rl_value move_name(decoder *d)
 
 /* --- functions ---------------------------------------------------------------------------------------------------- */
 
-static int add_dump(lua_State *L, const void *p, size_t n, void *user)
-{
-  (void)L;
-  rl_buf_add(user, p, n);
-  return 0;
-}
-
 static rl_status compile(decoder *d, const text *t, const char *source, rl_proto **tree)
 {
   lua_State *L = d->L;
@@ -199,8 +193,7 @@ static rl_status compile(decoder *d, const text *t, const char *source, rl_proto
   if (how != LUA_OK) {
     st = rl_fail(how == LUA_ERRMEM ? RL_ENOMEM : RL_EDATA, "a recorded text does not compile: %s", lua_tostring(L, -1));
   } else {
-    rl_buf_clear(&d->dump);
-    lua_dump(L, add_dump, &d->dump, 0);
+    rl_lua_dump(L, -1, &d->dump);
     st = rl_proto_read(d->dump.p, d->dump.n, tree);
   }
   lua_pop(L, 1);

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "capture.h"
+#include "dump.h"
 #include "proto.h"
 #include "values.h"
 
@@ -18,20 +19,11 @@ static void note(rl_buf *names, const char *name, size_t n, bool assigned)
 
 static void note_global(void *user, const char *name, size_t n, bool assigned) { note(user, name, n, assigned); }
 
-static int add_dump(lua_State *L, const void *p, size_t n, void *user)
-{
-  (void)L;
-  rl_buf_add(user, p, n);
-  return 0;
-}
-
 /* Raises nothing once the prototype is there. */
 static size_t note_names(lua_State *L, int fn, rl_buf *dump, rl_buf *names)
 {
   rl_proto *p = NULL;
-  lua_pushvalue(L, fn);
-  lua_dump(L, add_dump, dump, 0);
-  lua_pop(L, 1);
+  rl_lua_dump(L, fn, dump);
   if (rl_proto_read(dump->p, dump->n, &p) != RL_OK) luaL_error(L, "%s", rl_error_message());
   size_t upvalues = p->nupvals;
   for (size_t i = 0; i < upvalues; i++)

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "capture_internal.h"
+#include "dump.h"
 
 /* Strings longer than this are records, so that many references share one copy. */
 #define SHORT_STRING 64
@@ -247,21 +248,11 @@ static void write_table(rl_walk *w, uint32_t id)
   memcpy(w->out.p + pairs_at, &pairs, sizeof pairs);
 }
 
-static int add_dump(lua_State *L, const void *p, size_t n, void *user)
-{
-  (void)L;
-  rl_buf_add(user, p, n);
-  return 0;
-}
-
 bool rl_walk_dump(rl_walk *w, int index, rl_buf *to, rl_proto **proto)
 {
   rl_proto_delete(*proto);
   *proto = NULL;
-  rl_buf_clear(to);
-  lua_pushvalue(w->L, index);
-  lua_dump(w->L, add_dump, to, 0);
-  lua_pop(w->L, 1);
+  rl_lua_dump(w->L, index, to);
   return rl_proto_read(to->p, to->n, proto) == RL_OK;
 }
 

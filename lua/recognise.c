@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "dump.h"
 #include "proto.h"
 #include "values.h"
 
@@ -331,25 +332,18 @@ static void find_expressions(const rl_proto *p, findings *f)
   free_machine(m);
 }
 
-static int write_dump(lua_State *L, const void *p, size_t n, void *out)
-{
-  (void)L;
-  rl_buf_add(out, p, n);
-  return 0;
-}
-
 static void look_at(lua_State *L, findings *f)
 {
   rl_buf *dump = rl_lua_push_buf(L);
   rl_proto *p;
-  lua_pushvalue(L, 1);
-  if (lua_dump(L, write_dump, dump, 0) == 0 && rl_proto_read(dump->p, dump->n, &p) == RL_OK) {
+  rl_lua_dump(L, 1, dump);
+  if (rl_proto_read(dump->p, dump->n, &p) == RL_OK) {
     f->parameters = p->is_vararg ? -1 : p->num_params;
     f->returns = rl_proto_returns(p);
     find_expressions(p, f);
     rl_proto_delete(p);
   }
-  lua_pop(L, 2);
+  lua_pop(L, 1);
 }
 
 int rl_recognise(lua_State *L)

@@ -192,18 +192,28 @@ function annotations.read(root, paths)
   return reader.classes
 end
 
+-- How the reference goes on; other files follow by their names.
+local ORDER = { "rille", "context", "rdd", "rdd_actions", "streaming", "dstream", "state", "kafka", "sink", "json",
+  "time", "testing" }
+
 --- The files of annotations that are for jobs: all but the engine's own interface.
 ---@param root string
----@return string[] paths below root; rille.lua first
+---@return string[] paths below root, in the order of the reference
 function annotations.files(root)
-  local paths = {}
+  local there, paths = {}, {}
   local list = assert(io.popen(("ls '%s/stdlib/meta'"):format(root)))
   for name in list:lines() do
-    if name:find "%.lua$" and name ~= "core.lua" then
-      table.insert(paths, name == "rille.lua" and 1 or #paths + 1, "stdlib/meta/" .. name)
-    end
+    name = name:match "^(.*)%.lua$"
+    if name and name ~= "core" then there[#there + 1], there[name] = name, true end
   end
   list:close()
+  for _, name in ipairs(ORDER) do
+    if there[name] then paths[#paths + 1] = "stdlib/meta/" .. name .. ".lua" end
+    there[name] = nil
+  end
+  for _, name in ipairs(there) do
+    if there[name] then paths[#paths + 1] = "stdlib/meta/" .. name .. ".lua" end
+  end
   return paths
 end
 

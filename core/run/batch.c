@@ -198,21 +198,36 @@ char *rl_output_key(const rl_output *o)
   return rl_format("%s/%s#%" PRIu32, rl_dstream_uid(o->stream), o->operation, twin);
 }
 
+/* Did a stop or a second signal make it fail? Then nobody is to blame, and it is not passed over. */
+static bool hurried(const rl_streaming *s) { return s->stopping || rl_streaming_signals() > 1; }
+
+static bool skips_failures(const rl_streaming *s)
+{
+  return !hurried(s) && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k'; /* skip */
+}
+
+static void stop_failed(rl_streaming *s)
+{
+  s->failed = s->stop_asked = true;
+  s->stop_graceful = false;
+  rl_driver_wake(rl_context_driver(s->c));
+}
+
+void rl_batch_report(rl_streaming *s, rl_status st)
+{
+  if (skips_failures(s)) rl_streaming_pass_over(s);
+  else rl_streaming_report(s, st);
+}
+
 /* In a durable job an output is done, or its batch stays pending: nothing is passed over but where the settings say so.
  * The job stops; at its next start this output alone is run again. */
 static void note_output(rl_streaming *s, const rl_output_run *r, rl_status status)
 {
-  bool skip = rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k';
-  bool hurried = s->stopping || rl_streaming_signals() > 1; /* a second signal made it fail */
-  if (status && (hurried || !skip)) {
+  if (status && !skips_failures(s)) {
     r->batch->unfinished = true;
-    if (hurried) return;
-    s->failed = s->stop_asked = true;
-    s->stop_graceful = false;
-    rl_driver_wake(rl_context_driver(s->c));
+    if (!hurried(s)) stop_failed(s);
     return;
   }
-  if (status) rl_warn("batch %" PRId64 " ms: what %s would have given is left out", r->batch->time, r->output->name);
   rl_durable_output(s, r);
 }
 
@@ -225,7 +240,8 @@ void rl_output_done(rl_output_run *r, rl_status status)
   if (status) {
     r->failure = rl_strdup(rl_error_message());
     rl_error_prefix("batch %" PRId64 " ms: %s: ", b->time, r->output->name);
-    rl_streaming_report(s, status);
+    rl_batch_report(s, status);
+    if (skips_failures(s)) rl_warn("batch %" PRId64 " ms: what %s would have given is left out", b->time, r->output->name);
   }
   if (s->durable) note_output(s, r, status);
   post_output(s, r, RL_EVENT_OUTPUT_COMPLETED);
@@ -287,9 +303,20 @@ static bool is_done(const rl_batch *b, const rl_output *o)
   return done;
 }
 
+/* What the script has changed since is not known again, and an output that was not done must never be taken for one that
+ * was: so it runs again, rather than not at all. */
+static void warn_of_changed_outputs(const rl_batch *b, size_t known)
+{
+  size_t unknown = b->past ? b->past->noutputs - known : 0;
+  if (unknown == 0) return;
+  rl_warn("batch %" PRId64 " ms: %zu %s done before the job was stopped %s not in the script any more, or changed: what "
+          "is changed runs again", b->time, unknown, unknown == 1 ? "output" : "outputs", unknown == 1 ? "is" : "are");
+}
+
 static rl_status generate(rl_streaming *s, rl_batch *b)
 {
   uint32_t outputs = 0;
+  size_t done = 0;
   for (rl_output *o = s->outputs; o; o = o->next) outputs++;
   b->runs = rl_calloc(outputs + 1, sizeof *b->runs);
   for (rl_output *o = s->outputs; o; o = o->next) {
@@ -298,6 +325,7 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
     if (st) return st;
     if (!rdd) continue;
     if (is_done(b, o)) {
+      done++;
       rl_rdd_unref(rdd);
       continue;
     }
@@ -305,6 +333,7 @@ static rl_status generate(rl_streaming *s, rl_batch *b)
       .batch = b, .output = o, .rdd = rdd, .id = (int32_t)b->nruns, .start = RL_NO_TIME, .end = RL_NO_TIME};
     b->nruns++;
   }
+  warn_of_changed_outputs(b, done);
   rl_status st = rl_graph_read_inputs(s, b->time);
   return st ? st : rl_roots_generate(s, b);
 }
@@ -321,23 +350,19 @@ static void drop_runs(rl_batch *b)
 static void fail_batch(rl_streaming *s, rl_batch *b)
 {
   drop_runs(b);
-  bool hurried = s->stopping || rl_streaming_signals() > 1; /* a second signal made it fail */
-  bool skip = rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k';
-  if (!hurried && skip && b->past && b->past->ended) { /* versions of later batches may stand on its */
+  if (skips_failures(s) && b->past && b->past->ended) { /* versions of later batches may stand on its */
     rl_warn("batch %" PRId64 " ms: its state was made before, and stays; what its outputs would have given is left out",
             b->time);
     return;
   }
-  if (!hurried && skip) {
+  if (skips_failures(s)) {
     b->discarded = true;
     rl_graph_discard(s, b->time);
     rl_warn("batch %" PRId64 " ms is left out: its records are in no state and no output", b->time);
     return;
   }
   b->unfinished = true;
-  s->failed = s->stop_asked = true;
-  s->stop_graceful = false;
-  rl_driver_wake(rl_context_driver(s->c));
+  stop_failed(s);
 }
 
 static void submit(rl_streaming *s, rl_batch *b)
@@ -352,7 +377,7 @@ static void submit(rl_streaming *s, rl_batch *b)
   post_batch(s, b, RL_EVENT_BATCH_SUBMITTED);
   if (st) {
     rl_error_prefix("batch %" PRId64 " ms: ", b->time);
-    rl_streaming_report(s, st);
+    rl_batch_report(s, st);
     if (s->store) fail_batch(s, b); /* state would lack it */
     else drop_runs(b);
   } else if (b->nroots > 0) {
@@ -402,9 +427,7 @@ void rl_batch_begun(rl_streaming *s, rl_status st)
     rl_error_prefix("batch %" PRId64 " ms cannot begin: ", b->time);
     rl_streaming_report(s, st);
     free_batch(b);
-    s->failed = s->stop_asked = true;
-    s->stop_graceful = false;
-    rl_driver_wake(rl_context_driver(s->c));
+    stop_failed(s);
     return;
   }
   rl_streaming_ref(s);

@@ -90,8 +90,8 @@ rl_status rl_dstream_transform(const rl_op *named, rl_dstream *const *parents, u
   return RL_OK;
 }
 
-rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
-                            void (*destroy)(void *))
+rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, const char *identity, rl_output_fn *fn,
+                            void *user, void (*destroy)(void *))
 {
   rl_status st = rl_graph_check_open(d->s, name);
   if (st) {
@@ -100,7 +100,7 @@ rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, r
   }
   rl_output *o = RL_NEW(rl_output);
   *o = (rl_output){.stream = d, .fn = fn, .user = user, .destroy = destroy};
-  o->operation = rl_strdup(name);
+  o->operation = identity ? rl_format("%s(%s)", name, identity) : rl_strdup(name);
   o->name = site ? rl_format("%s at %s", name, site) : rl_strdup(name);
   *d->s->last_output = o;
   d->s->last_output = &o->next;

@@ -56,14 +56,9 @@ rl_status rl_roots_generate(rl_streaming *s, rl_batch *b)
 /* A failure is also that of the roots that stand on its state: it is told once. */
 static void report(const rl_root *r, rl_status st)
 {
-  bool told = r->batch->failed && r->s->has_error && strcmp(r->s->error.message, rl_error_message()) == 0;
-  if (!told) {
-    rl_streaming_report(r->s, st);
-    return;
-  }
-  rl_error again;
-  rl_error_take(&again);
-  rl_error_clear(&again);
+  const char *before = r->s->error.message;
+  if (r->batch->failed && before && strcmp(before, rl_error_message()) == 0) rl_error_drop();
+  else rl_batch_report(r->s, st);
 }
 
 static void ended(rl_root *r, rl_status st)

@@ -51,7 +51,7 @@ typedef struct rl_output {
   struct rl_output *next;
   rl_dstream *stream;
   char *name;      /* "print at job.lua:3" */
-  char *operation; /* "print" */
+  char *operation; /* "print", "saveAsTextFiles(counts-)": with what tells it from others of its kind */
   rl_output_fn *fn;
   void *user;
   void (*destroy)(void *);
@@ -201,6 +201,9 @@ void rl_roots_delete(rl_batch *b);
 
 /* batch.c */
 void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended */
+/* The thread's current error made a batch or an output of one fail: for await, or, where rille.streaming.onBatchFailure is
+ * skip, for the log alone. */
+void rl_batch_report(rl_streaming *s, rl_status st);
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
 void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */
 void rl_batch_begun(rl_streaming *s, rl_status st);     /* `beginning` is in the log, or its error is the current one */

@@ -129,6 +129,24 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
   s->has_error = true;
 }
 
+void rl_streaming_pass_over(rl_streaming *s)
+{
+  rl_error e;
+  rl_error_take(&e);
+  rl_err("%s", e.message);
+  char *rest = e.trace;
+  for (char *line; (line = strsep(&rest, "\n"));)
+    if (*line) rl_err("%s", line);
+  rl_free(e.trace);
+  e.trace = NULL;
+  if (s->has_error) { /* that one is to be raised */
+    rl_error_clear(&e);
+    return;
+  }
+  rl_error_clear(&s->error);
+  s->error = e;
+}
+
 /* Ticks ------------------------------------------------------------------------------------------------------------ */
 
 static int64_t wall_ns(void)

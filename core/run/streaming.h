@@ -91,7 +91,7 @@ rl_status rl_window_check(const char *name, int64_t parent_slide_ms, int64_t win
 /* Keyed state (store/state.h). In every batch, before its outputs, the operator's state is brought from its newest
  * version to that of the batch, by one job over the inputs of `update`; batches do so one after another, in order. A
  * failure (after the tasks' retries) discards the batch, and stops the context unless rille.streaming.onBatchFailure
- * is skip; so does one of generating the batch's RDDs, of whatever stream. */
+ * is skip, which only logs it; so does one of generating the batch's RDDs, of whatever stream. */
 typedef struct rl_stateful {
   rl_op *op;       /* RL_OP_STATE: name, site, and the uid its state is kept under */
   rl_op *update;   /* RL_OP_SHUFFLE by key, whose function reads and sets rl_task.state. Its parents are the stream's
@@ -112,11 +112,15 @@ struct rl_state *rl_streaming_state_store(rl_streaming *s);
 
 /* An output: run once a batch in which the stream has an RDD, in order of registration. It is asynchronous: run()
  * starts the work and returns; the work's end is told by rl_output_done (at once or later, exactly once, on the driver
- * thread). `rdd` is valid until then (reference it to keep it longer). */
+ * thread). `rdd` is valid until then (reference it to keep it longer).
+ *
+ * `identity` tells the outputs of one operation on one stream apart, and stays the same when the job is started again: a
+ * durable job knows by it which outputs of a batch are done, wherever they stand in its script. NULL: any is as good as
+ * another. Those of one identity are numbered. */
 typedef struct rl_output_run rl_output_run;
 typedef void rl_output_fn(void *user, rl_rdd *rdd, int64_t time, rl_output_run *run);
-rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, rl_output_fn *fn, void *user,
-                            void (*destroy)(void *));
+rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, const char *identity, rl_output_fn *fn,
+                            void *user, void (*destroy)(void *));
 void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error is the thread's current one */
 
 void rl_dstream_persist(rl_dstream *d, rl_level level); /* its RDDs, as they are made; NONE: not */
@@ -188,6 +192,8 @@ int rl_streaming_signals(void);
 rl_streaming *rl_streaming_active(void); /* the started and not yet stopped one; no reference; NULL when none */
 /* Stores the thread's current error for await and logs it; driver thread. */
 void rl_streaming_report(rl_streaming *s, rl_status status);
+/* Logs it, with its traceback, and that is all: the job goes on. Driver thread. */
+void rl_streaming_pass_over(rl_streaming *s);
 
 /* Manual clock: moves it on by ms and waits (serving messages) until everything this caused has finished. RL_ESTATE
  * with a system clock. */

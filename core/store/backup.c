@@ -123,9 +123,12 @@ static void hear_nothing(void *user, const char *p, size_t n)
 
 static rl_status copy_once(backup *b)
 {
-  bool crashed;
+  bool crashed, there;
+  uint64_t floor;
   rl_status st = rl_dir_make_private(b->to_log);
   if (st == RL_OK) st = follow_log(b);
+  if (st == RL_OK) st = rl_wal_floor_read(b->log, &floor, &there); /* none of what it tells is missing, if all is well */
+  if (st == RL_OK) st = rl_wal_floor_make(b->to_log, floor);
   if (st != RL_OK) return st;
   st = rl_apart_run(&(rl_apart_spec){copy_image, hear_nothing, follow_log, b}, &crashed);
   if (st == RL_ENOTFOUND && !rl_path_is_dir(b->state)) st = RL_OK; /* no image yet: all is in the log */

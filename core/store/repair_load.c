@@ -121,6 +121,13 @@ static rl_status load_log(rl_salvage *s, const char *path, bool backup, bool *ta
 
 /* The backup ------------------------------------------------------------------------------------------------------- */
 
+static bool opens(rl_wal_cursor *c, const char *log, uint64_t first)
+{
+  rl_status st = rl_wal_cursor_open(c, log, first);
+  rl_error_drop();
+  return st == RL_OK || (st == RL_EDATA && c->header > 0);
+}
+
 /* Is a segment in both, by its random id? Only then do the sequences mean the same. */
 static rl_status is_of_same_log(rl_salvage *s, bool *same)
 {
@@ -129,8 +136,7 @@ static rl_status is_of_same_log(rl_salvage *s, bool *same)
   *same = false;
   for (size_t i = 0; i < firsts.n && st == RL_OK && !*same; i++) {
     rl_wal_cursor a = {.fd = -1}, b = {.fd = -1};
-    *same = rl_wal_cursor_open(&a, s->log, firsts.v[i]) == RL_OK &&
-            rl_wal_cursor_open(&b, s->backup_log, firsts.v[i]) == RL_OK && a.id == b.id;
+    *same = opens(&a, s->log, firsts.v[i]) && opens(&b, s->backup_log, firsts.v[i]) && a.id == b.id;
     rl_wal_cursor_close(&a);
     rl_wal_cursor_close(&b);
   }

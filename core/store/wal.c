@@ -266,7 +266,7 @@ static void *log_thread(void *arg)
     tell(w, &group, RL_OK);
     end_group(w, last, bytes);
   }
-  if (w->unmarked) rl_wal_write_mark(w);
+  if (w->unmarked) rl_wal_end(w);
   return NULL;
 }
 

@@ -65,7 +65,8 @@ typedef struct rl_wal_spec {
 /* Recovers the log and replays it. Reads and checks every segment, a stretch at a time. A torn tail is cut; it can only
  * be of the last group, which nobody was told of. RL_ESTATE: another process has the log open. RL_EDATA: damage (a bad
  * frame that others stand behind, missing segments, a record missing between two segments, a bad header), or there are
- * records missing from `from` on, or the log ends before it. The error of replay otherwise, or RL_EIO. */
+ * records missing from `from` on, or the log ends before it. RL_EUNSUPPORTED: a later version of Rille wrote it. The
+ * error of replay otherwise, or RL_EIO. */
 rl_status rl_wal_open(const rl_wal_spec *spec, rl_wal **out);
 /* Is there a log in the directory: a segment, whatever it holds? False also when it cannot be looked at. */
 bool rl_wal_exists(const char *dir);
@@ -128,7 +129,7 @@ bool rl_wal_is_paused(rl_wal *w); /* the disk is full and the log waits for room
 typedef struct rl_wal_damage {
   const char *path;    /* of the segment, or of the directory when a segment is missing */
   uint64_t offset;     /* in that file; 0 for the directory */
-  uint64_t seq;        /* of the record that should stand there */
+  uint64_t seq;        /* of the record that should stand there; 0: none is lost by it */
   const char *message; /* one line with all of that in it */
   bool torn;           /* only an unfinished tail, which rl_wal_open would cut without losing what was acknowledged */
 } rl_wal_damage;

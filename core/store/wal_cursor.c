@@ -30,21 +30,79 @@ static rl_status load(rl_wal_cursor *c, uint64_t at, uint64_t n, const char **p)
   return RL_OK;
 }
 
+/* The header ------------------------------------------------------------------------------------------------------- */
+
+typedef struct headers {
+  rl_wal_header h[RL_WAL_COPIES];
+  const char *wrong[RL_WAL_COPIES]; /* NULL: it is right */
+} headers;
+
+/* Of a file of the first version, the second copy is the first frame. */
+static rl_status read_headers(rl_wal_cursor *c, headers *x)
+{
+  const char *p;
+  uint64_t n = c->size < sizeof x->h ? c->size : sizeof x->h;
+  rl_status st = n > 0 ? load(c, 0, n, &p) : RL_OK;
+  if (st != RL_OK) return st;
+  if (n > 0) memcpy(x->h, p, n);
+  for (uint64_t i = 0; i < RL_WAL_COPIES; i++) {
+    if (rl_wal_header_is_foreign(&x->h[i])) {
+      return rl_fail(RL_EUNSUPPORTED, "%s: written by another version of Rille, in format %u, which this one does not "
+                     "know: use that version", c->path, (unsigned)x->h[i].version);
+    }
+    x->wrong[i] = n < (i + 1) * sizeof *x->h ? "the header is cut short" : rl_wal_header_check(&x->h[i], c->first);
+  }
+  bool differ = !x->wrong[0] && !x->wrong[1] && memcmp(&x->h[0], &x->h[1], sizeof *x->h) != 0;
+  if (differ) x->wrong[1] = "the header is not the one at the beginning";
+  return RL_OK;
+}
+
+static void begin_behind(rl_wal_cursor *c, uint64_t header, uint64_t id)
+{
+  c->header = c->at = c->group_at = header;
+  c->id = id;
+}
+
+/* Both copies are damaged: an id that is made of what they have of it is the right one if the first frame is signed by
+ * it. */
+static rl_status find_id(rl_wal_cursor *c, const headers *x)
+{
+  const uint64_t ends[] = {sizeof x->h, sizeof *x->h};
+  rl_wal_frame f;
+  const char *p;
+  for (size_t i = 0; i < sizeof ends / sizeof *ends && c->header == 0; i++) {
+    if (c->size < ends[i] + sizeof f) continue;
+    rl_status st = load(c, ends[i], sizeof f, &p);
+    if (st != RL_OK) return st;
+    memcpy(&f, p, sizeof f);
+    for (unsigned set = 0; set < 1u << sizeof(uint64_t) && f.seq == c->first; set++) {
+      uint64_t id = 0;
+      for (unsigned byte = 0; byte < sizeof id; byte++) id |= x->h[set >> byte & 1].id & UINT64_C(0xff) << byte * 8;
+      if (!rl_wal_frame_is_signed(&f, id, ends[i])) continue;
+      begin_behind(c, ends[i], id);
+      break;
+    }
+  }
+  return RL_OK;
+}
+
 static rl_status read_header(rl_wal_cursor *c)
 {
-  rl_wal_header h;
-  const char *p;
-  if (c->size < sizeof h) return rl_wal_damaged(c->path, 0, "the header is cut short");
-  rl_status st = load(c, 0, sizeof h, &p);
+  headers x = {0};
+  rl_status st = read_headers(c, &x);
   if (st != RL_OK) return st;
-  memcpy(&h, p, sizeof h);
-  const char *wrong = rl_wal_header_check(&h, c->first);
-  if (wrong) return rl_wal_damaged(c->path, 0, "%s", wrong);
-  c->id = h.id;
-  c->made_ms = h.made_ms;
-  c->at = c->group_at = sizeof h;
+  bool first = !x.wrong[0], once = first && rl_wal_header_end(&x.h[0]) == sizeof *x.h;
   c->next = c->group = c->first;
-  return RL_OK;
+  if (first || !x.wrong[1]) {
+    const rl_wal_header *h = &x.h[first ? 0 : 1];
+    begin_behind(c, rl_wal_header_end(h), h->id);
+    c->made_ms = h->made_ms;
+  } else {
+    st = find_id(c, &x);
+  }
+  if (st != RL_OK || (first && (once || !x.wrong[1]))) return st;
+  c->bad = first ? sizeof *x.h : 0;
+  return rl_wal_damaged(c->path, c->bad, "%s", x.wrong[first ? 1 : 0]);
 }
 
 rl_status rl_wal_cursor_open(rl_wal_cursor *c, const char *dir, uint64_t first)
@@ -62,6 +120,8 @@ void rl_wal_cursor_close(rl_wal_cursor *c)
   rl_free(c->path);
   *c = (rl_wal_cursor){.fd = -1};
 }
+
+/* Frames ----------------------------------------------------------------------------------------------------------- */
 
 /* The frame at an offset, when one lies there whole; *f is its head, *payload valid until the next load. */
 static rl_status whole_frame(rl_wal_cursor *c, uint64_t at, rl_wal_frame *f, const char **payload, const char **wrong)
@@ -147,29 +207,41 @@ static bool is_of_torn_group(const rl_wal_cursor *c, const rl_wal_frame *f, uint
   return f->index > 0 && f->seq > before && f->seq - f->index == group && (group == c->group || group == c->next);
 }
 
+/* Of a frame that was found behind the bad one: does it show that this one had been synced? Its head is enough: no frame
+ * is begun before all earlier groups are on disk. At the place of the bad one itself there may be one that goes on in a
+ * group whose beginning did not reach the disk, which has the mark before that instead. */
+static bool is_proof(const rl_wal_cursor *c, uint64_t at, const rl_wal_frame *f, uint64_t group, uint64_t before)
+{
+  return (at == c->at && !c->marked) || !is_of_torn_group(c, f, group, before);
+}
+
 rl_status rl_wal_cursor_look_behind(rl_wal_cursor *c, rl_wal_behind *out)
 {
   uint64_t group = 0, before = c->next;
   *out = (rl_wal_behind){.torn = true, .zeros = true};
-  for (uint64_t at = c->at; at < c->size;) {
+  for (uint64_t at = c->at; out->torn || !out->more;) {
     rl_wal_frame f;
     const char *payload, *wrong;
     rl_status st = candidate(c, &at, &out->zeros);
     if (st != RL_OK || at == c->size) return st;
+    out->zeros = false;
     st = whole_frame(c, at, &f, &payload, &wrong);
     if (st != RL_OK) return st;
-    if (wrong) {
-      at++;
-      continue;
+    bool mark = f.type == RL_WAL_MARK, itself = wrong && at == c->at;
+    if (group == 0) group = f.seq - f.index;
+    if (out->torn && !itself && is_proof(c, at, &f, group, before)) {
+      out->torn = false;
+      out->proof = at;
+      out->proof_mark = mark;
     }
-    if (!out->more) {
-      group = f.seq - f.index;
-      *out = (rl_wal_behind){.torn = true, .more = true, .at = at, .seq = f.seq};
+    if (!wrong && !out->more) {
+      out->more = true;
+      out->at = at;
+      out->seq = f.seq;
+      out->mark = mark;
     }
-    out->torn = at > c->at && is_of_torn_group(c, &f, group, before);
-    if (!out->torn) return RL_OK;
     before = f.seq;
-    at += sizeof f + f.length;
+    at += wrong ? 1 : sizeof f + f.length;
   }
   return RL_OK;
 }

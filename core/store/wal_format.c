@@ -1,6 +1,6 @@
 /* The layout of a segment (docs/formats.md says it at length):
  *
- *   log-<first sequence, 16 hex digits>:  header | frame | frame | ...          numbers are little-endian
+ *   log-<first sequence, 16 hex digits>:  header | header | frame | frame | ...          numbers are little-endian
  *   header (48 bytes):  magic, version, 0, segment id, first sequence, when it was made (ms), checksum
  *   frame (40 + length bytes):  length, type, index in the group, 0, sequence, checksum of the payload,
  *                               checksum of the head; payload
@@ -18,7 +18,7 @@
 #include "store/wal_impl.h"
 
 #define MAGIC UINT64_C(0x314c4157454c4c52) /* "RLLEWAL1" */
-enum { VERSION = 1 };
+enum { ONE_HEADER = 1, VERSION = 2 }; /* the first version had the header once */
 
 static uint64_t header_sum(const rl_wal_header *h)
 {
@@ -36,8 +36,17 @@ const char *rl_wal_header_check(const rl_wal_header *h, uint64_t first)
 {
   if (h->magic != MAGIC) return "no segment of a log begins there";
   if (h->sum != header_sum(h)) return "wrong checksum of the header";
-  if (h->version != VERSION) return "written by another version of Rille, in a format that this one does not know";
   return h->first == first ? NULL : "the header is that of a segment with another name";
+}
+
+bool rl_wal_header_is_foreign(const rl_wal_header *h)
+{
+  return h->magic == MAGIC && h->sum == header_sum(h) && h->version != VERSION && h->version != ONE_HEADER;
+}
+
+uint64_t rl_wal_header_end(const rl_wal_header *h)
+{
+  return h->version == ONE_HEADER ? sizeof *h : RL_WAL_COPIES * sizeof *h;
 }
 
 uint64_t rl_wal_payload_sum(const struct iovec *v, size_t n)
@@ -85,8 +94,8 @@ rl_status rl_wal_damaged(const char *path, uint64_t offset, const char *fmt, ...
   va_start(args, fmt);
   char *what = rl_vformat(fmt, args);
   va_end(args);
-  rl_status st = rl_fail(RL_EDATA, "damaged log: %s at offset %" PRIu64 ": %s; see rille inspect --verify and --repair, or put back a copy", path, offset,
-                         what);
+  rl_status st = rl_fail(RL_EDATA, "damaged log: %s at offset %" PRIu64 ": %s; see rille inspect --verify and --repair, "
+                         "or put back a copy", path, offset, what);
   rl_free(what);
   return st;
 }

@@ -9,7 +9,7 @@
 
 /* Layout (wal_format.c) -------------------------------------------------------------------------------------------- */
 
-#define RL_WAL_MARK 0xffff /* type of the frame of a clean end */
+#define RL_WAL_MARK 0xffff /* type of the frame that says that all before it is on disk */
 
 typedef struct rl_wal_header {
   uint64_t magic;
@@ -30,12 +30,16 @@ typedef struct rl_wal_frame {
   uint64_t sum; /* of the fields above, seeded with the segment's id and the frame's offset */
 } rl_wal_frame;
 
-#define RL_WAL_HEADER_BYTES sizeof(rl_wal_header)
 #define RL_WAL_FRAME_BYTES sizeof(rl_wal_frame)
+enum { RL_WAL_COPIES = 2 }; /* of the header */
 
 rl_wal_header rl_wal_header_make(uint64_t id, uint64_t first, int64_t made_ms);
-/* What is wrong with it; NULL: nothing. */
+/* Is it whole, and of a format that is not known here? */
+bool rl_wal_header_is_foreign(const rl_wal_header *h);
+/* What is wrong with one that is not; NULL: nothing. */
 const char *rl_wal_header_check(const rl_wal_header *h, uint64_t first);
+/* Where frames begin, by a header that is right. */
+uint64_t rl_wal_header_end(const rl_wal_header *h);
 uint64_t rl_wal_payload_sum(const struct iovec *v, size_t n);
 void rl_wal_frame_sign(rl_wal_frame *f, uint64_t id, uint64_t offset);
 bool rl_wal_frame_is_signed(const rl_wal_frame *f, uint64_t id, uint64_t offset);
@@ -51,6 +55,8 @@ typedef struct rl_wal_cursor {
   int fd;
   uint64_t first, id, size;
   int64_t made_ms;
+  uint64_t header; /* bytes in front of the frames; 0: they cannot be read */
+  uint64_t bad;    /* when it could not be opened for damage: the offset of that */
   uint64_t at, next;       /* offset of the next frame, and the sequence it must have */
   uint64_t group, group_at; /* sequence and offset of the first frame of the last whole frame's group */
   bool marked;             /* the last whole frame is a mark */
@@ -64,7 +70,8 @@ typedef enum rl_wal_found {
   RL_WAL_BAD     /* something else; not passed */
 } rl_wal_found;
 
-/* Checks the header. The cursor is to be closed also after an error. */
+/* Checks the header. The cursor is to be closed also after an error. RL_EDATA: it is damaged; with c->header > 0 the
+ * frames can be read all the same, by its other copy or by what is left of both. RL_EUNSUPPORTED: of another format. */
 rl_status rl_wal_cursor_open(rl_wal_cursor *c, const char *dir, uint64_t first);
 void rl_wal_cursor_close(rl_wal_cursor *c);
 /* Marks are passed over. *wrong says what is bad. */
@@ -76,6 +83,9 @@ typedef struct rl_wal_behind {
   bool zeros;   /* all is zero from the bad frame on */
   bool more;    /* there is a whole frame; the first is at `at` and has sequence `seq` */
   uint64_t at, seq;
+  bool mark;      /* it is a mark */
+  uint64_t proof; /* not torn: the offset of a frame, or of the head of one, that shows it */
+  bool proof_mark;
 } rl_wal_behind;
 
 rl_status rl_wal_cursor_look_behind(rl_wal_cursor *c, rl_wal_behind *out);
@@ -86,6 +96,7 @@ rl_status rl_wal_cursor_skip(rl_wal_cursor *c, const rl_wal_behind *b);
 
 typedef struct rl_wal_segment {
   uint64_t first, id, bytes;
+  uint64_t header; /* bytes of them in front of the frames */
 } rl_wal_segment;
 
 typedef struct rl_wal_firsts {
@@ -100,6 +111,25 @@ typedef enum rl_wal_step { RL_WAL_WRITING, RL_WAL_SYNCING } rl_wal_step;
 rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *out, int *fd, rl_wal_step *step);
 /* Cuts the segment at the cursor and makes sure that all before it is on disk. */
 rl_status rl_wal_settle(rl_wal_cursor *c);
+
+/* Where the log begins (wal_floor.c) ------------------------------------------------------------------------------- */
+
+#define RL_WAL_FLOOR "floor" /* its name */
+
+/* The first sequence that must be there; 1 when there is no such file. RL_EDATA: the file is damaged. */
+rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there);
+rl_status rl_wal_floor_make(const char *dir, uint64_t floor);
+/* On disk when this succeeds. Needs no room on the disk. */
+rl_status rl_wal_floor_raise(const char *dir, uint64_t floor);
+/* RL_EDATA: the first of the segments, which were listed before, are missing, or all are. */
+rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there);
+
+/* What stands in the current segment behind its last group. */
+typedef enum rl_wal_tail {
+  RL_WAL_BARE,   /* nothing */
+  RL_WAL_MARKED, /* a mark, which may not be on disk */
+  RL_WAL_SPOILT  /* a part of one */
+} rl_wal_tail;
 
 /* The open log ----------------------------------------------------------------------------------------------------- */
 
@@ -145,8 +175,10 @@ struct rl_wal {
   int fd;      /* of the current segment; -1: closed after writing */
   char *path;
   rl_wal_segment current;
+  uint64_t expected; /* sequence of the record that comes behind those that are written */
   int64_t made_ns;
-  bool unmarked; /* records stand behind the last mark */
+  rl_wal_tail tail;
+  bool unmarked; /* records stand behind the last mark that is on disk */
   bool final;    /* the failure at hand is one of syncing: no other try */
 };
 
@@ -154,7 +186,10 @@ struct rl_wal {
 rl_status rl_wal_recover(rl_wal *w);
 /* Writes and syncs a group (wal_write.c). On the log's thread. */
 rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group);
-void rl_wal_write_mark(rl_wal *w);
+/* Writes a mark behind the last group, which the next one is written over; never fails. */
+void rl_wal_put_mark(rl_wal *w);
+/* The mark of a clean end: synced. */
+void rl_wal_end(rl_wal *w);
 /* Makes `s`, opened as fd, the current segment. */
 void rl_wal_set_current(rl_wal *w, const rl_wal_segment *s, int fd);
 

@@ -27,8 +27,9 @@ static rl_status check_tail(rl_wal_cursor *c, const char *wrong)
   rl_status st = rl_wal_cursor_look_behind(c, &behind);
   if (st != RL_OK) return st;
   if (!behind.torn) {
-    return rl_wal_damaged(c->path, c->at, "%s (record %" PRIu64 " is expected there), and a whole one stands behind "
-                          "it, at offset %" PRIu64, wrong, c->next, behind.at);
+    return rl_wal_damaged(c->path, c->at, "%s (record %" PRIu64 " is expected there), and %s stands behind it, at "
+                          "offset %" PRIu64, wrong, c->next,
+                          behind.proof_mark ? "the mark that all before it is on disk" : "a later one", behind.proof);
   }
   if (!behind.zeros) {
     rl_warn("write-ahead log %s: cut at offset %" PRIu64 ", behind record %" PRIu64 ": %" PRIu64 " bytes of an "
@@ -73,6 +74,7 @@ void rl_wal_set_current(rl_wal *w, const rl_wal_segment *s, int fd)
   rl_free(w->path);
   w->path = rl_wal_path(w->spec.dir, s->first);
   w->fd = fd;
+  w->tail = RL_WAL_BARE;
   w->current = *s;
   w->made_ns = rl_mono_ns();
 }
@@ -87,9 +89,9 @@ static rl_status read_segments(rl_wal *w, const rl_wal_firsts *firsts)
     st = rl_wal_cursor_open(&c, w->spec.dir, firsts->v[i]);
     if (st == RL_OK) st = recover_segment(w, &c, i + 1 == firsts->n);
     if (st == RL_OK) {
-      rl_wal_segment s = {c.first, c.id, c.at};
+      rl_wal_segment s = {c.first, c.id, c.at, c.header};
       w->next = c.next;
-      w->unmarked = !c.marked && c.at > RL_WAL_HEADER_BYTES;
+      w->unmarked = !c.marked && c.at > c.header;
       int64_t age_ms = rl_wall_ms() - c.made_ms;
       rl_wal_set_current(w, &s, -1);
       if (age_ms > 0) w->made_ns -= age_ms * 1000000;
@@ -112,15 +114,20 @@ static rl_status begin_anew(rl_wal *w)
 rl_status rl_wal_recover(rl_wal *w)
 {
   rl_wal_firsts firsts = {0};
+  bool has_floor = false;
   w->next = 1;
   rl_status st = rl_wal_list(w->spec.dir, true, &firsts);
+  if (st == RL_OK) st = rl_wal_floor_check(w->spec.dir, &firsts, &has_floor);
   if (st == RL_OK) st = read_segments(w, &firsts);
   if (st == RL_OK && w->spec.from > w->next) {
     st = rl_fail(RL_EDATA, "damaged log: %s ends with record %" PRIu64 ", but those from %" PRIu64
                  " on are needed: its last segments are missing", w->spec.dir, w->next - 1, w->spec.from);
   }
   if (st == RL_OK && firsts.n == 0) st = begin_anew(w);
-  rl_free(firsts.v);
+  if (st == RL_OK && !has_floor) st = rl_wal_floor_make(w->spec.dir, 1);
   w->durable = w->next - 1;
+  w->expected = w->next;
+  if (st == RL_OK && w->unmarked) rl_wal_put_mark(w);
+  rl_free(firsts.v);
   return st;
 }

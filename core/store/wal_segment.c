@@ -19,11 +19,12 @@ typedef struct listing {
   rl_wal_firsts *out;
 } listing;
 
-/* log-<16 digits>.tmp: a segment that never came to be. */
+/* log-<16 digits>.tmp: a segment that never came to be. floor.<...>.tmp: likewise. */
 static bool is_leftover(const char *name)
 {
   size_t n = strlen(name), k = strlen(MAKING);
   if (n <= k || strcmp(name + n - k, MAKING) != 0) return false;
+  if (strncmp(name, RL_WAL_FLOOR ".", sizeof RL_WAL_FLOOR) == 0) return true;
   char *segment = rl_strndup(name, n - k);
   uint64_t first;
   bool is = rl_wal_parse_name(segment, &first);
@@ -73,11 +74,11 @@ static uint64_t new_id(void)
 /* The header is on disk before the file has its name, so a segment with a bad header was damaged, not interrupted. */
 rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *out, int *fd, rl_wal_step *step)
 {
-  rl_wal_header h = rl_wal_header_make(new_id(), first, rl_wall_ms());
+  rl_wal_header h = rl_wal_header_make(new_id(), first, rl_wall_ms()), both[RL_WAL_COPIES] = {h, h};
   char *path = rl_wal_path(dir, first), *making = rl_format("%s" MAKING, path);
   *step = RL_WAL_WRITING;
   rl_status st = rl_file_open(making, O_RDWR | O_CREAT | O_TRUNC, fd);
-  if (st == RL_OK) st = rl_file_pwrite(*fd, making, &h, sizeof h, 0);
+  if (st == RL_OK) st = rl_file_pwrite(*fd, making, both, sizeof both, 0);
   if (st == RL_OK) {
     *step = RL_WAL_SYNCING;
     st = rl_file_sync(*fd, making);
@@ -91,7 +92,7 @@ rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *o
     st = rl_dir_sync(dir);
   }
   int reason = errno;
-  if (st == RL_OK) *out = (rl_wal_segment){first, h.id, sizeof h};
+  if (st == RL_OK) *out = (rl_wal_segment){first, h.id, sizeof both, sizeof both};
   else if (*fd >= 0) rl_fs_get()->close(*fd);
   if (st != RL_OK) rl_fs_get()->unlink(making); /* if it stays: it does no harm, and the next open removes it */
   rl_free(path);
@@ -127,7 +128,7 @@ rl_status rl_wal_settle(rl_wal_cursor *c)
   rl_status st = rl_file_open(c->path, O_RDWR, &fd);
   if (st != RL_OK) return st;
   if (c->at < c->size) st = rl_file_truncate(fd, c->path, (int64_t)c->at);
-  if (st == RL_OK) st = write_again(c, fd); /* a mark too: it is a group of its own */
+  if (st == RL_OK) st = write_again(c, fd); /* a mark: it alone, as it says that all before it is on disk */
   if (st == RL_OK) st = rl_file_sync(fd, c->path);
   rl_status closed = rl_file_close(fd, c->path);
   return st != RL_OK ? st : closed;

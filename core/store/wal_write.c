@@ -11,28 +11,81 @@
 #include "base/mem.h"
 #include "store/wal_impl.h"
 
+/* Marks ------------------------------------------------------------------------------------------------------------ */
+
+/* A part of it may be left when this fails. */
+static rl_status write_mark(rl_wal *w)
+{
+  rl_wal_frame f = {.type = RL_WAL_MARK, .seq = w->expected, .payload_sum = rl_wal_payload_sum(NULL, 0)};
+  rl_status st = w->fd >= 0 ? RL_OK : rl_file_open(w->path, O_RDWR, &w->fd);
+  if (st != RL_OK) return st;
+  rl_wal_frame_sign(&f, w->current.id, w->current.bytes);
+  w->tail = RL_WAL_SPOILT;
+  st = rl_file_pwrite(w->fd, w->path, &f, sizeof f, (int64_t)w->current.bytes);
+  if (st == RL_OK) w->tail = RL_WAL_MARKED;
+  return st;
+}
+
+/* When the process is killed it is in the system's memory, and tells damage of the last group from its being torn. It
+ * is not synced: when the machine is, the group may be torn. Without it the log is as good otherwise, so nobody is told
+ * when it cannot be written; what is wrong with the disk the next group will meet. */
+void rl_wal_put_mark(rl_wal *w)
+{
+  rl_status st = w->current.bytes > w->current.header ? write_mark(w) : RL_OK;
+  if (st != RL_OK && w->tail == RL_WAL_SPOILT) {
+    st = rl_file_truncate(w->fd, w->path, (int64_t)w->current.bytes);
+    if (st == RL_OK) w->tail = RL_WAL_BARE;
+  }
+  rl_error_drop();
+}
+
+void rl_wal_end(rl_wal *w)
+{
+  rl_status st = w->tail == RL_WAL_MARKED ? RL_OK : write_mark(w);
+  if (st == RL_OK && w->fd < 0) st = rl_file_open(w->path, O_RDWR, &w->fd);
+  if (st == RL_OK) st = rl_file_sync_data(w->fd, w->path);
+  if (st != RL_OK) rl_warn("write-ahead log: %s; its clean end is not marked", rl_error_message());
+}
+
+/* Groups ----------------------------------------------------------------------------------------------------------- */
+
 /* The file may end behind the records of a write that failed. Cut and synced, so that also after a crash nothing stands
  * behind the last acknowledged record of a segment that others follow. */
 static rl_status cut_back(rl_wal *w)
 {
   if (w->fd < 0) return RL_OK; /* not even opened */
   rl_status st = rl_file_truncate(w->fd, w->path, (int64_t)w->current.bytes);
-  return st == RL_OK ? rl_file_sync(w->fd, w->path) : st;
+  if (st == RL_OK) st = rl_file_sync(w->fd, w->path);
+  if (st == RL_OK) w->tail = RL_WAL_BARE;
+  return st;
 }
 
 static bool must_roll(const rl_wal *w, uint64_t bytes)
 {
-  if (w->current.bytes == RL_WAL_HEADER_BYTES) return false;
+  if (w->current.bytes == w->current.header) return false;
   if (w->current.bytes + bytes > w->spec.segment_bytes) return true;
   return w->spec.roll_ms > 0 && rl_mono_ns() - w->made_ns >= w->spec.roll_ms * 1000000;
+}
+
+/* A segment that others follow ends with a whole frame on disk: else it is damaged. */
+static rl_status end_segment(rl_wal *w)
+{
+  if (w->tail == RL_WAL_BARE) return RL_OK;
+  rl_status st = w->fd >= 0 ? RL_OK : rl_file_open(w->path, O_RDWR, &w->fd);
+  if (st != RL_OK) return st;
+  st = w->tail == RL_WAL_MARKED ? rl_file_sync_data(w->fd, w->path) : cut_back(w);
+  w->final = st != RL_OK;
+  return st;
 }
 
 static rl_status roll(rl_wal *w, uint64_t first)
 {
   rl_wal_segment s;
   rl_wal_step step;
+  rl_status st = end_segment(w);
+  if (st != RL_OK) return st;
   int fd = -1, old = w->fd;
-  rl_status st = rl_wal_segment_make(w->spec.dir, first, &s, &fd, &step);
+  st = rl_wal_segment_make(w->spec.dir, first, &s, &fd, &step);
   if (st != RL_OK) {
     w->final = step == RL_WAL_SYNCING;
     return st;
@@ -114,6 +167,7 @@ static rl_status write_until(rl_wal *w, rl_wal_queue *group)
     rl_error why;
     rl_error_take(&why);
     st = cut_back(w);
+    if (st == RL_OK) rl_wal_put_mark(w);
     rl_error_raise(&why);
     if (st != RL_OK) return st;
     if (full) last = !pause_writing(w);
@@ -121,20 +175,18 @@ static rl_status write_until(rl_wal *w, rl_wal_queue *group)
   }
 }
 
-static rl_status sync_group(rl_wal *w)
+static rl_status close_file(rl_wal *w)
 {
-  rl_status st = rl_file_sync_data(w->fd, w->path);
-  if (st != RL_OK || !w->spec.close_after_write) return st;
-  st = rl_file_close(w->fd, w->path);
+  rl_status st = rl_file_close(w->fd, w->path);
   w->fd = -1;
   return st;
 }
 
-static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group)
+static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group, uint64_t at)
 {
   rl_status st = rl_fail(RL_EIO, "write-ahead log %s: %s (offset %" PRIu64 ", record %" PRIu64 "). Nothing more is "
                          "written to it, all records before are on disk: see to the disk, then start again", w->path,
-                         rl_error_message(), w->current.bytes, group->head->head.seq);
+                         rl_error_message(), at, group->head->head.seq);
   rl_error_set_retriable(false);
   return st;
 }
@@ -143,26 +195,17 @@ rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
 {
   rl_status st = write_until(w, group);
   end_pause(w);
-  if (st == RL_OK) st = sync_group(w);
-  if (st != RL_OK) return fail_for_good(w, group);
+  uint64_t at = w->current.bytes;
+  if (st == RL_OK) st = rl_file_sync_data(w->fd, w->path);
+  if (st != RL_OK) return fail_for_good(w, group, at);
   w->current.bytes += group->bytes;
+  w->expected = group->head->head.seq + group->n;
+  w->tail = RL_WAL_BARE;
   w->unmarked = true;
+  rl_wal_put_mark(w);
+  if (w->spec.close_after_write && close_file(w) != RL_OK) return fail_for_good(w, group, at);
   pthread_mutex_lock(&w->lock);
   w->segments[w->nsegments - 1].bytes = w->current.bytes;
   pthread_mutex_unlock(&w->lock);
   return RL_OK;
-}
-
-/* Without it the log is as good: the last group's damage could only not be told from its being torn. */
-void rl_wal_write_mark(rl_wal *w)
-{
-  struct iovec v = {0};
-  rl_wal_frame f = {.type = RL_WAL_MARK, .seq = w->next, .payload_sum = rl_wal_payload_sum(NULL, 0)};
-  if (w->fd < 0 && rl_file_open(w->path, O_RDWR, &w->fd) != RL_OK) goto failed;
-  rl_wal_frame_sign(&f, w->current.id, w->current.bytes);
-  v = (struct iovec){&f, sizeof f};
-  if (rl_file_pwritev(w->fd, w->path, &v, 1, (int64_t)w->current.bytes) != RL_OK) goto failed;
-  if (rl_file_sync_data(w->fd, w->path) == RL_OK) return;
-failed:
-  rl_warn("write-ahead log: %s; its clean end is not marked", rl_error_message());
 }

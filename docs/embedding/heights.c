@@ -125,7 +125,7 @@ static rl_status declare(rl_context *context, rl_streaming *streaming)
     .map_fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL), .fn = rl_fn_fold_by_key(rl_native_sum, NULL, NULL),
   });
   if (st) return st;
-  return rl_dstream_output(stream, "print", "heights.c", print_batch, context, NULL);
+  return rl_dstream_output(stream, "print", "heights.c", NULL, print_batch, context, NULL);
 }
 
 static rl_status run(rl_context *context)

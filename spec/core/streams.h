@@ -67,7 +67,7 @@ static inline void streams_begin(streams *f, int64_t batch_ms, const char *const
 
 static inline void streams_output(streams *f, rl_dstream *d)
 {
-  assert_int_equal(rl_dstream_output(d, "note", NULL, streams_note_batch, f, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(d, "note", NULL, NULL, streams_note_batch, f, NULL), RL_OK);
 }
 
 static inline void streams_end(streams *f)

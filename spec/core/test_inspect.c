@@ -297,7 +297,7 @@ static void a_record_that_cannot_be_read_is_found(void **state)
   ok(rl_wal_close(w));
   assert_int_equal(rl_inspect_verify(*state, note_first, &f, &v), RL_EDATA);
   assert_int_equal(v.damages, 3);
-  assert_non_null(strstr(rl_error_message(), "log-0000000000000001 at offset 48: record 1: malformed END record"));
+  assert_non_null(strstr(rl_error_message(), "log-0000000000000001 at offset 96: record 1: malformed END record"));
   ok(rl_inspect_log_read(*state, &l));
   assert_int_equal(l.damages, 2);
   assert_int_equal(l.types[0].records, 1);

@@ -246,7 +246,7 @@ static void begin_small(streams *f, const rl_receiver_class *cls, probe *p, int 
   for (int i = 0; i < n; i++) {
     rl_dstream *d = NULL;
     assert_int_equal(rl_streaming_add_receiver(f->s, cls, &p[i], NULL, &d), RL_OK);
-    assert_int_equal(rl_dstream_output(d, "count", NULL, count_records, f, NULL), RL_OK);
+    assert_int_equal(rl_dstream_output(d, "count", NULL, NULL, count_records, f, NULL), RL_OK);
   }
   assert_int_equal(rl_streaming_start(f->s), RL_OK);
 }

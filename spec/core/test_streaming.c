@@ -93,8 +93,8 @@ static void test_batches_in_order(void **state)
   add_ticker(&f, 1500);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0}, b = {&f, "b", &log, 0};
-  assert_int_equal(rl_dstream_output(f.stream, "out", "job.lua:1", record, &a, NULL), RL_OK);
-  assert_int_equal(rl_dstream_output(f.stream, "out", "job.lua:2", record, &b, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(f.stream, "out", "job.lua:1", NULL, record, &a, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(f.stream, "out", "job.lua:2", NULL, record, &b, NULL), RL_OK);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_zero_time(f.s), 0);
   assert_int_equal(rl_streaming_advance(f.s, 499), RL_OK);
@@ -119,8 +119,8 @@ static void test_failure_is_reported_and_batches_go_on(void **state)
   add_ticker(&f, 0);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 2000}, b = {&f, "b", &log, 0};
-  rl_dstream_output(f.stream, "first", "job.lua:1", record, &a, NULL);
-  rl_dstream_output(f.stream, "second", "job.lua:2", record, &b, NULL);
+  rl_dstream_output(f.stream, "first", "job.lua:1", NULL, record, &a, NULL);
+  rl_dstream_output(f.stream, "second", "job.lua:2", NULL, record, &b, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 3000), RL_OK);
   assert_string_equal(rl_buf_cstr(&log), "a@1000=1 b@1000=1 a@2000=1 b@2000=1 a@3000=1 b@3000=1 ");
@@ -156,8 +156,8 @@ static void test_missing_rdd_fails_the_batch(void **state)
                    RL_OK);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0}, b = {&f, "b", &log, 0};
-  rl_dstream_output(both, "out", NULL, record, &a, NULL);
-  rl_dstream_output(both, "out", NULL, record, &b, NULL);
+  rl_dstream_output(both, "out", NULL, NULL, record, &a, NULL);
+  rl_dstream_output(both, "out", NULL, NULL, record, &b, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 3000), RL_OK);
   assert_string_equal(rl_buf_cstr(&log), "a@1000=2 b@1000=2 a@3000=2 b@3000=2 ");
@@ -187,19 +187,19 @@ static void test_rules_of_life(void **state)
   add_ticker(&f, 0);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0};
-  rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
+  rl_dstream_output(f.stream, "out", NULL, NULL, record, &a, NULL);
   assert_int_equal(rl_streaming_remember(f.s, 5000), RL_OK);
   assert_int_equal(rl_streaming_remember(f.s, 5000), RL_EINVAL);
   rl_rdd *rdd;
   assert_int_equal(rl_dstream_get(f.stream, 1000, &rdd), RL_ESTATE);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
-  assert_int_equal(rl_dstream_output(f.stream, "out", NULL, record, &a, NULL), RL_ESTATE);
+  assert_int_equal(rl_dstream_output(f.stream, "out", NULL, NULL, record, &a, NULL), RL_ESTATE);
   assert_non_null(strstr(rl_error_message(), "after the context was started"));
   rl_streaming *other;
   assert_int_equal(rl_streaming_new(f.c, 1000, &other), RL_OK);
   fixture g = {.c = f.c, .s = other};
   add_ticker(&g, 0);
-  rl_dstream_output(g.stream, "out", NULL, record, &a, NULL);
+  rl_dstream_output(g.stream, "out", NULL, NULL, record, &a, NULL);
   assert_int_equal(rl_streaming_start(other), RL_ESTATE); /* another is active */
   assert_ptr_equal(rl_streaming_active(), f.s);
   assert_int_equal(rl_streaming_stop(f.s, false, false), RL_OK);
@@ -230,7 +230,7 @@ static void test_receiver_blocks_become_partitions(void **state)
   assert_int_equal(rl_streaming_add_receiver(f.s, &by_hand, NULL, NULL, &f.stream), RL_OK);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0};
-  rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
+  rl_dstream_output(f.stream, "out", NULL, NULL, record, &a, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   for (int64_t i = 0; i < 5; i++)
     assert_int_equal(rl_receiver_store(handed, &(rl_value){.type = RL_T_INT, .i = i}, 1), RL_OK);
@@ -268,7 +268,7 @@ static void test_events(void **state)
   add_ticker(&f, 0);
   rl_buf log = {0}, events = {0};
   recorder a = {&f, "a", &log, 0};
-  rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
+  rl_dstream_output(f.stream, "out", NULL, NULL, record, &a, NULL);
   rl_streaming_add_listener(f.s, count_events, &events, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 2000), RL_OK);
@@ -285,7 +285,7 @@ static void test_many_batches(void **state)
   add_ticker(&f, 0);
   rl_buf log = {0};
   recorder a = {&f, "a", &log, 0};
-  rl_dstream_output(f.stream, "out", NULL, record, &a, NULL);
+  rl_dstream_output(f.stream, "out", NULL, NULL, record, &a, NULL);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 1000), RL_OK);
   int64_t before = rl_mem_used();

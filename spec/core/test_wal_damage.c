@@ -1,4 +1,4 @@
-/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. */
+/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. test_wal_marks.c has more of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,47 +6,8 @@
 
 #include <cmocka.h>
 
-#include "wal_text.h"
-
-/* The log's thread is held in the callback of a first record, so that the next ones make one group. */
-typedef struct gate {
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  bool reached, open;
-} gate;
-
-static void hold(void *user, rl_status st, const rl_wal_at *at)
-{
-  gate *g = user;
-  (void)st;
-  (void)at;
-  pthread_mutex_lock(&g->lock);
-  g->reached = true;
-  pthread_cond_broadcast(&g->changed);
-  while (!g->open) pthread_cond_wait(&g->changed, &g->lock);
-  pthread_mutex_unlock(&g->lock);
-}
-
-static void append_group(rl_wal *w, const char *const *texts)
-{
-  gate g = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false};
-  uint64_t seq;
-  assert_int_equal(rl_wal_append_async(w, 9, NULL, 0, hold, &g, &seq), RL_OK);
-  pthread_mutex_lock(&g.lock);
-  while (!g.reached) pthread_cond_wait(&g.changed, &g.lock);
-  pthread_mutex_unlock(&g.lock);
-  for (; *texts; texts++) {
-    rl_wal_part part = {NULL, *texts, strlen(*texts)};
-    assert_int_equal(rl_wal_append(w, 1, &part, 1, &seq), RL_OK);
-  }
-  pthread_mutex_lock(&g.lock);
-  g.open = true;
-  pthread_cond_broadcast(&g.changed);
-  pthread_mutex_unlock(&g.lock);
-  assert_int_equal(rl_wal_wait(w, seq), RL_OK);
-}
-
-enum { HEAD = 48, FRAME = 40 };
+#include "store/wal_impl.h"
+#include "wal_flips.h"
 
 static const char *const GROUP[] = {"first of three", "second of three", "third of three", NULL};
 #define BEFORE "1:9= "
@@ -175,58 +136,6 @@ static void closed_log(const char *dir)
   rl_buf_free(&text);
 }
 
-static void count_damage(void *user, const rl_wal_damage *d)
-{
-  assert_non_null(strstr(d->message, d->path));
-  ++*(unsigned *)user;
-}
-
-/* Opening and verifying agree, on an error that names file and frame or a clean cut behind all records. */
-static void expect_found(const char *dir, const char *name, size_t at, bool may_be_cut, const char *whole)
-{
-  rl_buf text = {0};
-  rl_wal *w = NULL;
-  unsigned damages = 0;
-  rl_status verified = rl_wal_verify(dir, &(rl_wal_verifier){NULL, count_damage, &damages});
-  rl_status st = open_from(dir, 0, &text, &w);
-  assert_int_equal(verified, st);
-  assert_true(damages > 0);
-  if (st == RL_OK) {
-    close_log(w);
-    assert_true(may_be_cut);
-    assert_string_equal(rl_buf_cstr(&text), whole);
-  } else {
-    const char *offset = strstr(rl_error_message(), " at offset ");
-    assert_int_equal(st, RL_EDATA);
-    assert_non_null(strstr(rl_error_message(), name));
-    assert_non_null(offset);
-    size_t named = strtoul(offset + strlen(" at offset "), NULL, 10);
-    assert_true(named <= at);
-    assert_true(at < named + FRAME + 20); /* the frame's, or the header's */
-    assert_memory_equal(text.p ? text.p : "", whole, text.n); /* what was replayed until then is right */
-  }
-  rl_buf_free(&text);
-}
-
-static void flip_each_byte(const char *dir, const char *name, bool last, const char *whole)
-{
-  char *path = rl_path_join(dir, name);
-  rl_buf b = {0};
-  assert_int_equal(rl_file_read_all(path, &b), RL_OK);
-  for (size_t at = 0; at < b.n; at++) {
-    for (int bit = 0; bit < 9; bit += 4) {
-      char before = b.p[at];
-      b.p[at] = (char)(bit == 8 ? ~before : before ^ (1 << bit));
-      scratch_write_bytes(path, b.p, b.n);
-      expect_found(dir, name, at, last && at >= b.n - FRAME, whole);
-      b.p[at] = before;
-    }
-  }
-  scratch_write_bytes(path, b.p, b.n);
-  rl_buf_free(&b);
-  rl_free(path);
-}
-
 static void each_flipped_byte_is_found(void **state)
 {
   rl_buf text = {0};
@@ -245,7 +154,7 @@ static void damage_before_the_last_group_is_no_torn_tail(void **state)
   bytes_of f = killed_log(*state);
   f.b.p[HEAD + 8] ^= 1; /* in the first record, which is a group of its own */
   put(&f, &f.b);
-  expect_refused(*state, 0, RL_EDATA, "log-0000000000000001 at offset 48", "stands behind it, at offset 88");
+  expect_refused(*state, 0, RL_EDATA, "log-0000000000000001 at offset 96", "stands behind it, at offset 136");
   free_bytes_of(&f);
 }
 
@@ -268,6 +177,8 @@ static void a_missing_segment_is_found(void **state)
   remove_file(*state, "log-000000000000000a");
   expect_refused(*state, 8, RL_EDATA, *state, "ends with record 3");
   remove_file(*state, "log-0000000000000001");
+  expect_refused(*state, 2, RL_EDATA, *state, "all its segments are missing");
+  remove_file(*state, "floor");
   expect_refused(*state, 2, RL_EDATA, *state, "ends with record 0");
   rl_buf_free(&text);
 }
@@ -278,6 +189,8 @@ static void a_segment_with_another_name_is_found(void **state)
   close_log(open_log(*state, &text));
   char *from = rl_path_join(*state, "log-0000000000000001"), *to = rl_path_join(*state, "log-0000000000000003");
   assert_int_equal(rename(from, to), 0);
+  expect_refused(*state, 0, RL_EDATA, *state, "records from 1 on are missing, it begins with record 3");
+  assert_int_equal(rl_wal_floor_make(*state, 3), RL_OK);
   expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "another name");
   scratch_write_bytes(to, "RLLEWAL1", 8);
   expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "the header is cut short");
@@ -286,13 +199,67 @@ static void a_segment_with_another_name_is_found(void **state)
   rl_buf_free(&text);
 }
 
+/* A log whose first segment was trimmed: it begins with record 4, and records 4 and 7 begin segments. */
+static void trimmed_log(const char *dir)
+{
+  rl_buf text = {0};
+  rl_wal *w = open_log(dir, &text);
+  for (int i = 0; i < 10; i++) write_text(w, 1, "0123456789012345678901234567890123456789");
+  assert_int_equal(rl_wal_trim(w, 4), RL_OK);
+  close_log(w);
+  assert_false(scratch_exists(dir, "log-0000000000000001"));
+  rl_buf_free(&text);
+}
+
+static void missing_first_segments_are_found(void **state)
+{
+  unsigned damages = 0;
+  trimmed_log(*state);
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_OK);
+  remove_file(*state, "log-0000000000000004");
+  for (int i = 0; i < 2; i++) /* nothing is changed by it */
+    expect_refused(*state, 0, RL_EDATA, *state, "records from 4 on are missing, it begins with record 7");
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_EDATA);
+  assert_int_equal(damages, 1);
+  remove_file(*state, "floor"); /* which says no more than that all were there */
+  expect_refused(*state, 0, RL_EDATA, *state, "records from 1 on are missing");
+}
+
+static void each_flipped_byte_of_the_floor_is_harmless_or_found(void **state)
+{
+  trimmed_log(*state);
+  char *path = rl_path_join(*state, "floor");
+  rl_buf b = {0}, text = {0};
+  assert_int_equal(rl_file_read_all(path, &b), RL_OK);
+  assert_int_equal(b.n, 48);
+  unsigned found = 0;
+  for (size_t at = 0; at < b.n; at++) {
+    b.p[at] ^= 0x10;
+    scratch_write_bytes(path, b.p, b.n);
+    rl_wal *w = NULL;
+    rl_status st = open_from(*state, 0, &text, &w);
+    if (st == RL_OK) close_log(w);
+    else if (!strstr(rl_error_message(), "records from 1 on are missing")) fail_msg("%zu: %s", at, rl_error_message());
+    found += st != RL_OK;
+    b.p[at] ^= 0x10;
+  }
+  assert_int_equal(found, b.n / 2); /* all of the newest slot */
+  scratch_write_bytes(path, b.p, b.n / 2);
+  expect_refused(*state, 0, RL_EDATA, "floor at offset 0", "does not tell any more");
+  rl_buf_free(&b);
+  rl_buf_free(&text);
+  rl_free(path);
+}
+
 static void a_segment_in_the_making_is_removed(void **state)
 {
   rl_buf text = {0};
   rl_free(scratch_file(*state, "log-0000000000000007.tmp", "RLLE"));
+  rl_free(scratch_file(*state, "floor.1234-0.tmp", ""));
   rl_free(scratch_file(*state, "notes", "not ours"));
   close_log(open_log(*state, &text));
   assert_false(scratch_exists(*state, "log-0000000000000007.tmp"));
+  assert_false(scratch_exists(*state, "floor.1234-0.tmp"));
   assert_true(scratch_exists(*state, "notes"));
   rl_buf_free(&text);
 }
@@ -306,12 +273,12 @@ static void verifying_goes_on_behind_damage(void **state)
   rl_buf b = {0};
   assert_int_equal(rl_file_read_all(path, &b), RL_OK);
   b.p[HEAD + FRAME + FRAME + 2] ^= 1;  /* record 2 */
-  b.p[b.n - 1] ^= 1;                   /* record 5, the last of the segment */
+  b.p[b.n - FRAME - 1] ^= 1;           /* record 5, the last of the segment; a mark is behind it */
   scratch_write_bytes(path, b.p, b.n);
   assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_EDATA);
-  assert_non_null(strstr(rl_error_message(), "log-0000000000000001 at offset 88"));
+  assert_non_null(strstr(rl_error_message(), "log-0000000000000001 at offset 136"));
   assert_non_null(strstr(rl_error_message(), "the next whole one is 3"));
-  assert_int_equal(damages, 3); /* and that 5 is missing before 6 */
+  assert_int_equal(damages, 2);
   assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){add_text, NULL, &text}), RL_EDATA);
   assert_string_equal(rl_buf_cstr(&text), BEFORE SECOND THIRD "6:1=one of two 7:1=two of two 8:9= 9:1=one of two "
                       "10:1=two of two ");
@@ -330,6 +297,8 @@ int main(void)
       in_a_folder(each_flipped_byte_is_found),
       in_a_folder(damage_before_the_last_group_is_no_torn_tail),
       in_a_folder(a_missing_segment_is_found),
+      in_a_folder(missing_first_segments_are_found),
+      in_a_folder(each_flipped_byte_of_the_floor_is_harmless_or_found),
       in_a_folder(a_segment_with_another_name_is_found),
       in_a_folder(a_segment_in_the_making_is_removed),
       in_a_folder(verifying_goes_on_behind_damage),

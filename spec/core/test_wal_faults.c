@@ -255,7 +255,7 @@ static void a_failed_sync_is_final(void **state)
   assert_int_equal(append_failing(*state, "fdatasync", EIO, 1, &failures), RL_EIO);
   assert_int_equal(failures, 1);
   assert_non_null(strstr(rl_error_message(), "log-0000000000000001"));
-  assert_non_null(strstr(rl_error_message(), "(offset 94, record 2)"));
+  assert_non_null(strstr(rl_error_message(), "(offset 142, record 2)"));
   assert_non_null(strstr(rl_error_message(), "start again"));
 }
 
@@ -304,6 +304,31 @@ static void a_segment_left_on_a_full_disk_ends_with_a_whole_record(void **state)
   assert_int_equal(rl_wal_close(w), RL_OK);
 }
 
+/* Nothing is told, and the log goes on. (What each_step_failing_loses_nothing fails is among it a mark before another
+ * segment.) */
+static void a_mark_that_cannot_be_written_is_done_without(void **state)
+{
+  for (unsigned i = 0; i < 4; i++) {
+    rl_wal *w = NULL;
+    rl_wal_spec spec = {.dir = *state, .close_after_write = i / 2};
+    rl_wal_part part = {NULL, "record", 6};
+    rl_wal_stats stats;
+    let_fail("pwrite", i % 2 ? EIO : ENOSPC, 0);
+    assert_int_equal(rl_wal_open(&spec, &w), RL_OK);
+    for (unsigned k = 0; k < 3; k++) {
+      assert_int_equal(rl_wal_write(w, 1, &part, 1, NULL), RL_OK);
+      failing_times = 1;
+    }
+    rl_wal_stats_read(w, &stats);
+    assert_int_equal(stats.durable, (i + 1) * 3);
+    failing_times = 0;
+    assert_int_equal(rl_wal_close(w), RL_OK);
+    assert_string_equal(lines, "");
+    end_failing();
+    assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){0}), RL_OK);
+  }
+}
+
 static void *append_until_stopped(void *arg)
 {
   rl_wal_part part = {NULL, "record", 6};
@@ -341,6 +366,7 @@ int main(void)
       in_a_folder(a_failing_write_is_tried_max_failures_times),
       in_a_folder(a_full_disk_pauses_says_so_and_goes_on),
       in_a_folder(a_segment_left_on_a_full_disk_ends_with_a_whole_record),
+      in_a_folder(a_mark_that_cannot_be_written_is_done_without),
       in_a_folder(stopping_wakes_who_waits_for_a_full_disk),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,8 +291,8 @@ static void test_a_pending_batch_keeps_its_data(void **state)
   held h = {0};
   streams_begin(&h.f, BATCH, settings);
   add_ticker(&h.f, 0, &h.stream);
-  assert_int_equal(rl_dstream_output(h.stream, "hold", NULL, hold, &h, NULL), RL_OK);
-  assert_int_equal(rl_dstream_output(h.stream, "let go", NULL, let_go, &h, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(h.stream, "hold", NULL, NULL, hold, &h, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(h.stream, "let go", NULL, NULL, let_go, &h, NULL), RL_OK);
   assert_int_equal(rl_streaming_start(h.f.s), RL_OK);
   streams_until(&h.f, is_over);
   assert_true(h.kept);
@@ -366,7 +366,7 @@ static void test_memory_is_flat(void **state)
   begin(&f, 0, &input)->quiet = true;
   rl_op by_key = {.kind = RL_OP_SHUFFLE, .name = "partitionBy", .part = RL_PART_HASH, .partitions = 2};
   rl_dstream *over = window(window(applied(input, by_key), 6, 2), 8, 4);
-  assert_int_equal(rl_dstream_output(over, "count", NULL, count, f.c, NULL), RL_OK);
+  assert_int_equal(rl_dstream_output(over, "count", NULL, NULL, count, f.c, NULL), RL_OK);
   assert_int_equal(rl_streaming_start(f.s), RL_OK);
   assert_int_equal(rl_streaming_advance(f.s, 96000), RL_OK);
   int64_t before = rl_mem_used();

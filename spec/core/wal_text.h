@@ -17,7 +17,7 @@ static inline rl_status add_text(void *user, const rl_wal_record *r)
 
 static inline rl_status open_from(const char *dir, uint64_t from, rl_buf *text, rl_wal **out)
 {
-  rl_wal_spec spec = {.dir = dir, .from = from, .replay = add_text, .user = text, .segment_bytes = 300};
+  rl_wal_spec spec = {.dir = dir, .from = from, .replay = add_text, .user = text, .segment_bytes = 348};
   rl_buf_clear(text);
   return rl_wal_open(&spec, out);
 }

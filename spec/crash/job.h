@@ -296,7 +296,7 @@ static inline rl_dstream *job_state(job *j, rl_dstream *sums)
 static inline void job_output_of(job *j, rl_dstream *d, model_output which, job_output *outputs)
 {
   outputs[which] = (job_output){j, which};
-  job_ok(j, rl_dstream_output(d, model_names[which], NULL, job_give, &outputs[which], NULL));
+  job_ok(j, rl_dstream_output(d, model_names[which], NULL, NULL, job_give, &outputs[which], NULL));
 }
 
 static inline void job_graph(job *j, job_output *outputs, int n)

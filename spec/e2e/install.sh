@@ -22,7 +22,8 @@ version=$(sed -n 's/^#define RILLE_VERSION "\(.*\)".*/\1/p' "$RILLE_SOURCE/core/
 
 for file in bin/rille include/rille/rille.h include/rille/run/streaming.h share/man/man1/rille.1 \
   share/bash-completion/completions/rille share/zsh/site-functions/_rille share/lua/5.4/rille/init.lua \
-  share/rille/meta/rille.lua share/doc/rille/api.md share/doc/rille/examples/embedding/heights.c \
+  share/rille/meta/rille.lua share/rille/meta/dstream.lua share/doc/rille/api.md \
+  share/doc/rille/examples/embedding/heights.c \
   share/doc/rille/examples/scripts/network_wordcount.lua; do
   [[ -f $prefix/$file ]] || fail "not installed: $file"
 done

@@ -20,6 +20,29 @@ local function message_of(f, ...)
   return message
 end
 
+describe("a function's fingerprint", function()
+  local function of(code, ...) return core.fingerprint(assert(load(code))(...)) end
+
+  it("is that of its code and of the plain values around it, wherever it is written", function()
+    local code = "local n = ... return function(a) return function() return a + n, 'x' end end"
+    assert.matches("^%x+$", of(code, 1))
+    assert.equal(of(code, 1), of("-- moved\n\n" .. code, 1))
+    assert.equal(of(code, 1), of(code:gsub("%f[%w]a%f[%W]", "renamed"), 1))
+    for old, new in pairs { x = "y", ["a %+"] = "a -", ["%(a%)"] = "(a, b)" } do
+      local other = code:gsub(old, new)
+      assert.not_equal(code, other)
+      assert.not_equal(of(code, 1), of(other, 1))
+    end
+    local seen = {}
+    for _, value in ipairs { 1, 2, "1", "", true, false, {} } do
+      assert.is_nil(seen[of(code, value)])
+      seen[of(code, value)] = true
+    end
+    assert.equal(of(code, {}), of(code, { 1 })) -- what is in a table may change while it runs
+    assert.equal(("0"):rep(16), core.fingerprint(print))
+  end)
+end)
+
 describe("rille.core", function()
   local context
 
@@ -166,7 +189,7 @@ describe("rille.core", function()
 
     it("gives one handle of one context", function()
       assert.is_nil(core.active())
-      numbers():output("out", nil, function() end)
+      numbers():output("out", nil, nil, function() end)
       ssc:start()
       assert.equal(ssc, core.active())
       assert.equal(context, ssc:context())
@@ -176,7 +199,7 @@ describe("rille.core", function()
 
     it("runs outputs as coroutines whose jobs do not stand in each other's way", function()
       local times, nested = {}, {}
-      numbers():output("out", "job.lua:9", function(rdd, time)
+      numbers():output("out", "job.lua:9", nil, function(rdd, time)
         times[#times + 1] = { time, collect(rdd)[1] }
         -- in a coroutine of its own, and where nothing can yield, the job is waited for
         local inner = coroutine.wrap(function() coroutine.yield(context:run(rdd, "count", {})) end)
@@ -196,7 +219,7 @@ describe("rille.core", function()
       ssc = core.streaming(context, 1000)
       local order, input = {}, numbers()
       for i = 1, 2 do
-        input:output("out" .. i, nil, function(rdd)
+        input:output("out" .. i, nil, nil, function(rdd)
           order[#order + 1] = "begin"
           collect(rdd)
           order[#order + 1] = "end"
@@ -208,7 +231,7 @@ describe("rille.core", function()
     end)
 
     it("reports an output's error with the batch and the user's frames", function()
-      numbers():output("foreachRDD", "job.lua:9", function() error "broken" end)
+      numbers():output("foreachRDD", "job.lua:9", nil, function() error "broken" end)
       ssc:start()
       ssc:advance(1000)
       local message = message_of(ssc.await, ssc, 0)
@@ -218,7 +241,7 @@ describe("rille.core", function()
     end)
 
     it("does not let an output yield", function()
-      numbers():output("foreachRDD", nil, function() coroutine.yield() end)
+      numbers():output("foreachRDD", nil, nil, function() coroutine.yield() end)
       ssc:start()
       ssc:advance(1000)
       assert.matches("must not yield", message_of(ssc.await, ssc, 0))
@@ -229,7 +252,7 @@ describe("rille.core", function()
       local stream = core.dtransform({ name = "transform", site = "job.lua:3" }, { numbers() }, function(rdds, time)
         return context:parallelize({ time + context:run(rdds[1], "count", {}) }, 1)
       end)
-      stream:output("out", nil, function(rdd) seen = collect(rdd) end)
+      stream:output("out", nil, nil, function(rdd) seen = collect(rdd) end)
       assert.equal("transform at job.lua:3", stream:label())
       ssc:start()
       ssc:advance(1000)
@@ -238,7 +261,8 @@ describe("rille.core", function()
     end)
 
     it("fails the batch when a transform gives no RDD", function()
-      core.dtransform({ name = "transform" }, { numbers() }, function() return 1 end):output("out", nil, function() end)
+      local bad = core.dtransform({ name = "transform" }, { numbers() }, function() return 1 end)
+      bad:output("out", nil, nil, function() end)
       ssc:start()
       ssc:advance(1000)
       assert.matches("must return an RDD; it returned a number", message_of(ssc.await, ssc, 0))
@@ -246,7 +270,7 @@ describe("rille.core", function()
 
     it("has no RDD where an input gives nil", function()
       local ran = false
-      ssc:input("None", function() end):output("out", nil, function() ran = true end)
+      ssc:input("None", function() end):output("out", nil, nil, function() ran = true end)
       ssc:start()
       ssc:advance(1000)
       assert.is_false(ran)
@@ -256,7 +280,7 @@ describe("rille.core", function()
       local events = {}
       ssc:addListener(function() error "bad listener" end)
       ssc:addListener(function(event) events[#events + 1] = event end)
-      numbers():output("out", "job.lua:5", function(rdd) collect(rdd) end)
+      numbers():output("out", "job.lua:5", nil, function(rdd) collect(rdd) end)
       ssc:start()
       ssc:advance(1000)
       local kinds = {}
@@ -273,10 +297,10 @@ describe("rille.core", function()
 
     it("refuses additions and a second start after a stop", function()
       local input = numbers()
-      input:output("out", nil, function() end)
+      input:output("out", nil, nil, function() end)
       ssc:start()
       assert.matches("after the context was started", message_of(ssc.input, ssc, "Late", function() end))
-      assert.matches("after the context was started", message_of(input.output, input, "late", nil, function() end))
+      assert.matches("after the context was started", message_of(input.output, input, "late", nil, nil, function() end))
       ssc:stop(false, false)
       assert.equal("STOPPED", ssc:state())
       assert.is_true(ssc:await(0))
@@ -300,7 +324,7 @@ describe("rille.core", function()
     -- Starts a receiver and gives its first records, n of them.
     local function receive(definition, n)
       local got = {}
-      ssc:receiver(definition, "TestReceiver", "job.lua:2"):output("out", nil, function(rdd)
+      ssc:receiver(definition, "TestReceiver", "job.lua:2"):output("out", nil, nil, function(rdd)
         for _, record in ipairs(collect(rdd)) do got[#got + 1] = record end
       end)
       ssc:start()
@@ -381,7 +405,7 @@ describe("rille.core", function()
     it("are captured at the start, refusing what cannot travel", function()
       local file <close> = assert(io.tmpfile())
       ssc:receiver({ onStart = function() file:read() end }, "TestReceiver", "job.lua:2")
-        :output("out", nil, function() end)
+        :output("out", nil, nil, function() end)
       assert.matches("the receiver given to receiverStream", message_of(ssc.start, ssc), 1, true)
     end)
   end)
@@ -413,7 +437,7 @@ describe("a program", function()
     local ssc = core.streaming(context, 10)
     local input = ssc:input("Numbers", function(time) return context:parallelize({ time }, 2) end)
     local function serve(body)
-      input:output("out", nil, body)
+      input:output("out", nil, nil, body)
       ssc:start()
       ssc:sleep(100)
     end
@@ -482,7 +506,7 @@ describe("a program", function()
       local numbers = ssc:receiver({ onStart = function(self)
         while not self:isStopped() do self:store(1) end
       end }, "Numbers")
-      numbers:output("count", nil, ]] .. count .. [[)
+      numbers:output("count", nil, nil, ]] .. count .. [[)
       serve(function() end)]] },
     ["with objects that are finalised late"] = { 0, [[
       local late = setmetatable({}, { __gc = function(t) assert(not pcall(t.ssc.start, t.ssc)) end })
@@ -499,7 +523,7 @@ describe("a program", function()
 
   it("stops gracefully on a signal while it waits", function()
     local status, out = rille(start .. [[
-      input:output("out", nil, ]] .. count .. [[)
+      input:output("out", nil, nil, ]] .. count .. [[)
       ssc:start()
       os.execute("(sleep 0.2; kill -TERM $PPID) &")
       ssc:await(-1)

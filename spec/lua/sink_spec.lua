@@ -128,7 +128,7 @@ describe("sink.lmdb", function()
     assert.is_true(attempt())
     assert.equal("n=10", stored())
     support.remove(path)
-    assert.matches("batch 2000 ms: .*no luck", attempt(2, "skip"))
+    assert.is_true(attempt(2, "skip"))
     assert.equal("n=8", stored())
   end)
 

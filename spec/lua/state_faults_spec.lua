@@ -168,7 +168,7 @@ describe("the folder of the state", function()
 
   it("on such a disk costs whole batches, where they are to be skipped", function()
     local result = child.run(job:format(dir, "skip"), { before = "ulimit -f 1000" })
-    assert.equal(1, result.status)
+    assert.equal(0, result.status)
     local seen = tonumber(result.out:match "^(%d+)\t100\n$")
     assert.is_true(seen and seen > 0 and seen < 20, result.out .. result.err)
     local _, skipped = result.err:gsub("WARN  batch %d+ ms is left out", "")
@@ -217,7 +217,7 @@ describe("a batch whose state cannot be made", function()
 
   it("is in no state and in no window afterwards, under skip", function()
     local seen, ssc = job("skip", BATCHES, streams)
-    assert.matches("such a value", support.failure(function() ssc:awaitTerminationOrTimeout(0) end))
+    assert.is_false(ssc:awaitTerminationOrTimeout(0))
     assert.equal("ACTIVE", ssc:getState())
     ssc:stop()
     local sums = { { a = 1, b = 1 }, { a = 3, b = 1 }, nil, { a = 7, b = 1 }, { a = 7, b = 6 }, { a = 7, b = 6 },

@@ -46,6 +46,7 @@ function core.decodeFunction(bytes) end    ---@return any
 ---@param list { f: any, role: string, site: string? }[] raises for what is not fit for a checkpoint
 ---@return table<string, rille.RecordedModule> modules in them
 function core.checkDurable(list) end
+function core.fingerprint(f) end           ---@return string the same for what is loaded again (lua/fingerprint.h)
 function core.addClass(class) end          -- objects of it are the library's, and may be in functions of the driver
 function core.loadText(text, chunk, module) end ---@return function?, string? as load does; the text is known from now on
 function core.knownText(chunk) end         ---@return string?
@@ -247,7 +248,7 @@ function State:count() end                 ---@return integer
 function State:iterate(prefix) end         ---@return fun(): any, any; nil, nil and what closes it
 --- body runs on the driver, in a coroutine, once a batch.
 ---@param body fun(rdd: rille.core.Rdd, time: integer)
-function DStream:output(name, site, body) end
+function DStream:output(name, site, identity, body) end
 function DStream:persist(level) end        -- level: string?; MEMORY_ONLY_SER
 function DStream:storeAt(level) end        -- of a receiver's: how what it stores is kept
 function DStream:setUid(uid) end           -- of an input

@@ -219,12 +219,13 @@ end
 ---@field body fun(rdd: rille.RDD, time: integer)
 ---@field f function?     the job's: it is the body
 ---@field limit integer?  how many records it looks at
+---@field identity string? what tells it from others of its kind on the stream, also when the script was changed
 ---@field run function?   body for a primitive RDD
 ---@field prepare (fun(uid: string): rille.core.Fn[])? at start, with the uid of its stream: what is to be captured
 
 --- Adds an output.
 ---@param stream rille.DStream
----@param made rille.Output its name, body, f, limit and prepare
+---@param made rille.Output its name, body, f, identity, limit and prepare
 function DStream.output(stream, made)
   local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
@@ -235,7 +236,9 @@ end
 
 local output = DStream.output
 
-method("foreachRDD", { "function" }, function(self, f) output(self, { name = "foreachRDD", body = f, f = f }) end)
+method("foreachRDD", { "function" }, function(self, f)
+  output(self, { name = "foreachRDD", body = f, f = f, identity = core.fingerprint(f) })
+end)
 
 local DASHES = ("-"):rep(43)
 
@@ -264,7 +267,7 @@ local function saves(name, files)
     prefix = prefix and prefix ~= "" and prefix .. "-" or ""
     suffix = suffix and suffix ~= "" and "." .. suffix or ""
     local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end
-    output(self, { name = name, body = body })
+    output(self, { name = name, body = body, identity = prefix .. "*" .. suffix })
   end)
 end
 

@@ -1,4 +1,4 @@
---- Rille: streaming jobs in Lua. `local rille = require "rille"`; stdlib/meta/rille.lua describes all that is in here.
+--- Rille: streaming jobs in Lua. `local rille = require "rille"`; stdlib/meta describes all that is in here.
 local check = require "rille.check"
 local Context = require "rille.context"
 local control = require "rille.control"

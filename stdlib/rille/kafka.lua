@@ -221,7 +221,8 @@ function kafka.saveToKafka(from, options)
   local op = core.op { kind = "narrow", name = name, site = where, fn = sink }
   if chosen then from = from:map(routed(topic)) end
   if not is_stream then return send(from, name, op) end
-  DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end })
+  local identity = chosen and core.fingerprint(topic) or topic
+  DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end, identity = identity })
 end
 
 methods_of(RDD)("offsetRanges", {}, function(self)

@@ -106,7 +106,8 @@ local function add(stream, made, where)
       core.log("info", ("%s: batch %d ms is in Kafka already and is left out"):format(writer.what, time))
     end
   end
-  DStream.output(stream, { name = NAME, body = body, prepare = prepare, transaction = made })
+  DStream.output(stream, { name = NAME, body = body, prepare = prepare, transaction = made,
+    identity = made.id or made.marker })
 end
 
 return add

@@ -127,7 +127,8 @@ function sink.lmdb(stream, options)
     failed, cause = not ok and not writer.skips and time or nil, tostring(why):match "^[^\n]*"
     if not ok then error(why, 0) end
   end
-  DStream.output(stream, { name = NAME, body = body, prepare = prepare, lmdb = options })
+  DStream.output(stream, { name = NAME, body = body, prepare = prepare, lmdb = options,
+    identity = ("%s/%s/%s"):format(options.path, options.db, options.name or "") })
 end
 
 local READ_OPTIONS = { db = "text", format = "format" }

@@ -395,7 +395,7 @@ local function materialise(self)
   for _, output in ipairs(self.outputs) do
     local own = output.prepare and output.prepare(uids[output.stream]) or {}
     table.move(own, 1, #own, #fns + 1, fns)
-    output.stream.handle:output(output.name, output.site, output.run)
+    output.stream.handle:output(output.name, output.site, output.identity, output.run)
   end
   local modules = is_durable and durable.check(self) or {}
   local shipped = #fns > 0 and core.capture(fns, is_durable)
