@@ -62,7 +62,8 @@ rl_status rl_backlog_wait(rl_backlog *b)
   return held ? rl_fail(RL_ECANCELLED, "the receiver is stopping") : RL_OK;
 }
 
-bool rl_backlog_wait_durable(rl_backlog *b, const _Atomic uint64_t *durable, uint64_t position, const atomic_bool *failed)
+bool rl_backlog_wait_durable(rl_backlog *b, const _Atomic uint64_t *durable, uint64_t position,
+                             const atomic_bool *failed)
 {
   pthread_mutex_lock(&b->gate);
   while (atomic_load(durable) < position && !b->let_go && !atomic_load(failed)) pthread_cond_wait(&b->open, &b->gate);

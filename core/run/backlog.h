@@ -31,6 +31,7 @@ void rl_backlog_changed(rl_backlog *b); /* after each change of `used`, without 
 /* Until it is not held. Sources with a `hold` have been told and never wait here. RL_ECANCELLED: let go before. */
 rl_status rl_backlog_wait(rl_backlog *b);
 /* Until the log has what it was given; false: the receiver is let go before. */
-bool rl_backlog_wait_durable(rl_backlog *b, const _Atomic uint64_t *durable, uint64_t position, const atomic_bool *failed);
+bool rl_backlog_wait_durable(rl_backlog *b, const _Atomic uint64_t *durable, uint64_t position,
+                             const atomic_bool *failed);
 
 #endif

@@ -226,6 +226,9 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
   if (w) {
     st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
     rl_log_gate_leave(gate);
+    if (st == RL_ELIMIT)
+      rl_error_prefix("'%s' changes too much in one partition, use more (rille.default.parallelism): ",
+                      rl_state_uid(op));
   } else if (st == RL_OK) {
     st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
   }
@@ -249,7 +252,8 @@ void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor)
   d->retained[d->nretained++] = (rl_retained){time, floor};
 }
 
-/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. */
+/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. The newest batch that nobody
+ * looks at stays, too: it tells that those behind it are all there are. */
 void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
 {
   rl_durable *d = s->durable;
@@ -257,7 +261,8 @@ void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
   if (known == RL_NO_TIME) return;
   int64_t until = smaller(settled, known) - remember;
   size_t n = 0;
-  while (n + 1 < d->nretained && d->retained[n].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
+  until -= d->retain_ms;
+  while (n + 1 < d->nretained && d->retained[n + 1].time <= until && d->retained[n].time < unapplied) n++;
   if (n == 0) return;
   d->nretained -= n;
   memmove(d->retained, d->retained + n, d->nretained * sizeof *d->retained);
@@ -372,8 +377,8 @@ static rl_status check_record_size(const rl_durable *d, const rl_conf *conf)
 {
   const char *most = "rille.streaming.receiver.maxRecordBytes";
   if (!d->logs_receivers || rl_conf_size(conf, most) <= (int64_t)RL_GATHER_MOST_LOGGED) return RL_OK;
-  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum", most,
-                 rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
+  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum",
+                 most, rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
 }
 
 rl_status rl_durable_open(rl_streaming *s)

@@ -215,6 +215,20 @@ static int64_t newest_version(const rl_dstream *d)
   return rl_stateful_sealed(d);
 }
 
+/* Up to here what was received cannot be had again. Before the oldest batch that a trimmed log has there were others;
+ * of one whose blocks are missing nobody needs anything. */
+static int64_t gone_until(const rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  rl_wal_stats stats;
+  rl_wal_stats_read(s->durable->wal, &stats);
+  int64_t gone = RL_NO_TIME, oldest = f->batches[0]->time;
+  if (stats.first > 1 && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
+  for (size_t i = 0; i < f->nbatches; i++)
+    if (f->batches[i]->complete && f->batches[i]->stripped) gone = f->batches[i]->time;
+  return gone;
+}
+
 /* All batches up to `settled` are complete: what streams remember goes by it, as in rl_graph_forget. */
 static void settle(rl_streaming *s)
 {
@@ -223,9 +237,7 @@ static void settle(rl_streaming *s)
   for (size_t i = f->nbatches; i-- > 0;)
     if (!f->batches[i]->complete) f->settled = f->batches[i]->time - s->batch_ms;
   f->oldest = rl_stateful_oldest(s, f->settled, newest_version);
-  f->gone = RL_NO_TIME;
-  for (size_t i = 0; i < f->nbatches; i++)
-    if (f->batches[i]->complete && f->batches[i]->stripped) f->gone = f->batches[i]->time;
+  f->gone = gone_until(s);
   bool shorter = false;
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     if (!d->reached) continue;

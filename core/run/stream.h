@@ -179,6 +179,8 @@ void rl_graph_delete(rl_streaming *s);
 /* The parent's RDDs of (after, until] as one, oldest first; `op` (UNION) is how they are put together. */
 rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t until, rl_rdd **out);
 rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+/* It has no RDD then: a part of the window would be taken for the whole. False of what is no window. */
+bool rl_window_is_withheld(const rl_dstream *d, int64_t time);
 
 /* stateful.c */
 rl_status rl_stateful_start(rl_streaming *s); /* opens the state of all operators that are reached */

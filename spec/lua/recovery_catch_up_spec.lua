@@ -96,6 +96,23 @@ describe("time in which a job did not run", function()
     assert.same({ "(c,1) (d,1)", "(d,1)" }, { seen[1].text, seen[2].text })
   end))
 
+  -- A part of a window is not taken for the whole: until the log has all of it there is none.
+  it("and records that the log has no more are no part of a longer window", in_a_place(function(place)
+    local records, settings = {}, { ["driver.writeAheadLog.rollingInterval"] = "0.001s",
+      ["manualClock.jump"] = "0s" }
+    for i = 1, 40 do records[i] = { "r", "r" } end
+    local function windows(n) return function(s) return s:map(function(r) return r end):window(n, 1):count() end end
+    run(place, 20, records, windows(2), settings)
+    assert.is_false(support.exists(place .. "/log/log-0000000000000001"))
+    for _, batch in ipairs(run(place, 1, records, windows(2), settings)) do assert.equal("4", batch.text) end
+    local seen = run(place, 9, records, windows(14), settings)
+    assert.is_true(#seen > 0 and #seen < 9, #seen)
+    for _, batch in ipairs(seen) do assert.equal("28", batch.text, "at " .. batch.time) end
+    seen = run(place, 2, records, windows(14), settings)
+    assert.same({ 31, 32 }, times(seen))
+    for _, batch in ipairs(seen) do assert.equal("28", batch.text, "at " .. batch.time) end
+  end))
+
   -- The first start ends before its first batch; when the second one comes, its grid has not begun yet.
   it("does not begin before the job's zero time, when the clock went back", function()
     local dir = program.project { ["job.lua"] = [[
