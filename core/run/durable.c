@@ -346,6 +346,45 @@ static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *di
   return st;
 }
 
+typedef struct starting {
+  rl_driver *driver;
+  _Atomic bool over;
+  rl_error failure; /* none: START is on disk */
+} starting;
+
+/* The log's thread. The driver may be gone on when `over` is set. */
+static void on_started(void *user, rl_status st, const rl_wal_at *at)
+{
+  (void)at;
+  starting *x = user;
+  rl_driver *driver = x->driver;
+  if (st != RL_OK) rl_error_take(&x->failure);
+  atomic_store(&x->over, true);
+  rl_driver_wake(driver);
+}
+
+static bool is_over(void *arg) { return atomic_load(&((starting *)arg)->over); }
+
+/* On a full disk it waits for room, which may be for ever: signals are caught meanwhile. */
+static rl_status write_start(rl_streaming *s, const rl_wal_part *part)
+{
+  rl_driver *driver = rl_context_driver(s->c);
+  starting x = {.driver = driver, .failure = RL_ERROR_NONE};
+  bool stopped = false;
+  rl_status st = rl_wal_append_now(s->durable->wal, RL_JOURNAL_START, part, 1, on_started, &x, NULL);
+  if (st) return st;
+  if (!rl_streaming_serve_or_signal(s, is_over, &x)) {
+    stopped = true;
+    rl_wal_stop(s->durable->wal);
+    rl_driver_serve(driver, is_over, &x, -1);
+  }
+  if (x.failure.code == RL_OK && !stopped) return RL_OK;
+  if (!stopped) return rl_error_raise(&x.failure);
+  rl_error_clear(&x.failure);
+  return rl_fail(RL_ECANCELLED, "%s: stopped by a signal while the start waited for the disk, which is full or does not "
+                 "answer; nothing was begun: make room, then start again", s->checkpoint);
+}
+
 /* In every process anew: who reads the log sees when the job was started again. */
 static rl_status log_start(rl_streaming *s)
 {
@@ -358,7 +397,7 @@ static rl_status log_start(rl_streaming *s)
                               .engine = slice(RILLE_VERSION)};
   rl_journal_put_start(&record, &r);
   const rl_wal_part part = {.p = record.p, .n = record.n};
-  rl_status st = rl_wal_write(s->durable->wal, RL_JOURNAL_START, &part, 1, NULL);
+  rl_status st = write_start(s, &part);
   rl_buf_free(&record);
   return st;
 }
@@ -406,6 +445,11 @@ rl_status rl_durable_open(rl_streaming *s)
   return RL_OK;
 }
 
+bool rl_durable_is_paused(const rl_streaming *s)
+{
+  return s->durable && s->durable->wal && rl_wal_is_paused(s->durable->wal);
+}
+
 void rl_durable_give_up(rl_streaming *s)
 {
   if (s->durable && s->durable->wal) rl_wal_stop(s->durable->wal);
@@ -419,8 +463,13 @@ void rl_durable_close(rl_streaming *s)
   if (rl_wal_close(d->wal) != RL_OK) {
     rl_error e;
     rl_error_take(&e);
-    if (s->failed || rl_streaming_state(s) != RL_ACTIVE) rl_error_clear(&e);
-    else rl_streaming_report(s, rl_error_raise(&e)); /* marks of the last batches are not on disk */
+    if (s->failed || rl_streaming_state(s) != RL_ACTIVE) {
+      rl_error_clear(&e);
+    } else { /* marks of the last batches are not on disk; the log has said so */
+      rl_error_clear(&s->error);
+      s->error = e;
+      s->has_error = true;
+    }
   }
   rl_driver_cancel(rl_context_driver(s->c), &d->begun);
   rl_log_gate_unref(d->gate);

@@ -205,6 +205,8 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended 
  * skip, for the log alone. */
 void rl_batch_report(rl_streaming *s, rl_status st);
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
+/* Serves until done(arg), or until a signal asks to stop, which in this wait are caught. Returns done(arg). */
+bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg);
 void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */
 void rl_batch_begun(rl_streaming *s, rl_status st);     /* `beginning` is in the log, or its error is the current one */
 /* What an output is known by in the log: its stream's uid, its name, and which one of that name it is. */

@@ -344,6 +344,28 @@ static void release_signals(caught *c)
   signalled = NULL;
 }
 
+typedef struct either {
+  bool (*done)(void *arg);
+  void *arg;
+} either;
+
+static bool done_or_signalled(void *arg)
+{
+  const either *e = arg;
+  return signals_seen > 0 || e->done(e->arg);
+}
+
+bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg)
+{
+  caught c = {0};
+  either e = {done, arg};
+  signals_seen = 0;
+  catch_signals(s, &c);
+  rl_driver_serve(rl_context_driver(s->c), done_or_signalled, &e, -1);
+  release_signals(&c);
+  return done(arg);
+}
+
 /* Stop ------------------------------------------------------------------------------------------------------------- */
 
 typedef bool condition(void *arg);
@@ -409,6 +431,13 @@ static void end_ticks(rl_streaming *s, int64_t deadline_ns)
   rl_driver_serve(rl_context_driver(s->c), ticks_over, s, left(deadline_ns));
 }
 
+static const char *where_it_is(const rl_streaming *s)
+{
+  if (!s->durable) return "lost";
+  return rl_durable_is_paused(s) ? "in the log as far as that could be written, for the next start"
+                                 : "in the log, for the next start";
+}
+
 /* What was received is allocated by a tick still to come and worked off. */
 static void work_off(rl_streaming *s)
 {
@@ -423,7 +452,7 @@ static void work_off(rl_streaming *s)
   if (!done)
     rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
             "not worked off is %s",
-            (double)limit / 1e9, s->durable ? "in the log, for the next start" : "lost");
+            (double)limit / 1e9, where_it_is(s));
 }
 
 static void cut_off(rl_streaming *s)

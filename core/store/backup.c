@@ -121,6 +121,21 @@ static void hear_nothing(void *user, const char *p, size_t n)
   (void)n;
 }
 
+/* Why the child crashed over the image, if that can be told. */
+static rl_status explain_crash(const char *state)
+{
+  rl_error crash = RL_ERROR_NONE;
+  rl_error_take(&crash);
+  rl_status st = rl_image_sound(state);
+  if (st == RL_EDATA) {
+    rl_error_clear(&crash);
+    return st;
+  }
+  st = rl_error_raise(&crash);
+  rl_error_prefix("the state in %s: while it was copied: ", state);
+  return st;
+}
+
 static rl_status copy_once(backup *b)
 {
   bool crashed, there;
@@ -132,7 +147,7 @@ static rl_status copy_once(backup *b)
   if (st != RL_OK) return st;
   st = rl_apart_run(&(rl_apart_spec){copy_image, hear_nothing, follow_log, b}, &crashed);
   if (st == RL_ENOTFOUND && !rl_path_is_dir(b->state)) st = RL_OK; /* no image yet: all is in the log */
-  if (st != RL_OK && crashed) rl_error_prefix("the state in %s: while it was copied: ", b->state);
+  if (st != RL_OK && crashed) st = explain_crash(b->state);
   if (st == RL_OK) st = follow_log(b);
   if (st == RL_OK && b->n > 0) st = copy_segment(b, &b->segments[b->n - 1]);
   return st == RL_OK ? rl_dir_sync(b->to_log) : st;

@@ -324,7 +324,10 @@ rl_status rl_inspect_key(const char *dir, const char *uid, rl_value key, rl_insp
   lookup l = {.state = state, .uid = uid, .key = key, .out = out};
   rl_status st = rl_key_normalise(&l.key, &scratch);
   if (st == RL_OK) st = look_up(dir, &l);
-  if (st == RL_OK && !l.known) st = rl_fail(RL_ENOTFOUND, "there is no state of an operator '%s' in %s", uid, dir);
+  if (st == RL_OK && !l.known) {
+    st = rl_fail(RL_ENOTFOUND, "there is no state of an operator '%s' in %s; `rille inspect %s` shows which there are, "
+                 "under `state`", uid, dir, dir);
+  }
   rl_free(state);
   rl_buf_free(&scratch);
   return st;
