@@ -114,8 +114,7 @@ static rl_status check_backup(repair *x)
 {
   rl_inspect_verified v;
   if (!x->r->from) return RL_OK;
-  rl_status st = rl_checkpoint_check(x->r->from);
-  if (st == RL_OK) st = rl_inspect_verify(x->r->from, note_backup_damage, x, &v);
+  rl_status st = rl_inspect_verify(x->r->from, note_backup_damage, x, &v);
   if (st == RL_EDATA) return rl_fail(RL_EDATA, "the backup %s is damaged itself", x->r->from);
   if (st == RL_OK) x->s.backup_log = rl_checkpoint_log(x->r->from);
   return st;
@@ -284,6 +283,7 @@ static rl_status put_all_in_place(const repair *x)
 static rl_status repair_all(repair *x)
 {
   rl_status st = lock(x);
+  if (st == RL_OK && x->r->from) st = rl_salvage_check_job(x->r->dir, x->r->from);
   if (st == RL_OK) st = look(x);
   if (st != RL_OK) return st;
   if (!x->log_damaged && !x->state_damaged) {

@@ -145,5 +145,8 @@ typedef struct rl_wal_verifier {
  * lock: in one that is being written the tail may seem torn. RL_OK: there is no damage, but a torn tail perhaps.
  * RL_EDATA: there is (the current error names the first). Else what kept it from reading on. */
 rl_status rl_wal_verify(const char *dir, const rl_wal_verifier *v);
+/* Likewise, and where a segment's headers are unreadable those in `copy`, a copy of the log, are taken if they are that
+ * segment's; it is damage all the same. */
+rl_status rl_wal_verify_by(const char *dir, const char *copy, const rl_wal_verifier *v);
 
 #endif

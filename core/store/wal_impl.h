@@ -73,6 +73,9 @@ typedef enum rl_wal_found {
 /* Checks the header. The cursor is to be closed also after an error. RL_EDATA: it is damaged; with c->header > 0 the
  * frames can be read all the same, by its other copy or by what is left of both. RL_EUNSUPPORTED: of another format. */
 rl_status rl_wal_cursor_open(rl_wal_cursor *c, const char *dir, uint64_t first);
+/* After damage with c->header = 0: takes the header of the same segment in a copy of the log, if any frame is signed by
+ * it. Leaves the thread's current error alone. */
+rl_status rl_wal_cursor_adopt(rl_wal_cursor *c, const char *copy);
 void rl_wal_cursor_close(rl_wal_cursor *c);
 /* Marks are passed over. *wrong says what is bad. */
 rl_status rl_wal_cursor_next(rl_wal_cursor *c, rl_wal_found *found, rl_wal_record *r, const char **wrong);

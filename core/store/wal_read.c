@@ -115,6 +115,7 @@ rl_status rl_wal_trim(rl_wal *w, uint64_t below)
 
 typedef struct verification {
   const rl_wal_verifier *v;
+  const char *copy; /* NULL: none */
   rl_error first; /* damage */
 } verification;
 
@@ -138,8 +139,8 @@ static rl_status judge(verification *x, rl_wal_cursor *c, bool last, const char 
   bool torn = last && behind.torn;
   if (torn) rl_fail(RL_EDATA, "unfinished tail: %s at offset %" PRIu64 ": %s", c->path, at, wrong);
   else if (!behind.more) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there)", wrong, seq);
-  else if (behind.mark) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); what was written ends "
-                                       "at offset %" PRIu64 ", before record %" PRIu64, wrong, seq, behind.at, behind.seq);
+  else if (behind.mark) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the mark before record "
+                                       "%" PRIu64 " is at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   else rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the next whole one is %" PRIu64
                       ", at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   report(x, c->path, at, seq, torn);
@@ -171,8 +172,8 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
   }
   rl_status st = rl_wal_cursor_open(&c, dir, first);
   if (st == RL_EDATA) {
-    report(x, c.path, c.bad, c.header > 0 ? 0 : first, false);
-    st = RL_OK;
+    st = c.header == 0 && x->copy ? rl_wal_cursor_adopt(&c, x->copy) : RL_OK;
+    if (st == RL_OK) report(x, c.path, c.bad, c.header > 0 ? 0 : first, false);
   }
   if (st == RL_OK && c.header > 0) st = verify_frames(x, &c, last);
   if (st == RL_OK) *next = c.header > 0 ? c.next : 0;
@@ -182,7 +183,12 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
 
 rl_status rl_wal_verify(const char *dir, const rl_wal_verifier *v)
 {
-  verification x = {v, RL_ERROR_NONE};
+  return rl_wal_verify_by(dir, NULL, v);
+}
+
+rl_status rl_wal_verify_by(const char *dir, const char *copy, const rl_wal_verifier *v)
+{
+  verification x = {v, copy, RL_ERROR_NONE};
   rl_wal_firsts firsts = {0};
   uint64_t next = 0;
   bool there;

@@ -205,6 +205,15 @@ static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group, uint6
   return st;
 }
 
+/* The next group is there, and written at once: its frames say as much as a mark. */
+static bool is_followed(rl_wal *w)
+{
+  pthread_mutex_lock(&w->lock);
+  bool is = w->queue.head != NULL;
+  pthread_mutex_unlock(&w->lock);
+  return is;
+}
+
 rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
 {
   rl_status st = write_until(w, group);
@@ -217,7 +226,7 @@ rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
   w->expected = group->head->head.seq + group->n;
   w->tail = RL_WAL_BARE;
   w->unmarked = true;
-  rl_wal_put_mark(w);
+  if (!is_followed(w)) rl_wal_put_mark(w);
   if (w->spec.close_after_write && close_file(w) != RL_OK) return fail_for_good(w, group, at);
   pthread_mutex_lock(&w->lock);
   w->segments[w->nsegments - 1].bytes = w->current.bytes;

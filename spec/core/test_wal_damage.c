@@ -1,4 +1,4 @@
-/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. test_wal_marks.c has more of it. */
+/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. test_wal_marks.c has more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

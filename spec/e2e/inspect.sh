@@ -232,6 +232,20 @@ for part in 3 5 8; do
 done
 say "a damaged log: ok"
 
+# Of a segment's two headers one is enough; both are told.
+for offset in 20 70; do
+  rm -rf job
+  cp -a killed job
+  segment=$(printf '%s\n' job/log/log-* | tail -n 1)
+  flip "$segment" "$offset"
+  expect_status 1 rille run total.lua job 1
+  expect_in "$err" "damaged log: $segment at offset $((offset / 48 * 48)): wrong checksum of the header"
+  expect_status 0 rille inspect job --repair
+  expect_not_in "$out" 'lost'
+  expect_total job
+done
+say "a damaged header: ok"
+
 # A change that a batch made, without an image that has it: the batch and those behind it are run again, their outputs
 # are not.
 rm -rf job
@@ -268,3 +282,20 @@ expect_status 0 rille inspect job --repair --from copy
 expect_in "$out" "the state is the backup's"
 expect_total job
 say "a damaged state, made of a backup: ok"
+
+# whose backup --------------------------------------------------------------------------------------------------------
+
+mkdir other
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no checkpoint directory'
+begin "other" rille run total.lua other 1
+until_true 20 test -e other/log/log-0000000000000001
+sleep 1
+kill -TERM "$begun"
+expect_end "$begun" 0 60
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no backup of this job: that one began at'
+damage_state
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no backup of this job: that one began at'
+say "another job's backup: ok"
