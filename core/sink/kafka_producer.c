@@ -87,6 +87,14 @@ rl_status rl_kafka_producer_line(rl_kafka_producer *p, rl_kafka_line **out)
   return st;
 }
 
+rl_status rl_kafka_producer_connect(rl_kafka_producer *p)
+{
+  rl_kafka_line *line = NULL;
+  rl_status st = rl_kafka_producer_line(p, &line);
+  rl_kafka_line_unref(line);
+  return st;
+}
+
 const char *rl_kafka_producer_brokers(const rl_kafka_producer *p) { return rl_kafka_conf_brokers(p->conf); }
 char *rl_kafka_producer_reason(rl_kafka_producer *p) { return rl_kafka_health_reason(p->health); }
 

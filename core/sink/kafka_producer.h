@@ -23,6 +23,7 @@ void rl_kafka_producer_unref(rl_kafka_producer *p); /* NULL is allowed; the last
 /* The client, connected now or before: another one after an error that librdkafka calls fatal, which leaves the earlier
  * one to those that use it. One reference. RL_EINVAL, with the reason, for settings that do not go together. */
 rl_status rl_kafka_producer_line(rl_kafka_producer *p, struct rl_kafka_line **out);
+rl_status rl_kafka_producer_connect(rl_kafka_producer *p); /* likewise, and keeps it */
 
 const char *rl_kafka_producer_brokers(const rl_kafka_producer *p);
 char *rl_kafka_producer_reason(rl_kafka_producer *p); /* rl_kafka_health_reason */

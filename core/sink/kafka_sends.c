@@ -45,7 +45,7 @@ rl_status rl_kafka_sends_open(const rl_kafka_sends_spec *spec, rl_kafka_sends **
   return RL_OK;
 }
 
-static void drop_headers(rl_kafka_sends *s)
+void rl_kafka_sends_drop_headers(rl_kafka_sends *s)
 {
   if (s->headers) rd_kafka_headers_destroy(s->headers);
   s->headers = NULL;
@@ -61,7 +61,7 @@ void rl_kafka_sends_close(rl_kafka_sends *s, rl_status st)
     rd_kafka_topic_destroy(r->rkt);
     rl_free(r);
   }
-  drop_headers(s);
+  rl_kafka_sends_drop_headers(s);
   rl_buf_free(&s->key);
   rl_buf_free(&s->value);
   rl_kafka_tally_unref(s->tally);
@@ -100,14 +100,8 @@ static rl_status check_delivered(const rl_kafka_sends *s)
 
 /* Waiting ---------------------------------------------------------------------------------------------------------- */
 
-/* Serves delivery reports, and tells whether to go on. */
-static rl_status wait_a_little(const rl_kafka_sends *s, int ms, int64_t until_ns)
+static rl_status too_late(const rl_kafka_sends *s)
 {
-  rd_kafka_poll(s->line->rk, ms);
-  rl_status st = s->spec.go_on(s->spec.user);
-  if (st == RL_OK) st = check_delivered(s);
-  if (st != RL_OK || ms == 0) return st;
-  if (until_ns == 0 || rl_mono_ns() < until_ns || rl_kafka_sends_under_way(s) == 0) return RL_OK;
   char *reason = rl_kafka_producer_reason(s->spec.producer);
   uint64_t n = rl_kafka_sends_under_way(s);
   rl_fail(RL_EIO, "Kafka at %s has not taken %" PRIu64 " record%s in time%s",
@@ -116,19 +110,36 @@ static rl_status wait_a_little(const rl_kafka_sends *s, int ms, int64_t until_ns
   return RL_EIO;
 }
 
+/* Serves delivery reports, and tells whether to go on. */
+static rl_status wait_a_little(const rl_kafka_sends *s, int64_t until_ns)
+{
+  rd_kafka_poll(s->line->rk, SLICE_MS);
+  rl_status st = s->spec.go_on(s->spec.user);
+  if (st != RL_OK || until_ns == 0 || rl_mono_ns() < until_ns || rl_kafka_sends_under_way(s) == 0) return st;
+  return too_late(s);
+}
+
 rl_status rl_kafka_sends_serve(rl_kafka_sends *s)
 {
   s->unserved = 0;
-  return wait_a_little(s, 0, 0);
+  rd_kafka_poll(s->line->rk, 0);
+  rl_status st = s->spec.go_on(s->spec.user);
+  return st == RL_OK ? check_delivered(s) : st;
 }
 
-rl_status rl_kafka_sends_settle(rl_kafka_sends *s, int64_t until_ns)
+static rl_status settle(rl_kafka_sends *s, int64_t until_ns, bool to_the_last)
 {
   rl_status st = RL_OK;
   if (until_ns == 0 || (s->spec.until_ns != 0 && s->spec.until_ns < until_ns)) until_ns = s->spec.until_ns;
-  while (st == RL_OK && rl_kafka_sends_under_way(s) > 0) st = wait_a_little(s, SLICE_MS, until_ns);
+  while (st == RL_OK && rl_kafka_sends_under_way(s) > 0) {
+    if (!to_the_last) st = check_delivered(s);
+    if (st == RL_OK) st = wait_a_little(s, until_ns);
+  }
   return st == RL_OK ? check_delivered(s) : st;
 }
+
+rl_status rl_kafka_sends_settle(rl_kafka_sends *s, int64_t until_ns) { return settle(s, until_ns, false); }
+rl_status rl_kafka_sends_drain(rl_kafka_sends *s, int64_t until_ns) { return settle(s, until_ns, true); }
 
 /* Messages --------------------------------------------------------------------------------------------------------- */
 
@@ -213,11 +224,11 @@ static rl_status queue_message(rl_kafka_sends *s, rd_kafka_topic_t *rkt, const r
   while (st == RL_OK) {
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
     st = try_to_send(s, rkt, m, &err);
-    if (st == RL_OK && !err) return RL_OK;
-    if (st == RL_OK) {
-      st = err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? wait_a_little(s, SLICE_MS, s->spec.until_ns)
-                                                : not_delivered(s, rd_kafka_topic_name(rkt), m->partition, err);
-    }
+    if (st != RL_OK) break;
+    if (!err) return RL_OK;
+    if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) st = not_delivered(s, rd_kafka_topic_name(rkt), m->partition, err);
+    if (st == RL_OK) st = wait_a_little(s, s->spec.until_ns);
+    if (st == RL_OK) st = check_delivered(s);
   }
   rl_kafka_tally_take(s->tally);
   return st;
@@ -231,6 +242,6 @@ rl_status rl_kafka_sends_message(rl_kafka_sends *s, const char *topic, const rl_
   if (st == RL_OK) st = field_bytes(m->key, &s->key, &bytes.key);
   if (st == RL_OK) st = field_bytes(m->value, &s->value, &bytes.value);
   if (st == RL_OK) st = queue_message(s, rkt, &bytes);
-  drop_headers(s);
+  rl_kafka_sends_drop_headers(s);
   return st == RL_OK && ++s->unserved >= SERVED_EVERY ? rl_kafka_sends_serve(s) : st;
 }

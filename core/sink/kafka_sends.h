@@ -31,12 +31,15 @@ typedef struct rl_kafka_message {
 rl_status rl_kafka_sends_open(const rl_kafka_sends_spec *spec, rl_kafka_sends **out);
 /* Of the next message. value as in messages. */
 rl_status rl_kafka_sends_header(rl_kafka_sends *s, const char *name, rl_value value);
+void rl_kafka_sends_drop_headers(rl_kafka_sends *s); /* those that were meant for a message that does not come */
 /* All is copied. The failure may be of a message that was sent before. */
 rl_status rl_kafka_sends_message(rl_kafka_sends *s, const char *topic, const rl_kafka_message *m);
 rl_status rl_kafka_sends_serve(rl_kafka_sends *s); /* takes acknowledgements, without waiting; now and then */
 /* Waits until all is acknowledged. until_ns: as in the spec, whichever is earlier; 0: no other. A failure stays: it is
  * told again by all that follows. RL_ELIMIT, RL_ENOTFOUND, RL_EIO: the message names topic, brokers and reason. */
 rl_status rl_kafka_sends_settle(rl_kafka_sends *s, int64_t until_ns);
+/* Likewise; but where a message fails it still waits for what becomes of the others. */
+rl_status rl_kafka_sends_drain(rl_kafka_sends *s, int64_t until_ns);
 uint64_t rl_kafka_sends_under_way(const rl_kafka_sends *s);
 /* st: how the attempt ended. Messages under way go on by themselves, those of a transaction spoil it if st is a failure
  * (the current error). NULL is allowed. */
