@@ -43,6 +43,8 @@ void rl_outboxes_drop(rl_outboxes *boxes); /* what is under way goes on by itsel
 /* When their state goes: waits a little for what is under way, and says what it did not come to. */
 void rl_outboxes_finish(rl_outboxes *boxes);
 
+/* Driver: those of an output that has ended, however. Raises nothing. */
+void rl_outboxes_forget(lua_State *L, const void *owner);
 /* Driver: core.settleProducers(): waits for what the output that runs now has sent; raises what became of it. */
 int rl_lua_settle_producers(lua_State *L);
 

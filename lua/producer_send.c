@@ -47,16 +47,19 @@ void rl_outboxes_drop(rl_outboxes *boxes)
   while (boxes->first) drop(&boxes->first);
 }
 
+static rl_status settle(const rl_outbox *box)
+{
+  rl_status st = rl_kafka_sends_settle(box->sends, 0);
+  if (st != RL_OK && *box->where) rl_error_prefix("%s: ", box->where);
+  return st;
+}
+
 /* One that fails keeps the others from being waited for, but not from being sent. */
 rl_status rl_outboxes_settle(rl_outboxes *boxes)
 {
   rl_status st = RL_OK;
-  while (boxes->first) {
-    if (st == RL_OK) {
-      st = rl_kafka_sends_settle(boxes->first->sends, 0);
-      if (st != RL_OK && *boxes->first->where) rl_error_prefix("%s: ", boxes->first->where);
-    }
-    drop(&boxes->first);
+  for (; boxes->first; drop(&boxes->first)) {
+    if (st == RL_OK) st = settle(boxes->first);
   }
   return st;
 }
@@ -154,9 +157,11 @@ static rl_value check_field(lua_State *L, int index)
 static const char *check_topic(lua_State *L)
 {
   size_t n;
-  if (lua_type(L, 2) != LUA_TSTRING) luaL_argerror(L, 2, lua_pushfstring(L, "name of a topic expected, got %s", luaL_typename(L, 2)));
+  if (lua_type(L, 2) != LUA_TSTRING)
+    luaL_argerror(L, 2, lua_pushfstring(L, "name of a topic expected, got %s", luaL_typename(L, 2)));
   const char *topic = lua_tolstring(L, 2, &n);
-  if (n == 0 || strlen(topic) != n) luaL_argerror(L, 2, "name of a topic expected, got an empty string or one with NUL");
+  if (n == 0 || strlen(topic) != n)
+    luaL_argerror(L, 2, "name of a topic expected, got an empty string, or one with NUL");
   return topic;
 }
 
@@ -165,9 +170,12 @@ static lua_Integer check_option(lua_State *L, int options, const char *name, lua
 {
   int whole = 1;
   lua_Integer n = otherwise;
-  if (lua_getfield(L, options, name) != LUA_TNIL) n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : -1;
-  bool fits = lua_isnil(L, -1) || (whole && n >= least && n <= most);
-  if (!fits) luaL_argerror(L, options, lua_pushfstring(L, "option '%s': whole number from %I expected", name, (LUAI_UACINT)least));
+  int type = lua_getfield(L, options, name);
+  if (type != LUA_TNIL) n = type == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : least - 1;
+  if (type != LUA_TNIL && (!whole || n < least || n > most)) {
+    luaL_argerror(L, options,
+                  lua_pushfstring(L, "option '%s': whole number from %I expected", name, (LUAI_UACINT)least));
+  }
   lua_pop(L, 1);
   return n;
 }
@@ -201,7 +209,7 @@ static void add_header(lua_State *L, int options, rl_kafka_sends *sends)
   }
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, value, i);
-    if (!to_field(L, -1, &v)) luaL_argerror(L, options, wrong);
+    if (!to_field(L, value + 1, &v)) luaL_argerror(L, options, wrong);
     if (sends && rl_kafka_sends_header(sends, name, v) != RL_OK) fail_here(L);
     lua_pop(L, 1);
   }
@@ -366,23 +374,33 @@ static int driver_flush(lua_State *L)
   return flush_script(L, &p, check_until(L));
 }
 
-int rl_lua_settle_producers(lua_State *L)
+/* Lets go of the owner's outboxes; st: RL_OK to wait for them before. */
+static rl_status end_owner(const place *p, rl_status st)
 {
-  const place p = driver_place(L);
-  rl_status st = RL_OK;
-  rl_outbox **at = &p.boxes->first;
+  rl_outbox **at = &p->boxes->first;
   while (*at) {
-    if ((*at)->owner != p.owner) {
+    if ((*at)->owner != p->owner) {
       at = &(*at)->next;
       continue;
     }
-    if (st == RL_OK) {
-      st = rl_kafka_sends_settle((*at)->sends, 0);
-      if (st != RL_OK && *(*at)->where) rl_error_prefix("%s: ", (*at)->where);
-    }
+    if (st == RL_OK) st = settle(*at);
     drop(at);
   }
-  return st == RL_OK ? 0 : rl_bind_raise(L);
+  return st;
+}
+
+int rl_lua_settle_producers(lua_State *L)
+{
+  const place p = driver_place(L);
+  rl_bind_check(L, end_owner(&p, RL_OK));
+  return 0;
+}
+
+void rl_outboxes_forget(lua_State *L, const void *owner)
+{
+  place p = driver_place(L);
+  p.owner = owner;
+  (void)end_owner(&p, RL_ECANCELLED);
 }
 
 static int boxes_gc(lua_State *L)

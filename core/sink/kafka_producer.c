@@ -114,8 +114,10 @@ static rl_status make_listed(const rl_kafka_setting *settings, size_t n, rl_kafk
 {
   for (size_t i = 0; i < n; i++) {
     if (settings[i].value) continue;
-    return rl_fail(RL_ESTATE, "this Kafka producer came out of a checkpoint, which does not keep '%s'; make one with the "
-                   "same settings before, with rille.kafka.producer", settings[i].name);
+    return rl_fail(RL_ESTATE,
+                   "this Kafka producer came out of a checkpoint, which does not keep '%s'; make one with the same "
+                   "settings before, with rille.kafka.producer",
+                   settings[i].name);
   }
   rl_kafka_producer *p = NULL;
   rl_status st = rl_kafka_producer_new(settings, n, "Kafka producer", &p);

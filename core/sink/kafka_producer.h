@@ -9,8 +9,8 @@ struct rl_kafka_line;
 
 typedef struct rl_kafka_producer rl_kafka_producer;
 
-/* One of its own. "bootstrap.servers" must be among the settings, which are copied; RL_EINVAL, with librdkafka's reason,
- * for those that it refuses. what: its name in warnings. Nothing is connected yet. */
+/* One of its own. "bootstrap.servers" must be among the settings, which are copied; RL_EINVAL, with librdkafka's
+ * reason, for those that it refuses. what: its name in warnings. Nothing is connected yet. */
 rl_status rl_kafka_producer_new(const rl_kafka_setting *settings, size_t n, const char *what, rl_kafka_producer **out);
 
 /* The process's one with these settings, made now or before. Where a value is NULL, which only a secret's should be, it

@@ -114,9 +114,8 @@ static rl_status too_late(const rl_kafka_sends *s)
 static rl_status wait_a_little(const rl_kafka_sends *s, int64_t until_ns)
 {
   rd_kafka_poll(s->line->rk, SLICE_MS);
-  rl_status st = s->spec.go_on(s->spec.user);
-  if (st != RL_OK || until_ns == 0 || rl_mono_ns() < until_ns || rl_kafka_sends_under_way(s) == 0) return st;
-  return too_late(s);
+  if (until_ns != 0 && rl_mono_ns() >= until_ns && rl_kafka_sends_under_way(s) > 0) return too_late(s);
+  return s->spec.go_on(s->spec.user);
 }
 
 rl_status rl_kafka_sends_serve(rl_kafka_sends *s)

@@ -28,7 +28,8 @@ local function settings_of(name, options, known, position)
       local kind = type(value)
       if type(key) ~= "string" then wrong(position, name, "an option's name is a " .. type(key)) end
       if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
-        wrong(position, name, ("option '%s': string, number or boolean expected, got %s"):format(key, check.describe(value)))
+        wrong(position, name, ("option '%s': string, number or boolean expected, got %s")
+          :format(key, check.describe(value)))
       end
       settings[#settings + 1] = { name = key, value = math.type(value) == "float" and value == math.floor(value) and
         ("%d"):format(value) or tostring(value) }
