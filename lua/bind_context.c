@@ -33,7 +33,8 @@ static rl_worker_config *keep_config(int64_t max_memory, int64_t max_bad, int64_
   pthread_mutex_lock(&kept_lock);
   kept_config *k = kept;
   while (k && (k->config.max_memory != max_memory || k->config.max_bad_records != max_bad ||
-               k->config.patience_ns != patience_ns || strcmp(k->config.package_path, path) != 0 || strcmp(k->config.package_cpath, cpath) != 0))
+               k->config.patience_ns != patience_ns || strcmp(k->config.package_path, path) != 0 ||
+               strcmp(k->config.package_cpath, cpath) != 0))
     k = k->next;
   if (!k) {
     k = RL_NEW(kept_config);

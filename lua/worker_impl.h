@@ -41,7 +41,7 @@ struct rl_worker {
   int64_t begun_ns;    /* of the running attempt; monotonic */
   uint64_t epoch;      /* up to which broadcasts' copies were dropped */
   rl_badness bad;      /* of the running attempt */
-  rl_outboxes outboxes; /* likewise, in a receiver of its run: what was sent to Kafka */
+  rl_outboxes outboxes; /* what it has sent to Kafka; in a receiver, which has no attempts, what that has */
   lua_State *engine;   /* the coroutine of the operator that runs; it is not the user's to yield from */
   rl_buf trace;        /* kept by rl_worker_traceback for rl_worker_fail */
   rl_buf where;        /* likewise: "job.lua:3" */

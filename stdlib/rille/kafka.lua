@@ -1,5 +1,5 @@
---- rille.kafka: streams and RDDs of Kafka topics, sinks and producers. Here what a job gives is checked and brought into the form that the
---- primitives take; the work is done in C.
+--- rille.kafka: streams and RDDs of Kafka topics, sinks and producers. Here what a job gives is checked and brought
+--- into the form that the primitives take; the work is done in C.
 local check = require "rille.check"
 local Context = require "rille.context"
 local control = require "rille.control"
