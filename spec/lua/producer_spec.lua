@@ -63,7 +63,7 @@ describe("rille.kafka.producer", function()
     assert.matches("producer_spec.lua:%d+: .* for topic 't' was not taken by Kafka at 127.0.0.1:1: Local: Message",
       failure(function() producer:flush() end))
     producer:flush() -- it was told
-    local patient = rille.kafka.producer { brokers = NOBODY, ["message.timeout.ms"] = 1000 }
+    local patient = rille.kafka.producer { brokers = NOBODY, ["message.timeout.ms"] = 3000 }
     patient:send("t", "v")
     assert.matches("Kafka at 127.0.0.1:1 has not taken 1 record in time", failure(function() patient:flush(0.01) end))
     assert.matches("was not taken", failure(function() patient:flush() end)) -- it was still under way
