@@ -1,6 +1,6 @@
----@meta rille.kafka
+---@meta _
 
---- Kafka topics as streams and RDDs, and what writes to them. docs/kafka.md tells how it works.
+--- Kafka topics as streams and RDDs. docs/kafka.md tells how it works.
 ---@class rille.kafka
 local kafka = {}
 
