@@ -213,6 +213,9 @@ function core.broadcast(value, site) end   ---@return rille.Broadcast
 ---@param spec { zero: any, add: function, fromZero: boolean, name: string?, site: string? }
 function core.accumulator(spec) end        ---@return rille.Accumulator
 function core.zero(accumulator) end        ---@return any a copy of what it began with
+---@param spec { settings: table[], mute: boolean? } settings as Context:kafka's; mute: it checks what it is given, and sends nothing
+function core.kafkaProducer(spec) end      ---@return rille.KafkaProducer
+function core.settleProducers() end        -- waits for what the output that runs has sent in the driver; raises what was refused
 core.Accumulator = {}                      --- methods of accumulators in the driver: to be filled
 --- Called with what tasks reported, as id, value, id, value, ...; id 0: bad records, (batch time or nil, count, samples...).
 ---@param handler fun(entries: any[])
