@@ -1,7 +1,7 @@
--- memory_held.lua SPILL: receivers that store without end and are held back for memory, and are stopped there after 3 s.
+-- memory_held.lua SPILL: receivers that store without end are held back for memory, and are stopped there after 3 s.
 local rille = require "rille"
-local ssc = rille.StreamingContext({ master = "local[1]", ["rille.memory.limit"] = "48m", ["rille.local.dir"] = arg[1] },
-  0.5)
+local settings = { master = "local[1]", ["rille.memory.limit"] = "48m", ["rille.local.dir"] = arg[1] }
+local ssc = rille.StreamingContext(settings, 0.5)
 local streams = {}
 for i = 1, 8 do
   streams[i] = ssc:receiverStream { onStart = function(self)
