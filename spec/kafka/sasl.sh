@@ -54,3 +54,37 @@ expect_status 1 rille run job.lua "$sasl" "$RILLE_KAFKA_DIR/ca.pem" sunlight
 expect_in last.err "Kafka at $sasl: .*[Aa]uthentication failed"
 ! grep -q sunlight last.err last.out || fail "the password is shown"
 say "a wrong password: ok"
+
+# What comes from the environment is not in the checkpoint, and is read there again by `rille recover`.
+cat >kept.lua <<'LUA'
+local rille = require "rille"
+local brokers, ca, password = arg[1], arg[2], os.getenv "KAFKA_PASSWORD"
+local function setup()
+  local ssc = rille.StreamingContext({ appName = "kept", master = "local[2]" }, 0.2)
+  local count = ssc:context():longAccumulator "count"
+  rille.kafka.createDirectStream(ssc, { brokers = brokers, topics = "from", ["auto.offset.reset"] = "earliest",
+    ["security.protocol"] = "sasl_ssl", ["ssl.ca.location"] = ca, ["sasl.mechanism"] = "PLAIN",
+    ["sasl.username"] = "rille", ["sasl.password"] = password }):uid "from":foreachRDD(function(rdd)
+    count:add(rdd:count())
+    if count:value() % 100 == 0 and count:value() > 0 then
+      print("records", count:value())
+      ssc:stop(true, true)
+    end
+  end)
+  return ssc
+end
+local ssc = rille.StreamingContext.getOrCreate("kept", setup)
+ssc:start()
+ssc:awaitTermination()
+LUA
+export KAFKA_PASSWORD=moonlight
+expect_status 0 rille run kept.lua "$sasl" "$RILLE_KAFKA_DIR/ca.pem"
+expect_in last.out '^records.100$'
+expect_in last.err "recorded without the variable 'password' \(the value of sasl.password\)"
+! grep -raq moonlight kept || fail "the password is in the checkpoint"
+expect_status 0 rille recover kept
+expect_in last.out '^records.100$'
+! grep -raq moonlight kept || fail "the password is in the checkpoint"
+rille inspect --json kept >inspected
+! grep -q moonlight inspected || fail "rille inspect shows the password"
+say "a password of the environment: ok"
