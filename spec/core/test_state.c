@@ -221,8 +221,7 @@ static void a_killed_process_leaves_whole_versions(void **state)
   char *kept = rl_path_join(*state, "kept"), *scratch = rl_path_join(*state, "scratch"), ready;
   int pipes[2], status;
   assert_int_equal(pipe(pipes), 0);
-  pid_t child = fork();
-  assert_true(child >= 0);
+  pid_t child = scratch_fork();
   if (child == 0) be_killed(kept, scratch, pipes[1]);
   assert_int_equal(close(pipes[1]), 0);
   assert_int_equal(read(pipes[0], &ready, 1), 1);
