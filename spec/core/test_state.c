@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -428,9 +429,21 @@ static void pins_hold_back_until_the_limit(void **state)
   rl_state_close(s);
 }
 
+/* The main thread, which sleeps as soon as it waits. */
+static bool main_sleeps(void)
+{
+  char *path = rl_format("/proc/self/task/%d/stat", (int)getpid());
+  rl_buf b = {0};
+  ok(rl_file_read_all(path, &b));
+  bool sleeps = strrchr(rl_buf_cstr(&b), ')')[2] == 'S';
+  rl_buf_free(&b);
+  rl_free(path);
+  return sleeps;
+}
+
 static void *let_go(void *pinned)
 {
-  nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+  while (!main_sleeps()) sched_yield();
   rl_state_unpin(pinned, 1);
   return NULL;
 }
