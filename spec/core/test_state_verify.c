@@ -432,28 +432,11 @@ static void pages_that_are_others_are_found(void **state)
 
 /* Copies ----------------------------------------------------------------------------------------------------------- */
 
-/* Each value is the version it was made in, of all keys at once. */
 static int64_t expect_one_version(rl_state_op *op, int64_t n)
 {
-  rl_state_scan *scan = NULL;
-  rl_value key, value;
-  int64_t stamp, seen = 0;
-  bool found = true;
-  ok(rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, NULL, 0, &scan));
-  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
-    assert_int_equal(value.i, rl_state_sealed(op));
-    seen++;
-  }
-  rl_state_scan_close(scan);
-  assert_int_equal(seen, n);
-  return rl_state_sealed(op);
-}
-
-static void set_all(rl_state_op *op, int64_t version, int64_t n)
-{
-  rl_state_update *u = update_of(op, 0, 1);
-  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
-  seal(op, version, u);
+  int64_t version = rl_state_sealed(op);
+  states_expect_all(op, version, n);
+  return version;
 }
 
 /* A store like others, with what the image had. */
@@ -467,7 +450,7 @@ static void expect_copy(const char *copy, int64_t n)
   rl_state_op *op = rl_state_find(s, "x");
   assert_non_null(op);
   int64_t version = expect_one_version(op, n);
-  set_all(op, version + 1, n);
+  states_set_all(op, version + 1, n);
   rl_state_end(s, version + 1);
   ok(rl_state_flush(s));
   assert_int_equal(expect_one_version(op, n), version + 1);
@@ -484,7 +467,7 @@ static void *keep_writing(void *arg)
 {
   writing *w = arg;
   for (int64_t t = 2; !atomic_load(&w->stop); t++) {
-    set_all(w->op, t, 500);
+    states_set_all(w->op, t, 500);
     rl_state_end(rl_state_of(w->op), t);
   }
   return NULL;
@@ -497,7 +480,7 @@ static void an_open_store_is_copied_while_it_is_written(void **state)
     rl_state *s = open_at(dir, scratch, MIB);
     writing w = {.op = op_of(s, "x", true)};
     pthread_t thread;
-    set_all(w.op, 1, 500);
+    states_set_all(w.op, 1, 500);
     rl_state_end(s, 1);
     ok(rl_state_flush(s));
     assert_int_equal(pthread_create(&thread, NULL, keep_writing, &w), 0);
@@ -519,7 +502,7 @@ static _Noreturn void write_on(const char *dir, int out)
 {
   rl_state *s = open_at(dir, false, MIB);
   writing w = {.op = op_of(s, "x", true)};
-  set_all(w.op, 1, 500);
+  states_set_all(w.op, 1, 500);
   rl_state_end(s, 1);
   ok(rl_state_flush(s));
   if (write(out, "", 1) != 1) _exit(1);
@@ -574,7 +557,7 @@ static void a_killed_reader_holds_no_pages(void **state)
   rl_state_op *op = op_of(s, "x", false);
   rl_state_stats first, last;
   for (int64_t t = 1; t <= 40; t++) {
-    set_all(op, t, 2000);
+    states_set_all(op, t, 2000);
     rl_state_end(s, t);
     ok(rl_state_flush(s));
     if (t == 3) {
