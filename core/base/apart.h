@@ -2,7 +2,8 @@
  *
  * The child is forked, so it begins with all that the caller has; what it finds it tells in messages. It is silent (its
  * standard error is closed), leaves no core file, and dies with its parent. To be used in a process of one thread: a
- * lock that another thread holds at the fork stays locked in the child for ever. */
+ * lock that another thread holds at the fork stays locked in the child for ever, and the thread sanitizer ends a child
+ * whose thread has the number of one of the caller's ("dup thread with used id", status 66). */
 #ifndef RL_BASE_APART_H
 #define RL_BASE_APART_H
 

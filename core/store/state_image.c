@@ -12,10 +12,7 @@
 #include "base/mem.h"
 #include "data/codec.h"
 
-#define MAP_LARGEST ((size_t)1 << 40)
-#define MAP_SMALLEST ((size_t)1 << 30)
-
-size_t rl_image_first_map = MAP_LARGEST;
+size_t rl_image_first_map = RL_IMAGE_MAP_LARGEST;
 
 rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
 {
@@ -58,7 +55,7 @@ static int open_largest(rl_image *im)
 {
   int rc = 0;
   im->map = rl_image_first_map;
-  while ((rc = open_env(im, im->map)) == ENOMEM && im->map / 2 >= MAP_SMALLEST) im->map /= 2;
+  while ((rc = open_env(im, im->map)) == ENOMEM && im->map / 2 >= RL_IMAGE_MAP_SMALLEST) im->map /= 2;
   return rc;
 }
 
