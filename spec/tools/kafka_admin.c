@@ -53,7 +53,10 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *name, const char *va
   rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
   rd_kafka_conf_set(conf, "topic.metadata.propagation.max.ms", "60000", reason, sizeof reason);
   if (name) rd_kafka_conf_set(conf, name, value, reason, sizeof reason);
-  if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  if (type == RD_KAFKA_PRODUCER) {
+    rd_kafka_conf_set(conf, "enable.idempotence", "true", reason, sizeof reason);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  }
   rd_kafka_t *rk = rd_kafka_new(type, conf, reason, sizeof reason);
   if (!rk) {
     fprintf(stderr, "kafka_admin: %s\n", reason);
@@ -62,11 +65,19 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *name, const char *va
   return rk;
 }
 
+static rd_kafka_t *current;
+
 static rd_kafka_t *producer(void)
 {
-  static rd_kafka_t *rk;
-  if (!rk) rk = client(RD_KAFKA_PRODUCER, NULL, NULL);
-  return rk;
+  if (!current) current = client(RD_KAFKA_PRODUCER, NULL, NULL);
+  return current;
+}
+
+/* The next one asks for everything anew. */
+static void drop_producer(void)
+{
+  rd_kafka_destroy(producer());
+  current = NULL;
 }
 
 /* Topics ----------------------------------------------------------------------------------------------------------- */
@@ -104,18 +115,26 @@ static int finish(rd_kafka_queue_t *q)
   return st;
 }
 
-static int has_partitions(const char *topic, int n)
+/* Asks the brokers anew; -1: none. */
+static int leader_of(const char *topic, int partition)
 {
   const rd_kafka_metadata_t *md = NULL;
   rd_kafka_topic_t *rkt = rd_kafka_topic_new(producer(), topic, NULL);
-  int has = 0;
+  int leader = -1;
   if (!rd_kafka_metadata(producer(), 0, rkt, &md, WAIT_MS)) {
-    has = md->topic_cnt == 1 && md->topics[0].partition_cnt == n;
-    for (int i = 0; has && i < n; i++) has = md->topics[0].partitions[i].leader >= 0;
+    if (md->topic_cnt == 1 && partition < md->topics[0].partition_cnt)
+      leader = md->topics[0].partitions[partition].leader;
     rd_kafka_metadata_destroy(md);
   }
   rd_kafka_topic_destroy(rkt);
-  return has;
+  return leader;
+}
+
+static int has_partitions(const char *topic, int n)
+{
+  for (int i = 0; i < n; i++)
+    if (leader_of(topic, i) < 0) return 0;
+  return 1;
 }
 
 /* The brokers learn of it one after the other. */
@@ -278,13 +297,23 @@ static int transaction(void)
 
 /* Questions -------------------------------------------------------------------------------------------------------- */
 
+/* Also while leaders change: rd_kafka_query_watermark_offsets waits for ever for one that is gone (librdkafka issue 2588).
+ * With a special number as its "time", the request for offsets by time asks for the end. */
 static int add_end(int partition, long long *result)
 {
-  int64_t low, high;
-  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(producer(), word[1], partition, &low, &high, WAIT_MS);
-  if (err) return fail("end", rd_kafka_err2str(err));
-  *result += high;
-  return 0;
+  rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (int i = 0; i < 12; i++) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, word[1], partition);
+    p->offset = RD_KAFKA_OFFSET_END;
+    err = rd_kafka_offsets_for_times(producer(), list, WAIT_MS / 12);
+    if (!err) err = p->err;
+    if (!err) *result += p->offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (!err) return 0;
+    drop_producer();
+  }
+  return fail("end", rd_kafka_err2str(err));
 }
 
 static int end(long long *result) { return add_end(atoi(word[2]), result); }
@@ -400,6 +429,6 @@ int main(int argc, char **argv)
     else printf("failed\t%s\n", why);
     fflush(stdout);
   }
-  rd_kafka_destroy(producer());
+  drop_producer();
   return 0;
 }
