@@ -114,20 +114,13 @@ static rl_status copy_image(void *user, rl_apart *a)
   return rl_state_backup_dir(b->state, b->to_state);
 }
 
-static void hear_nothing(void *user, const char *p, size_t n)
-{
-  (void)user;
-  (void)p;
-  (void)n;
-}
-
 static rl_status copy_once(backup *b)
 {
   bool crashed;
   rl_status st = rl_dir_make_private(b->to_log);
   if (st == RL_OK) st = follow_log(b);
   if (st != RL_OK) return st;
-  st = rl_apart_run(&(rl_apart_spec){copy_image, hear_nothing, follow_log, b}, &crashed);
+  st = rl_apart_run(&(rl_apart_spec){.work = copy_image, .idle = follow_log, .user = b}, &crashed);
   if (st == RL_ENOTFOUND && !rl_path_is_dir(b->state)) st = RL_OK; /* no image yet: all is in the log */
   if (st != RL_OK && crashed) rl_error_prefix("the state in %s: while it was copied: ", b->state);
   if (st == RL_OK) st = follow_log(b);
