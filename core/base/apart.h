@@ -16,7 +16,8 @@ typedef struct rl_apart rl_apart;
 
 typedef struct rl_apart_spec {
   rl_status (*work)(void *user, rl_apart *a);              /* in the child; its error is told as well */
-  void (*told)(void *user, const char *p, size_t n);       /* in the parent, for each message, in order */
+  void (*told)(void *user, const char *p, size_t n);       /* in the parent, for each message, in order; NULL: none
+                                                            * is of interest */
   rl_status (*idle)(void *user);                           /* in the parent, some times a second; NULL allowed. A
                                                             * failure kills the child and is that of rl_apart_run */
   void *user;

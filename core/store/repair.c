@@ -177,19 +177,12 @@ static rl_status copy_state(void *user, rl_apart *a)
   return rl_state_backup_dir(c->from, c->to);
 }
 
-static void hear_nothing(void *user, const char *p, size_t n)
-{
-  (void)user;
-  (void)p;
-  (void)n;
-}
-
 static rl_status make_state(const repair *x)
 {
   bool crashed;
   if (!x->r->from) return RL_OK;
   copying c = {rl_checkpoint_state(x->r->from), x->new_state};
-  rl_status st = rl_apart_run(&(rl_apart_spec){copy_state, hear_nothing, NULL, &c}, &crashed);
+  rl_status st = rl_apart_run(&(rl_apart_spec){.work = copy_state, .user = &c}, &crashed);
   if (st != RL_OK && crashed) rl_error_prefix("copying the backup's state: ");
   rl_free(c.from);
   return st == RL_ENOTFOUND ? RL_OK : st; /* taken before there was any */
