@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define RETRY_MS 100
+
 typedef struct commit {
   struct commit *next;
   rl_kafka_committed_fn *done;
@@ -241,9 +243,8 @@ rl_status rl_kafka_bounds(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_
   return st;
 }
 
-rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
+static rd_kafka_resp_err_t ask_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
 {
-  if (parts->n == 0) return RL_OK;
   rd_kafka_topic_partition_list_t *list = list_of(parts, RD_KAFKA_OFFSET_INVALID);
   rd_kafka_resp_err_t err = rd_kafka_committed(k->rk, list, wait_ms);
   for (size_t i = 0; i < parts->n && !err; i++) {
@@ -251,6 +252,25 @@ rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wa
     parts->v[i].from = answer(list, i);
   }
   rd_kafka_topic_partition_list_destroy(list);
+  return err;
+}
+
+/* The group's coordinator is on its way to another broker, or not made yet; librdkafka looks for it again by itself. */
+static bool will_be_found(rd_kafka_resp_err_t err)
+{
+  return err == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || err == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+         err == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
+{
+  if (parts->n == 0) return RL_OK;
+  int64_t until_ns = rl_mono_ns() + (int64_t)wait_ms * 1000000;
+  rd_kafka_resp_err_t err = ask_committed(k, parts, wait_ms);
+  for (int left = wait_ms; will_be_found(err) && left > RETRY_MS; left = (int)((until_ns - rl_mono_ns()) / 1000000)) {
+    rd_kafka_poll(k->rk, RETRY_MS);
+    err = ask_committed(k, parts, left);
+  }
   return err ? no_answer(k, "committed offsets cannot be asked for", err) : RL_OK;
 }
 

@@ -475,6 +475,25 @@ static void test_commits(void **state)
   end(&f);
 }
 
+/* The broker that keeps the group's offsets has changed, twice: a start goes on asking. */
+static void test_coordinator_that_changes(void **state)
+{
+  (void)state;
+  fixture f;
+  begin(&f, NULL, NULL);
+  mock_topic(&f.m, "t", 1);
+  mock_fill(&f.m, "t", 0, 0, 3);
+  static const rl_kafka_setting group[] = {{"group.id", "g"}, {"auto.offset.reset", "earliest"}, {NULL, NULL}};
+  const int offset_fetch = 9;
+  rd_kafka_mock_push_request_errors(f.m.cluster, offset_fetch, 3, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                    RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
+  assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, group), RL_OK);
+  start(&f);
+  advance(&f, 500);
+  expect_batches(&f, "@500 0 1 2 ");
+  end(&f);
+}
+
 static void test_commit_without_group(void **state)
 {
   (void)state;
@@ -508,6 +527,7 @@ int main(void)
     cmocka_unit_test(test_restored),
     cmocka_unit_test(test_wrong_specs),
     cmocka_unit_test(test_commits),
+    cmocka_unit_test(test_coordinator_that_changes),
     cmocka_unit_test(test_commit_without_group),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

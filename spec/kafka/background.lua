@@ -25,7 +25,7 @@ end
 ---@param name string of its own there
 ---@return fun(): integer, string # waits for its end: its exit status, and what it said
 function background.start(dir, name, command)
-  local pipe = assert(io.popen(("cd '%s' && timeout -k 5 120 %s >%s.out 2>&1 </dev/null; echo $?")
+  local pipe = assert(io.popen(("cd '%s' && timeout -k 5 240 %s >%s.out 2>&1 </dev/null; echo $?")
     :format(dir, command, name)))
   return function()
     local status = pipe:read "n"

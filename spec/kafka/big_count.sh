@@ -145,6 +145,7 @@ hit() {
 
 all_committed() {
   local partition sum=0
+  ! ended "$job" || fail "the job ended by itself"
   ask ends "$to" $partitions
   ((answer >= records)) || return
   for ((partition = 0; partition < partitions; partition++)); do
