@@ -8,6 +8,7 @@
 #include "capture.h"
 #include "json.h"
 #include "ordering.h"
+#include "producer.h"
 #include "rille.h"
 #include "shared.h"
 #include "values.h"
@@ -179,7 +180,8 @@ static const luaL_Reg functions[] = {
   {"setLogLevel", set_log_level}, {"monotonic", monotonic}, {"now", now},
   {"compare", rl_lua_compare},  {"keyText", rl_lua_key_text},   {"keyPartition", rl_lua_key_partition},
   {"fields", rl_lua_fields},    {"broadcast", rl_lua_broadcast}, {"accumulator", rl_lua_accumulator},
-  {"zero", rl_lua_accumulator_zero}, {NULL, NULL},
+  {"zero", rl_lua_accumulator_zero}, {"kafkaProducer", rl_lua_kafka_producer},
+  {"settleProducers", rl_lua_settle_producers}, {NULL, NULL},
 };
 
 /* --- the module --------------------------------------------------------------------------------------------------- */
@@ -202,6 +204,7 @@ static void make_module(lua_State *L)
   rl_broadcast_prepare(L);
   rl_accumulator_prepare_driver(L);
   lua_setfield(L, -2, "Accumulator");
+  rl_producer_prepare_driver(L);
   lua_newtable(L);
   lua_setfield(L, -2, "overrides");
   rl_bind_add_fns(L);

@@ -29,6 +29,8 @@ typedef struct rl_bind {
 rl_bind *rl_bind_of(lua_State *L);
 /* For rl_streaming_on_hurry: makes the callback that runs now fail. `bind` is an rl_bind. Async-signal-safe. */
 void rl_gate_hurry(void *bind);
+/* Was that done to the callback that runs now? For C functions in it that wait. */
+bool rl_gate_is_hurried(const rl_bind *b);
 /* Says that L enters a function of the engine that may serve messages. */
 rl_bind *rl_bind_enter(lua_State *L);
 

@@ -27,16 +27,18 @@ typedef struct kept_config {
 static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
 static kept_config *kept;
 
-static rl_worker_config *keep_config(int64_t max_memory, int64_t max_bad, const char *path, const char *cpath)
+static rl_worker_config *keep_config(int64_t max_memory, int64_t max_bad, int64_t patience_ns, const char *path,
+                                     const char *cpath)
 {
   pthread_mutex_lock(&kept_lock);
   kept_config *k = kept;
   while (k && (k->config.max_memory != max_memory || k->config.max_bad_records != max_bad ||
-               strcmp(k->config.package_path, path) != 0 || strcmp(k->config.package_cpath, cpath) != 0))
+               k->config.patience_ns != patience_ns || strcmp(k->config.package_path, path) != 0 ||
+               strcmp(k->config.package_cpath, cpath) != 0))
     k = k->next;
   if (!k) {
     k = RL_NEW(kept_config);
-    k->config = (rl_worker_config){max_bad, max_memory, rl_strdup(path), rl_strdup(cpath)};
+    k->config = (rl_worker_config){max_bad, max_memory, patience_ns, rl_strdup(path), rl_strdup(cpath)};
     k->next = kept;
     kept = k;
   }
@@ -60,7 +62,8 @@ const rl_worker_config *rl_bind_config(lua_State *L, const rl_conf *conf)
   rl_budget budget = {0};
   rl_budget_read(conf, &budget); /* what is wrong with it is told where the context is made */
   const rl_worker_config *config =
-    keep_config(budget.lua, rl_conf_int(conf, "rille.task.maxBadRecords"), path, cpath);
+    keep_config(budget.lua, rl_conf_int(conf, "rille.task.maxBadRecords"),
+                rl_conf_us(conf, "rille.task.maxSeconds") * 900, path, cpath);
   lua_settop(L, top);
   return config;
 }

@@ -7,6 +7,7 @@
 #include "bind.h"
 #include "capture_durable.h"
 #include "data/codec.h"
+#include "store/inspect.h"
 #include "store/state.h"
 #include "store/wal.h"
 #include "values.h"
@@ -160,11 +161,15 @@ static int decode_value(lua_State *L)
 
 /* --- notes -------------------------------------------------------------------------------------------------------- */
 
-/* core.checkpointExists(dir) */
+/* core.checkpointExists(dir) -> boolean, and why it cannot be looked at, if that is so */
 static int checkpoint_exists(lua_State *L)
 {
-  lua_pushboolean(L, rl_checkpoint_exists(luaL_checkstring(L, 1)));
-  return 1;
+  const char *dir = luaL_checkstring(L, 1);
+  rl_status st = rl_checkpoint_check(dir);
+  lua_pushboolean(L, st == RL_OK && rl_checkpoint_exists(dir));
+  if (st == RL_OK || st == RL_ENOTFOUND) return 1;
+  lua_pushstring(L, rl_error_message());
+  return 2;
 }
 
 static rl_status look(void *user, const rl_wal_record *r)
@@ -185,17 +190,22 @@ static rl_status probe_log(const char *dir)
   return st;
 }
 
-/* Opens the store for a moment: it is locked meanwhile. */
+/* Opens the store for a moment: it is locked meanwhile. One that is not there is not made: the start tells of it. name
+ * NULL: no note is wanted. */
 static rl_status read_note_of(const char *dir, const char *dbi, const char *name, rl_buf *out, bool *found)
 {
-  char *path = rl_path_join(dir, "state");
+  char *path = rl_path_join(dir, "state"), *data = rl_path_join(path, "data.mdb");
   const rl_state_spec spec = {.dir = path, .overlay_bytes = 1};
   rl_state *s = NULL;
-  rl_status st = rl_state_open(&spec, &s);
-  if (st == RL_OK) st = rl_state_get_note(s, dbi, name, out, found);
+  uint64_t size;
+  rl_status st = rl_file_size(data, &size);
+  bool missing = st == RL_ENOTFOUND;
+  if (st == RL_OK) st = rl_state_open(&spec, &s);
+  if (st == RL_OK && name) st = rl_state_get_note(s, dbi, name, out, found);
   rl_state_close(s);
+  rl_free(data);
   rl_free(path);
-  return st;
+  return missing ? RL_OK : st;
 }
 
 /* nil, why, in use */
@@ -211,9 +221,8 @@ static int give_failure(lua_State *L, rl_status st)
 static int probe_checkpoint(lua_State *L)
 {
   const char *dir = luaL_checkstring(L, 1);
-  bool all = lua_toboolean(L, 2), found = false;
-  rl_buf *bytes = rl_lua_push_buf(L);
-  rl_status st = read_note_of(dir, "script", "job", bytes, &found);
+  bool all = lua_toboolean(L, 2);
+  rl_status st = read_note_of(dir, NULL, NULL, NULL, NULL);
   if (st == RL_OK && all) st = probe_log(dir);
   if (st != RL_OK) return give_failure(L, st);
   lua_pushboolean(L, true);

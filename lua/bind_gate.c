@@ -157,6 +157,11 @@ void rl_gate_hurry(void *bind)
   lua_sethook(b->body ? b->body : b->current, stop_callback, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
 }
 
+bool rl_gate_is_hurried(const rl_bind *b)
+{
+  return lua_gethook(b->body ? b->body : b->current) == stop_callback;
+}
+
 rl_status rl_gate(rl_bind *b, lua_CFunction body, void *arg)
 {
   lua_State *L = b->current;

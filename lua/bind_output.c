@@ -2,6 +2,7 @@
  * wait for their jobs at the same time. */
 #include "base/mem.h"
 #include "bind.h"
+#include "producer.h"
 #include "worker_impl.h"
 
 /* One run of an output. Its coroutine is anchored in the registry. */
@@ -41,6 +42,7 @@ static void delete_run(rl_outrun *run)
   while (*at != run) at = &(*at)->next;
   *at = run->next;
   if (run->waiter) run->waiter->run = NULL;
+  if (run->co) rl_outboxes_forget(b->current, run->co);
   luaL_unref(b->current, LUA_REGISTRYINDEX, run->ref);
   rl_free(run);
 }

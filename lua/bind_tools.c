@@ -1,4 +1,4 @@
-/* What the commands of the program need beyond what jobs do: directories, whether files changed, what is logged. */
+/* What the library in Lua needs beyond what jobs do: directories, whether files changed, what is logged, durations. */
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "bind.h"
 #include "capture.h"
+#include "duration.h"
 #include "values.h"
 
 /* --- files -------------------------------------------------------------------------------------------------------- */
@@ -88,9 +89,21 @@ static int keep_log(lua_State *L)
   return 1;
 }
 
+/* --- arguments ---------------------------------------------------------------------------------------------------- */
+
+/* core.seconds(number or text) -> a number, nil when it is no duration */
+static int seconds_of(lua_State *L)
+{
+  double seconds = 0;
+  if (!rl_lua_to_seconds(L, 1, &seconds)) return 0;
+  lua_pushnumber(L, seconds);
+  return 1;
+}
+
 void rl_bind_add_tools(lua_State *L)
 {
   static const luaL_Reg functions[] = {
-    {"captured", rl_capture_list}, {"entries", entries}, {"stamp", stamp}, {"keepLog", keep_log}, {NULL, NULL}};
+    {"captured", rl_capture_list}, {"entries", entries}, {"stamp", stamp}, {"keepLog", keep_log},
+    {"seconds", seconds_of}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

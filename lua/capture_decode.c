@@ -10,6 +10,7 @@
 #include "capture_durable_impl.h"
 #include "data/codec.h"
 #include "dump.h"
+#include "producer.h"
 
 #define OUT_MAX ((size_t)1 << 30) /* as of what is captured */
 
@@ -322,12 +323,52 @@ static rl_shared *get_accumulator(decoder *d)
   return s;
 }
 
+/* A string without NULs, for the caller to free; NULL for nil, or when it is something else. */
+static char *get_text(decoder *d, const char *what)
+{
+  rl_value v = get_plain(d);
+  if (v.type == RL_T_NIL) return NULL;
+  if (v.type != RL_T_BYTES || memchr(v.s.p, '\0', v.s.n)) damaged(d, what);
+  return d->st ? NULL : rl_strndup(v.s.p, v.s.n);
+}
+
+static rl_shared *get_producer(decoder *d)
+{
+  rl_shared *s = NULL;
+  size_t n = get_count(d, "a Kafka producer has too many settings");
+  rl_kafka_setting *v = rl_calloc(n + 1, sizeof *v);
+  for (size_t i = 0; i < n && !d->st; i++) {
+    v[i].name = get_text(d, "a setting of a Kafka producer is malformed");
+    v[i].value = get_text(d, "a setting of a Kafka producer is malformed");
+    if (!v[i].name) damaged(d, "a setting of a Kafka producer has no name");
+  }
+  if (!d->st) s = rl_producer_of(v, n);
+  for (size_t i = 0; i < n; i++) {
+    rl_free((char *)v[i].name);
+    rl_free((char *)v[i].value);
+  }
+  rl_free(v);
+  return s;
+}
+
+static rl_shared *get_shared(decoder *d)
+{
+  switch (get_byte(d)) {
+    case RL_DURABLE_BROADCAST:
+      return get_broadcast(d);
+    case RL_DURABLE_ACCUMULATOR:
+      return get_accumulator(d);
+    case RL_DURABLE_PRODUCER:
+      return get_producer(d);
+    default:
+      damaged(d, "a shared object is of an unknown kind");
+      return NULL;
+  }
+}
+
 static void move_shared(decoder *d)
 {
-  uint8_t class = get_byte(d);
-  if (!d->st && class != RL_DURABLE_BROADCAST && class != RL_DURABLE_ACCUMULATOR)
-    damaged(d, "a shared object is of an unknown kind");
-  rl_shared *s = d->st ? NULL : class == RL_DURABLE_BROADCAST ? get_broadcast(d) : get_accumulator(d);
+  rl_shared *s = get_shared(d);
   if (!s) return;
   rl_image_put_u32(&d->out, (uint32_t)d->nshared);
   rl_image_put_u8(&d->out, RL_V_NIL);

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "capture_durable_impl.h"
 #include "data/codec.h"
+#include "producer.h"
 
 const uint8_t rl_durable_kind[] = {
   [RL_R_STRING] = 1, [RL_R_TABLE] = 2, [RL_R_FUNCTION] = 3, [RL_R_CELL] = 4, [RL_R_ENV] = 5,    [RL_R_GLOBAL] = 6,
@@ -112,6 +113,16 @@ static rl_status put_broadcast(encoder *e, rl_shared *s)
   return st;
 }
 
+static void put_producer(encoder *e, const rl_kafka_setting *settings, size_t n)
+{
+  rl_put_varint(e->out, n);
+  for (size_t i = 0; i < n; i++) {
+    const char *value = rl_kafka_is_secret(settings[i].name) ? NULL : settings[i].value;
+    rl_put_bytes(e->out, settings[i].name, strlen(settings[i].name));
+    rl_put_value(e->out, value ? rl_str(value, strlen(value)) : rl_nil());
+  }
+}
+
 static rl_status put_shared(encoder *e, const char *p)
 {
   rl_shared *s = e->img->shared[rl_get_u32(&p)];
@@ -121,6 +132,13 @@ static rl_status put_shared(encoder *e, const char *p)
     rl_buf_putc(e->out, RL_DURABLE_ACCUMULATOR);
     rl_put_value(e->out, name ? rl_str(name, strlen(name)) : rl_nil());
     rl_put_int(e->out, number);
+    return RL_OK;
+  }
+  const rl_kafka_setting *settings;
+  size_t n;
+  if (rl_producer_settings(s, &settings, &n)) {
+    rl_buf_putc(e->out, RL_DURABLE_PRODUCER);
+    put_producer(e, settings, n);
     return RL_OK;
   }
   rl_buf_putc(e->out, RL_DURABLE_BROADCAST);

@@ -6,7 +6,7 @@
  * is an image like any other. Nothing of it runs before it is pushed.
  *
  * Broadcasts travel with their value. Accumulators go by name, else by their number in their context: decoding finds
- * those that the state has. */
+ * those that the state has. Kafka producers go by their settings; values of secrets are left out. */
 #ifndef RL_LUA_CAPTURE_DURABLE_H
 #define RL_LUA_CAPTURE_DURABLE_H
 

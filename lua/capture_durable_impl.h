@@ -7,7 +7,7 @@
 #define RL_DURABLE_RECORD 0x20 /* where a value's tag (data/codec.h) stands: the value is a record, its number follows */
 #define RL_DURABLE_DEPTH 4     /* broadcasts in broadcasts */
 
-enum { RL_DURABLE_BROADCAST = 1, RL_DURABLE_ACCUMULATOR };
+enum { RL_DURABLE_BROADCAST = 1, RL_DURABLE_ACCUMULATOR, RL_DURABLE_PRODUCER };
 
 extern const uint8_t rl_durable_kind[]; /* by rl_record: as on disk, never to be changed */
 

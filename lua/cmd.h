@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "source/files_saved.h"
+#include "source/kafka_ranges.h"
 #include "store/inspect.h"
 
 enum { RL_EXIT_DONE = 0, RL_EXIT_FAILED = 1, RL_EXIT_USAGE = 2 };
@@ -21,6 +23,16 @@ typedef struct rl_cmd_found {
   rl_inspect_log log;
   rl_inspect_image image;
 } rl_cmd_found;
+
+/* What an input saved with a batch, as far as its form is known here. */
+typedef struct rl_cmd_saved {
+  bool has_files, has_ranges;
+  rl_files_saved files;
+  rl_kafka_ranges ranges;
+} rl_cmd_saved;
+
+void rl_cmd_saved_read(const rl_inspect_input *in, rl_cmd_saved *out);
+void rl_cmd_saved_clear(rl_cmd_saved *s);
 
 void rl_cmd_show(const rl_cmd_found *f);
 bool rl_cmd_show_json(const rl_cmd_found *f);

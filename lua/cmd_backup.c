@@ -9,8 +9,9 @@
 const char rl_cmd_backup_help[] =
   "usage: rille backup DIR TO\n"
   "\n"
-  "Copies the checkpoint directory DIR of a job, which may be running, to the new or empty directory TO, and verifies\n"
-  "the copy. A job that is started on TO goes on from there, and a repair by `rille inspect` can use it.\n"
+  "Copies the checkpoint directory DIR of a job, which may be running, to the new or empty directory TO outside of it,\n"
+  "and verifies the copy. A job that is started on TO goes on from there, and `rille inspect DIR --repair --from TO` can\n"
+  "use it.\n"
   "\n"
   "  --help                 this text\n"
   "\n"

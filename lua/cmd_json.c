@@ -100,9 +100,49 @@ static json_t *log_of(const rl_inspect_log *l)
   return j;
 }
 
+static json_t *files_of(const rl_file_list *files)
+{
+  json_t *all = json_array();
+  for (size_t i = 0; i < files->n; i++) {
+    json_t *j = json_object();
+    set(j, "path", text(files->v[i].path));
+    set(j, "bytes", json_integer(files->v[i].size));
+    set(j, "changed", json_integer(files->v[i].mtime_ms));
+    json_array_append_new(all, j);
+  }
+  return all;
+}
+
+static json_t *ranges_of(const rl_kafka_ranges *ranges)
+{
+  json_t *all = json_array();
+  for (size_t i = 0; i < ranges->n; i++) {
+    json_t *j = json_object();
+    set(j, "topic", text(ranges->v[i].topic));
+    set(j, "partition", json_integer(ranges->v[i].partition));
+    set(j, "from", json_integer(ranges->v[i].from));
+    set(j, "until", json_integer(ranges->v[i].until));
+    json_array_append_new(all, j);
+  }
+  return all;
+}
+
+static void set_saved(json_t *j, const rl_inspect_input *in)
+{
+  rl_cmd_saved s;
+  rl_cmd_saved_read(in, &s);
+  if (s.has_files) {
+    set(j, "files", files_of(&s.files.files));
+    set(j, "lastLook", time_of(s.files.looked));
+    set(j, "records", json_null()); /* it is not known yet */
+  }
+  if (s.has_ranges) set(j, "offsets", ranges_of(&s.ranges));
+  rl_cmd_saved_clear(&s);
+}
+
 static json_t *input_of(const rl_inspect_input *in)
 {
-  static const char *const kinds[] = {"none", "blocks", "saved"};
+  static const char *const kinds[] = {"none", "blocks", "saved", "place"};
   json_t *j = json_object();
   set(j, "uid", text(in->uid));
   set(j, "kind", text(kinds[in->kind]));
@@ -113,6 +153,7 @@ static json_t *input_of(const rl_inspect_input *in)
     set(j, "missing", number(in->missing));
   }
   if (in->kind != RL_JOURNAL_NONE) set(j, "bytes", number(in->bytes));
+  if (in->kind == RL_JOURNAL_SAVED) set_saved(j, in);
   return j;
 }
 

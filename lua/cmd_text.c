@@ -84,18 +84,34 @@ static void show_log(const rl_inspect_log *l)
   }
 }
 
+static void describe_saved(const rl_inspect_input *in, const rl_cmd_saved *s, rl_buf *out)
+{
+  char *bytes = rl_cmd_bytes(in->bytes);
+  if (s->has_files) {
+    char *looked = rl_cmd_time(s->files.looked);
+    rl_buf_printf(out, "%zu file%s, last look: batch %s, ", s->files.files.n, plural(s->files.files.n), looked);
+    rl_free(looked);
+  } else if (s->has_ranges) {
+    rl_buf_printf(out, "offsets of %zu partition%s, ", s->ranges.n, plural(s->ranges.n));
+  } else {
+    rl_buf_printf(out, "%s saved, ", bytes);
+  }
+  rl_free(bytes);
+}
+
 /* What an input gave: "blocks 3, records 120, 4.1 KB, position 5000". */
-static void describe_input(const rl_inspect_input *in, bool position_only, rl_buf *out)
+static void describe_input(const rl_inspect_input *in, const rl_cmd_saved *s, bool position_only, rl_buf *out)
 {
   char *bytes = rl_cmd_bytes(in->bytes);
   rl_buf_clear(out);
   if (in->kind == RL_JOURNAL_NONE) rl_buf_puts(out, "not kept, ");
-  if (in->kind == RL_JOURNAL_SAVED) rl_buf_printf(out, "%s saved, ", bytes);
+  if (in->kind == RL_JOURNAL_SAVED) describe_saved(in, s, out);
+  if (in->kind == RL_JOURNAL_PLACE) rl_buf_printf(out, "%s saved before, ", bytes);
   if (in->kind == RL_JOURNAL_BLOCKS && !position_only) {
     rl_buf_printf(out, "%" PRIu64 " block%s, %s, ", in->blocks, plural(in->blocks), bytes);
     if (in->missing > 0) rl_buf_printf(out, "%" PRIu64 " of them not in the log, ", in->missing);
   }
-  if (!position_only && in->records >= 0) {
+  if (!position_only && !s->has_files && in->records >= 0) { /* of files it is not known yet */
     rl_buf_printf(out, "%" PRId64 " record%s, ", in->records, plural((uint64_t)in->records));
   }
   if (in->kind == RL_JOURNAL_BLOCKS) rl_buf_printf(out, "position %" PRIu64 ", ", in->position);
@@ -103,9 +119,43 @@ static void describe_input(const rl_inspect_input *in, bool position_only, rl_bu
   rl_free(bytes);
 }
 
-static void show_pending(const rl_inspect_log *l)
+#define SHOWN 20 /* files, or partitions, of one input */
+
+static void show_files(const rl_file_list *files)
+{
+  for (size_t i = 0; i < files->n && i < SHOWN; i++) {
+    char *bytes = rl_cmd_bytes((uint64_t)files->v[i].size);
+    line("", "      %s: %s", files->v[i].path, bytes);
+    rl_free(bytes);
+  }
+}
+
+static void show_ranges(const rl_kafka_ranges *ranges, bool position_only)
+{
+  for (size_t i = 0; i < ranges->n && i < SHOWN; i++) {
+    const rl_kafka_range *r = &ranges->v[i];
+    if (position_only) line("", "      %s, partition %d: next offset %" PRId64, r->topic, r->partition, r->until);
+    else line("", "      %s, partition %d: offsets %" PRId64 " to %" PRId64, r->topic, r->partition, r->from, r->until);
+  }
+}
+
+static void show_input(const rl_inspect_input *in, bool position_only)
 {
   rl_buf b = {0};
+  rl_cmd_saved s;
+  rl_cmd_saved_read(in, &s);
+  describe_input(in, &s, position_only, &b);
+  line("", "%s%s: %s", position_only ? "  " : "    ", in->uid, rl_buf_cstr(&b));
+  show_files(&s.files.files);
+  show_ranges(&s.ranges, position_only);
+  size_t all = s.files.files.n + s.ranges.n;
+  if (all > SHOWN) line("", "      and %zu more: --json shows all", all - SHOWN);
+  rl_cmd_saved_clear(&s);
+  rl_buf_free(&b);
+}
+
+static void show_pending(const rl_inspect_log *l)
+{
   line("pending", "%zu batch%s", l->npending, l->npending == 1 ? "" : "es");
   for (size_t i = 0; i < l->npending; i++) {
     const rl_inspect_batch *p = &l->pending[i];
@@ -113,24 +163,16 @@ static void show_pending(const rl_inspect_log *l)
     line("", "  %s (%" PRId64 "): state %s; outputs done: %zu", time, p->time, p->made ? "made" : "not made",
          p->noutputs);
     rl_free(time);
-    for (size_t k = 0; k < p->ninputs; k++) {
-      describe_input(&p->inputs[k], false, &b);
-      line("", "    %s: %s", p->inputs[k].uid, rl_buf_cstr(&b));
-    }
+    for (size_t k = 0; k < p->ninputs; k++) show_input(&p->inputs[k], false);
     for (size_t k = 0; k < p->noutputs; k++) line("", "    done: %s", p->outputs[k]);
   }
-  rl_buf_free(&b);
 }
 
 static void show_inputs(const rl_inspect_log *l)
 {
-  rl_buf b = {0};
   char *time = rl_cmd_time(l->last_batch);
   if (l->last.ninputs > 0) line("inputs", "as of batch %s", time);
-  for (size_t i = 0; i < l->last.ninputs; i++) {
-    describe_input(&l->last.inputs[i], true, &b);
-    line("", "  %s: %s", l->last.inputs[i].uid, rl_buf_cstr(&b));
-  }
+  for (size_t i = 0; i < l->last.ninputs; i++) show_input(&l->last.inputs[i], true);
   const char *about = "waiting";
   for (size_t i = 0; i < l->nstock; i++) {
     const rl_inspect_stock *s = &l->stock[i];
@@ -142,7 +184,6 @@ static void show_inputs(const rl_inspect_log *l)
     rl_free(bytes);
   }
   rl_free(time);
-  rl_buf_free(&b);
 }
 
 static const rl_inspect_changes *logged(const rl_inspect_log *l, const char *uid)

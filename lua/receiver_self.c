@@ -1,6 +1,7 @@
 #include <lauxlib.h>
 
 #include "base/log.h"
+#include "duration.h"
 #include "receiver_impl.h"
 #include "values.h"
 
@@ -120,7 +121,7 @@ static int restart(lua_State *L)
 {
   rl_lua_receiver *r = check_self(L);
   const char *message = luaL_optstring(L, 2, "restart");
-  lua_Number seconds = luaL_optnumber(L, 3, -1);
+  lua_Number seconds = lua_isnoneornil(L, 3) ? -1 : rl_lua_check_seconds(L, 3);
   luaL_argcheck(L, seconds <= 1e9, 3, "seconds out of range");
   int64_t delay_ms = seconds < 0 ? rl_receiver_restart_delay_ms(r->receiver) : (int64_t)(seconds * 1000);
   rl_warn("%s: restart in %g s: %s", rl_receiver_label(r->receiver), (double)delay_ms / 1000, message);

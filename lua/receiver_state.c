@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "duration.h"
 #include "receiver_impl.h"
 #include "run/interrupt.h"
 
@@ -135,7 +136,7 @@ static rl_status call(rl_lua_receiver *r, lua_CFunction body)
 static int sleep_for(lua_State *L)
 {
   rl_lua_receiver *r = lua_touserdata(L, lua_upvalueindex(1));
-  lua_Number seconds = luaL_checknumber(L, 1);
+  lua_Number seconds = rl_lua_check_seconds(L, 1);
   luaL_argcheck(L, seconds >= 0 && seconds <= 1e9, 1, "seconds from 0 to 1e9 expected");
   pause_for(r, (int64_t)(seconds * 1000));
   return 0;

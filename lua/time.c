@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "capture.h"
+#include "duration.h"
 #include "json.h"
 #include "values.h"
 
@@ -183,7 +184,7 @@ static int now(lua_State *L)
 static int floor_to(lua_State *L)
 {
   int64_t ms = luaL_checkinteger(L, 1);
-  double length = luaL_checknumber(L, 2) * 1000;
+  double length = rl_lua_check_seconds(L, 2) * 1000;
   luaL_argcheck(L, length >= 1 && length < 9e15 && fabs(length - round(length)) < 1e-6 * length, 2,
                 "seconds above 0, in whole milliseconds, expected");
   int64_t step = (int64_t)llround(length), rest = ms % step;

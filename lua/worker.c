@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "capture.h"
@@ -291,6 +292,7 @@ static int set_up(lua_State *L)
   rl_values_prepare(L);
   rl_broadcast_prepare(L);
   rl_accumulator_prepare_worker(L);
+  rl_producer_prepare_worker(L);
   open_module(L);
   rl_sandbox_freeze(L);
   rl_luafn_prepare(L);
@@ -341,6 +343,7 @@ rl_worker *rl_worker_new(const rl_worker_config *config)
 void rl_worker_delete(rl_worker *w)
 {
   if (!w) return;
+  rl_outboxes_finish(&w->outboxes);
   if (w->L) close_state(w);
   rl_buf_free(&w->trace);
   rl_buf_free(&w->where);
@@ -385,6 +388,7 @@ static void hook_begin(void *user, void *local, const rl_task *task)
   w->interrupted = 0;
   w->task = task;
   w->attempts++;
+  w->begun_ns = rl_mono_ns();
   rl_badness_begin(w);
   if (!w->L && make_state(w) != RL_OK) return; /* opening the task's functions reports it */
   lua_sethook(w->L, NULL, 0, 0);
@@ -396,6 +400,8 @@ static rl_status hook_end(void *user, void *local, const rl_task *task, rl_statu
 {
   (void)user;
   rl_worker *w = local;
+  if (status == RL_OK) status = rl_outboxes_settle(&w->outboxes);
+  rl_outboxes_drop(&w->outboxes);
   w->task = NULL;
   w->interrupted = 0;
   if (w->L && (status == RL_ENOMEM || w->exhausted)) close_state(w);

@@ -23,6 +23,7 @@ typedef struct rl_worker rl_worker;
 typedef struct rl_worker_config {
   int64_t max_bad_records; /* of one task; 0: no limit (which are diverted at all, the steps say) */
   int64_t max_memory;  /* bytes a state may hold; 0: no limit */
+  int64_t patience_ns; /* from the begin of a task, while it waits for others; 0: no limit */
   char *package_path;  /* the driver's, for require inside closures */
   char *package_cpath;
 } rl_worker_config;

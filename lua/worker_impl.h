@@ -18,6 +18,7 @@
 #include <signal.h>
 
 #include "pool.h"
+#include "producer.h"
 #include "worker.h"
 
 #define RL_BAD_SAMPLES 3 /* bad records that the log shows */
@@ -37,8 +38,10 @@ struct rl_worker {
   bool exhausted;      /* ran out of memory: to be discarded */
   const rl_task *task; /* NULL between tasks */
   uint64_t attempts;   /* begun so far */
+  int64_t begun_ns;    /* of the running attempt; monotonic */
   uint64_t epoch;      /* up to which broadcasts' copies were dropped */
   rl_badness bad;      /* of the running attempt */
+  rl_outboxes outboxes; /* what it has sent to Kafka; in a receiver, which has no attempts, what that has */
   lua_State *engine;   /* the coroutine of the operator that runs; it is not the user's to yield from */
   rl_buf trace;        /* kept by rl_worker_traceback for rl_worker_fail */
   rl_buf where;        /* likewise: "job.lua:3" */

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -32,6 +35,7 @@ const rl_fs rl_fs_system = {
     .rename = rename,
     .unlink = unlink,
     .mkdir = mkdir,
+    .chmod = chmod,
     .rmdir = rmdir,
     .stat = stat,
     .opendir = opendir,
@@ -51,22 +55,50 @@ void rl_fs_set(const rl_fs *table)
   fs = table ? table : &rl_fs_system;
 }
 
+char *rl_user_name(uid_t user)
+{
+  struct passwd entry, *found = NULL;
+  char room[1024];
+  if (getpwuid_r(user, &entry, room, sizeof room, &found) == 0 && found) return rl_strdup(found->pw_name);
+  return rl_format("%lu", (unsigned long)user);
+}
+
+static rl_status fail_permission(const char *verb, const char *path)
+{
+  char *user = rl_user_name(geteuid());
+  rl_status st = rl_fail(RL_EIO, "cannot %s %s: %s (as user %s)", verb, path, strerror(EACCES), user);
+  rl_free(user);
+  errno = EACCES;
+  return st;
+}
+
 /* The current errno as an error about `path`: "cannot open data/x: No such file or directory". */
 static rl_status fail_path(const char *verb, const char *path)
 {
   int reason = errno;
+  if (reason == EACCES) return fail_permission(verb, path);
   rl_status st = reason == ENOENT ? rl_fail(RL_ENOTFOUND, "cannot %s %s: %s", verb, path, strerror(ENOENT))
                                   : rl_fail_errno("cannot %s %s", verb, path);
   errno = reason;
   return st;
 }
 
-rl_status rl_file_open(const char *path, int flags, int *fd)
+static rl_status open_with(const char *path, int flags, mode_t mode, int *fd)
 {
   do {
-    *fd = fs->open(path, flags | O_CLOEXEC, 0666);
+    *fd = fs->open(path, flags | O_CLOEXEC, mode);
   } while (*fd < 0 && errno == EINTR);
   return *fd < 0 ? fail_path("open", path) : RL_OK;
+}
+
+rl_status rl_file_open(const char *path, int flags, int *fd)
+{
+  return open_with(path, flags, 0666, fd);
+}
+
+rl_status rl_file_open_private(const char *path, int flags, int *fd)
+{
+  return open_with(path, flags, 0600, fd);
 }
 
 /* The descriptor is gone also after EINTR. */
@@ -194,6 +226,37 @@ rl_status rl_file_lock(int fd, const char *path, bool *got)
   return rc == 0 || errno == EWOULDBLOCK ? RL_OK : fail_path("lock", path);
 }
 
+/* "1: FLOCK  ADVISORY  WRITE 1234 08:01:12345 0 EOF" */
+static int64_t find_locker(FILE *locks, const struct stat *of)
+{
+  char line[256];
+  while (fgets(line, sizeof line, locks)) {
+    int64_t pid;
+    unsigned major, minor;
+    uint64_t inode;
+    if (sscanf(line, "%*[^:]: FLOCK %*s WRITE %" SCNd64 " %x:%x:%" SCNu64, &pid, &major, &minor, &inode) != 4) continue;
+    if (inode == of->st_ino && major == major(of->st_dev) && minor == minor(of->st_dev)) return pid;
+  }
+  return 0;
+}
+
+int64_t rl_file_locker(const char *path)
+{
+  struct stat st;
+  FILE *locks = fs->stat(path, &st) == 0 ? fopen("/proc/locks", "re") : NULL;
+  if (!locks) return 0;
+  int64_t pid = find_locker(locks, &st);
+  fclose(locks);
+  return pid;
+}
+
+char *rl_file_locker_name(const char *path)
+{
+  int64_t pid = rl_file_locker(path);
+  if (pid == getpid()) return rl_strdup("this process");
+  return pid > 0 ? rl_format("another process (%" PRId64 ")", pid) : rl_strdup("another process");
+}
+
 rl_status rl_file_unlink(const char *path)
 {
   return fs->unlink(path) != 0 && errno != ENOENT ? fail_path("remove", path) : RL_OK;
@@ -224,6 +287,11 @@ rl_status rl_file_read_all(const char *path, rl_buf *out)
   st = read_to_end(fd, path, out);
   rl_status closed = rl_file_close(fd, path);
   return st != RL_OK ? st : closed;
+}
+
+rl_status rl_file_chmod(const char *path, mode_t mode)
+{
+  return fs->chmod(path, mode) != 0 ? fail_path("change the mode of", path) : RL_OK;
 }
 
 static rl_status write_new(const char *path, const void *p, size_t n, bool durable)

@@ -1,6 +1,7 @@
 /* File calls. All of the engine's access to files it owns or reads goes through one table, so that tests can fail or
- * crash any step. Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path, and leave errno
- * as the failed call set it. EINTR and short transfers are dealt with here. */
+ * crash any step. Functions return RL_OK or RL_EIO / RL_ENOTFOUND with a message that names the path (where permission
+ * is denied, the user, too), and leave errno as the failed call set it. EINTR and short transfers are dealt with
+ * here. */
 #ifndef RL_BASE_FILE_H
 #define RL_BASE_FILE_H
 
@@ -32,6 +33,7 @@ typedef struct rl_fs {
   int (*rename)(const char *from, const char *to);
   int (*unlink)(const char *path);
   int (*mkdir)(const char *path, mode_t mode);
+  int (*chmod)(const char *path, mode_t mode);
   int (*rmdir)(const char *path);
   int (*stat)(const char *path, struct stat *st);
   DIR *(*opendir)(const char *path);
@@ -44,6 +46,7 @@ const rl_fs *rl_fs_get(void);
 void rl_fs_set(const rl_fs *fs); /* tests only, before threads start; NULL: rl_fs_system */
 
 rl_status rl_file_open(const char *path, int flags, int *fd); /* O_CLOEXEC added, mode 0666 */
+rl_status rl_file_open_private(const char *path, int flags, int *fd); /* likewise, mode 0600 */
 /* Reads until n or end of file. */
 rl_status rl_file_pread(int fd, const char *path, void *p, size_t n, int64_t at, size_t *got);
 rl_status rl_file_write(int fd, const char *path, const void *p, size_t n);
@@ -59,13 +62,19 @@ rl_status rl_file_size(const char *path, uint64_t *size);
 void rl_file_punch(int fd, int64_t at, int64_t n);
 /* Locks the open file for as long as it is open, without waiting: *got = false when another has it. */
 rl_status rl_file_lock(int fd, const char *path, bool *got);
+/* The process that has the file locked, as far as this machine's list of locks tells; 0: none. Takes no lock. */
+int64_t rl_file_locker(const char *path);
+/* Who that is, for messages: "another process (3313)", or "this process"; owned by the caller. */
+char *rl_file_locker_name(const char *path);
 rl_status rl_file_close(int fd, const char *path);
 rl_status rl_file_unlink(const char *path); /* a missing one is fine */
 rl_status rl_file_rename(const char *from, const char *to);
 rl_status rl_file_read_all(const char *path, rl_buf *out);
+rl_status rl_file_chmod(const char *path, mode_t mode);
 /* Writes `path` so that a reader sees the old file or all of the new one: temporary name beside it, fsync when
  * `durable`, rename. */
 rl_status rl_file_replace(const char *path, const void *p, size_t n, bool durable);
+char *rl_user_name(uid_t user); /* or its number; owned by the caller */
 rl_status rl_dir_make(const char *path); /* with parents; an existing directory is fine */
 rl_status rl_dir_make_private(const char *path); /* mode 0700, without parents; it must not exist yet */
 /* With parents, mode 0700, each synced into its parent; an existing directory is fine. */

@@ -25,7 +25,12 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
   return r;
 }
 
-void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log) { r->stated->log = log; }
+void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log)
+{
+  if (!log) return;
+  r->stated->log = *log;
+  log->ref(log->user);
+}
 
 rl_rdd *rl_rdd_restore_state(rl_op *op, rl_state_op *state, int64_t time, rl_spool **out, uint32_t n)
 {
@@ -63,8 +68,8 @@ static rl_status log_partitions(const rl_rdd *r)
 {
   const rl_stated *s = r->stated;
   rl_status st = RL_OK;
-  for (uint32_t p = 0; s->log && p < r->partitions && !st; p++)
-    st = s->log->write(s->log->user, s->op, s->time, p, r->partitions, s->updates[p], s->out[p]);
+  for (uint32_t p = 0; s->log.write && p < r->partitions && !st; p++)
+    st = s->log.write(s->log.user, s->op, s->time, p, r->partitions, s->updates[p], s->out[p]);
   return st;
 }
 
@@ -108,6 +113,7 @@ void rl_stated_delete(rl_rdd *r)
   rl_stated_clear(r);
   if (atomic_load(&s->pinned)) rl_state_unpin(s->op, s->time);
   rl_state_close(rl_state_of(s->op));
+  if (s->log.write) s->log.unref(s->log.user);
   rl_free(s->updates);
   rl_free(s->out);
   rl_free(s);

@@ -25,13 +25,15 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
 rl_status rl_rdd_snapshot(rl_op *op, rl_rdd *updated, rl_rdd **out);
 
 /* Of a durable job: called for each partition of n, on a thread that may wait, before version `time` is sealed.
- * `emitted` may be NULL. A failure fails the stage. Outlives the RDD's batch. */
+ * `emitted` may be NULL. A failure fails the stage. The RDD keeps a reference to `user`: its stage may outlive the job. */
 typedef struct rl_state_log {
   rl_status (*write)(void *user, rl_state_op *op, int64_t time, uint32_t partition, uint32_t n,
                      const rl_state_update *update, rl_spool *emitted);
+  void (*ref)(void *user);
+  void (*unref)(void *user);
   void *user;
 } rl_state_log;
-void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log); /* before any job on it */
+void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log); /* before any job on it, once. Copied; NULL: it is not logged */
 /* What an RL_OP_STATE RDD was in an earlier run: done, having emitted out[0..n) (takes the references over; none is
  * NULL). Its version is the operator's, or the image has moved past it: then no snapshot can be made of it. */
 rl_rdd *rl_rdd_restore_state(rl_op *op, rl_state_op *state, int64_t time, rl_spool **out, uint32_t n);
@@ -47,7 +49,7 @@ typedef struct rl_stated {
   atomic_bool done;          /* sealed: `out` is immutable */
   atomic_bool wanted;        /* a snapshot stands on it: its version is to be pinned */
   atomic_bool pinned;
-  const rl_state_log *log; /* NULL: not logged */
+  rl_state_log log; /* write NULL: not logged */
   void *stage; /* the scheduler's: the stage under way; under its lock */
 } rl_stated;
 

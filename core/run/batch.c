@@ -350,6 +350,11 @@ static void drop_runs(rl_batch *b)
 static void fail_batch(rl_streaming *s, rl_batch *b)
 {
   drop_runs(b);
+  if (skips_failures(s) && b->past && b->past->ended) { /* versions of later batches may stand on its */
+    rl_warn("batch %" PRId64 " ms: its state was made before, and stays; what its outputs would have given is left out",
+            b->time);
+    return;
+  }
   if (skips_failures(s)) {
     b->discarded = true;
     rl_graph_discard(s, b->time);

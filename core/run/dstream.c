@@ -156,14 +156,24 @@ static rl_status missing(const rl_dstream *d, const rl_dstream *parent, int64_t 
                  parent->label, time, d->op->name);
 }
 
-/* The parents' RDDs into rdds[0..nparents); *none when the only parent of a plain operation has none. */
+/* Does it stand on a window that reaches further back than what a restart found? */
+static bool is_withheld(const rl_dstream *d, int64_t time) /* NOLINT(misc-no-recursion) */
+{
+  if (rl_window_is_withheld(d, time)) return true;
+  for (uint32_t i = 0; i < d->nparents && d->kind != RL_NODE_STATEFUL; i++)
+    if (is_withheld(d->parents[i], time)) return true;
+  return false;
+}
+
+/* The parents' RDDs into rdds[0..nparents); *none when the only parent of a plain operation has none, or any is
+ * withheld. */
 static rl_status parent_rdds(rl_dstream *d, int64_t time, rl_rdd **rdds, bool *none) /* NOLINT(misc-no-recursion) */
 {
   bool strict = d->kind == RL_NODE_TRANSFORM || d->nparents > 1 || d->op->kind == RL_OP_UNION;
   for (uint32_t i = 0; i < d->nparents; i++) {
     rl_status st = rl_dstream_get(d->parents[i], time, &rdds[i]);
     if (st) return st;
-    if (!rdds[i] && strict) return missing(d, d->parents[i], time);
+    if (!rdds[i] && strict && !is_withheld(d->parents[i], time)) return missing(d, d->parents[i], time);
     if (!rdds[i]) *none = true;
   }
   return RL_OK;
@@ -279,10 +289,10 @@ static void drop_until(rl_dstream *d, int64_t until)
 void rl_graph_forget(rl_streaming *s, int64_t time)
 {
   int64_t longest = s->batch_ms;
-  time = rl_stateful_oldest(s, time);
+  time = rl_stateful_oldest(s, time, rl_stateful_sealed);
   for (rl_dstream *d = s->nodes; d; d = d->next) {
     drop_until(d, time - d->remember); /* what is not reached may have been asked for by slice */
-    if (d->reached) d->forgotten = time - d->remember;
+    if (d->reached && d->forgotten < time - d->remember) d->forgotten = time - d->remember;
     if (d->kind != RL_NODE_INPUT) continue;
     if (d->reached && d->remember > longest) longest = d->remember;
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));

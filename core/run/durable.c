@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "run/budget.h"
 #include "run/durable_impl.h"
+#include "store/checkpoint_dir.h"
 
 uint64_t rl_durable_floor(rl_durable *d)
 {
@@ -79,7 +80,7 @@ static rl_status put_input(rl_dstream *d, const rl_batch *b, rl_buf *out)
   }
   rl_buf bytes = {0};
   rl_status st = RL_OK;
-  if (d->input->cls->save && !b->unread) {
+  if (d->input->cls->save) { /* also of one that could not be read: its place is where it was */
     st = d->input->cls->save(d->input, b->time, &bytes);
     in.kind = RL_JOURNAL_SAVED;
     in.bytes = (rl_slice){bytes.p, bytes.n};
@@ -202,11 +203,12 @@ static rl_status put_chunks(rl_spool *emitted, rl_buf *out)
   return st;
 }
 
-/* A worker, without the scheduler's lock; it may wait for room in the log. */
+/* A worker, without the scheduler's lock; it may wait for room in the log. A stage that a stop left behind may still
+ * come here when the log is closed. */
 static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t partition, uint32_t n,
                              const rl_state_update *update, rl_spool *emitted)
 {
-  rl_durable *d = user;
+  rl_log_gate *gate = user;
   rl_buf changes = {0}, record = {0};
   rl_state_update_encode(update, &changes);
   const rl_journal_state head = {.time = time,
@@ -220,10 +222,22 @@ static rl_status write_state(void *user, rl_state_op *op, int64_t time, uint32_t
   rl_buf_free(&changes);
   rl_status st = emitted ? put_chunks(emitted, &record) : RL_OK;
   const rl_wal_part part = {.p = record.p, .n = record.n};
-  if (st == RL_OK) st = rl_wal_append(d->wal, RL_JOURNAL_STATE, &part, 1, NULL);
+  rl_wal *w = st == RL_OK ? rl_log_gate_enter(gate) : NULL;
+  if (w) {
+    st = rl_wal_append(w, RL_JOURNAL_STATE, &part, 1, NULL);
+    rl_log_gate_leave(gate);
+    if (st == RL_ELIMIT)
+      rl_error_prefix("'%s' changes too much in one partition, use more (rille.default.parallelism): ",
+                      rl_state_uid(op));
+  } else if (st == RL_OK) {
+    st = rl_fail(RL_ECLOSED, "the context was stopped before the state of batch %" PRId64 " ms was made", time);
+  }
   rl_buf_free(&record);
   return st;
 }
+
+static void ref_gate(void *user) { rl_log_gate_ref(user); }
+static void unref_gate(void *user) { rl_log_gate_unref(user); }
 
 const rl_state_log *rl_durable_state_log(rl_streaming *s) { return s->durable ? &s->durable->state_log : NULL; }
 
@@ -238,7 +252,8 @@ void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor)
   d->retained[d->nretained++] = (rl_retained){time, floor};
 }
 
-/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. */
+/* A start that does not find a batch's COMPLETE asks for all that the batch may look at. The newest batch that nobody
+ * looks at stays, too: it tells that those behind it are all there are. */
 void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
 {
   rl_durable *d = s->durable;
@@ -246,7 +261,8 @@ void rl_durable_forget(rl_streaming *s, int64_t settled, int64_t remember)
   if (known == RL_NO_TIME) return;
   int64_t until = smaller(settled, known) - remember;
   size_t n = 0;
-  while (n + 1 < d->nretained && d->retained[n].time <= until - d->retain_ms && d->retained[n].time < unapplied) n++;
+  until -= d->retain_ms;
+  while (n + 1 < d->nretained && d->retained[n + 1].time <= until && d->retained[n].time < unapplied) n++;
   if (n == 0) return;
   d->nretained -= n;
   memmove(d->retained, d->retained + n, d->nretained * sizeof *d->retained);
@@ -283,9 +299,35 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
       (uint32_t)larger(rl_conf_int(conf, RECEIVER "maxFailures"), rl_conf_int(conf, DRIVER "maxFailures")),
     .close_after_write =
       rl_conf_bool(conf, RECEIVER "closeFileAfterWrite") || rl_conf_bool(conf, DRIVER "closeFileAfterWrite"),
+    .accept_missing = rl_conf_bool(conf, "rille.checkpoint.allowDropped"),
   };
   rl_status st = rl_wal_open(&spec, &d->wal);
   rl_free(path);
+  return st;
+}
+
+/* Every job has an image from its first start on. The log makes it anew, if it has all that was in it. */
+static rl_status check_missing_state(const rl_streaming *s, const char *path)
+{
+  const rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  uint64_t size;
+  char *data = rl_path_join(path, "data.mdb");
+  rl_status st = f->started ? rl_file_size(data, &size) : RL_OK;
+  if (st == RL_ENOTFOUND) {
+    st = RL_OK;
+    if (!f->whole && !rl_conf_bool(rl_context_conf(s->c), drop)) {
+      st = rl_fail(RL_EDATA, "%s is missing, and the log does not go back to the job's beginning, so the state cannot "
+                   "be made of it: put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or "
+                   "go on without what is lost, with %s = true", data, s->checkpoint, drop);
+    } else if (!f->whole) {
+      rl_warn("%s is missing: state that did not change since batch %" PRId64 " ms is lost (%s)", data,
+              f->nbatches ? f->batches[0]->time : f->zero, drop);
+    } else if (f->nbatches) {
+      rl_warn("%s is missing: the state is made anew of the log, which goes back to the job's beginning", data);
+    }
+  }
+  rl_free(data);
   return st;
 }
 
@@ -293,7 +335,8 @@ static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *di
 {
   char *path = rl_path_join(dir, "state");
   rl_budget budget;
-  rl_status st = rl_budget_read(conf, &budget);
+  rl_status st = check_missing_state(s, path);
+  if (st == RL_OK) st = rl_budget_read(conf, &budget);
   const rl_state_spec spec = {.dir = path,
                               .overlay_bytes = (size_t)larger(1, rl_conf_size(conf, "rille.checkpoint.applyLag")),
                               .pinned_bytes = (size_t)(budget.chunks / 4), /* as without a directory */
@@ -301,6 +344,45 @@ static rl_status open_state(rl_streaming *s, const rl_conf *conf, const char *di
   if (st == RL_OK) st = rl_state_open(&spec, &s->store);
   rl_free(path);
   return st;
+}
+
+typedef struct starting {
+  rl_driver *driver;
+  _Atomic bool over;
+  rl_error failure; /* none: START is on disk */
+} starting;
+
+/* The log's thread. The driver may be gone on when `over` is set. */
+static void on_started(void *user, rl_status st, const rl_wal_at *at)
+{
+  (void)at;
+  starting *x = user;
+  rl_driver *driver = x->driver;
+  if (st != RL_OK) rl_error_take(&x->failure);
+  atomic_store(&x->over, true);
+  rl_driver_wake(driver);
+}
+
+static bool is_over(void *arg) { return atomic_load(&((starting *)arg)->over); }
+
+/* On a full disk it waits for room, which may be for ever: signals are caught meanwhile. */
+static rl_status write_start(rl_streaming *s, const rl_wal_part *part)
+{
+  rl_driver *driver = rl_context_driver(s->c);
+  starting x = {.driver = driver, .failure = RL_ERROR_NONE};
+  bool stopped = false;
+  rl_status st = rl_wal_append_now(s->durable->wal, RL_JOURNAL_START, part, 1, on_started, &x, NULL);
+  if (st) return st;
+  if (!rl_streaming_serve_or_signal(s, is_over, &x)) {
+    stopped = true;
+    rl_wal_stop(s->durable->wal);
+    rl_driver_serve(driver, is_over, &x, -1);
+  }
+  if (x.failure.code == RL_OK && !stopped) return RL_OK;
+  if (!stopped) return rl_error_raise(&x.failure);
+  rl_error_clear(&x.failure);
+  return rl_fail(RL_ECANCELLED, "%s: stopped by a signal while the start waited for the disk, which is full or does not "
+                 "answer; nothing was begun: make room, then start again", s->checkpoint);
 }
 
 /* In every process anew: who reads the log sees when the job was started again. */
@@ -315,7 +397,7 @@ static rl_status log_start(rl_streaming *s)
                               .engine = slice(RILLE_VERSION)};
   rl_journal_put_start(&record, &r);
   const rl_wal_part part = {.p = record.p, .n = record.n};
-  rl_status st = rl_wal_write(s->durable->wal, RL_JOURNAL_START, &part, 1, NULL);
+  rl_status st = write_start(s, &part);
   rl_buf_free(&record);
   return st;
 }
@@ -329,26 +411,43 @@ static rl_status check_batch(const rl_streaming *s, const rl_found *f)
                  s->checkpoint, (double)f->batch_ms / 1000, (double)s->batch_ms / 1000);
 }
 
+/* A line is in one block, and a block is one record of the log. */
+static rl_status check_record_size(const rl_durable *d, const rl_conf *conf)
+{
+  const char *most = "rille.streaming.receiver.maxRecordBytes";
+  if (!d->logs_receivers || rl_conf_size(conf, most) <= (int64_t)RL_GATHER_MOST_LOGGED) return RL_OK;
+  return rl_fail(RL_EINVAL, "%s = %s is more than the log of what is received can take in one piece; it takes %zum",
+                 most, rl_conf_text(conf, most), RL_GATHER_MOST_LOGGED >> 20);
+}
+
 rl_status rl_durable_open(rl_streaming *s)
 {
   const rl_conf *conf = rl_context_conf(s->c);
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->state_log = (rl_state_log){write_state, d};
   d->found.kept_time = d->found.image = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
-  d->retain_ms = rl_conf_int(conf, "rille.history.retain") * s->batch_ms;
+  d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
-  rl_status st = rl_dir_make_durable(s->checkpoint);
+  rl_status st = check_record_size(d, conf);
+  if (!st) st = rl_dir_make_durable(s->checkpoint);
+  if (!st) st = rl_checkpoint_claim(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);
   if (!st && d->found.started) s->zero = d->found.zero;
   if (!st) st = log_start(s);
-  if (!st) d->blocks = rl_block_log_new(d->wal);
-  return st;
+  if (st) return st;
+  d->gate = rl_log_gate_new(d->wal);
+  d->state_log = (rl_state_log){write_state, ref_gate, unref_gate, d->gate};
+  return RL_OK;
+}
+
+bool rl_durable_is_paused(const rl_streaming *s)
+{
+  return s->durable && s->durable->wal && rl_wal_is_paused(s->durable->wal);
 }
 
 void rl_durable_give_up(rl_streaming *s)
@@ -360,15 +459,20 @@ void rl_durable_close(rl_streaming *s)
 {
   rl_durable *d = s->durable;
   if (!d) return;
-  if (d->blocks) rl_block_log_close(d->blocks);
+  if (d->gate) rl_log_gate_close(d->gate);
   if (rl_wal_close(d->wal) != RL_OK) {
     rl_error e;
     rl_error_take(&e);
-    if (s->failed || rl_streaming_state(s) != RL_ACTIVE) rl_error_clear(&e);
-    else rl_streaming_report(s, rl_error_raise(&e)); /* marks of the last batches are not on disk */
+    if (s->failed || rl_streaming_state(s) != RL_ACTIVE) {
+      rl_error_clear(&e);
+    } else { /* marks of the last batches are not on disk; the log has said so */
+      rl_error_clear(&s->error);
+      s->error = e;
+      s->has_error = true;
+    }
   }
   rl_driver_cancel(rl_context_driver(s->c), &d->begun);
-  rl_block_log_unref(d->blocks);
+  rl_log_gate_unref(d->gate);
   rl_found_clear(&d->found);
   rl_error_clear(&d->error);
   rl_free(d->carried);

@@ -66,6 +66,7 @@ rl_status rl_durable_open(struct rl_streaming *s);
  * meanwhile. `restart`: the time of the first live batch, which it returns moved on when the clock went back. */
 rl_status rl_durable_restore(struct rl_streaming *s);
 void rl_durable_catch_up(struct rl_streaming *s, int64_t restart);
+bool rl_durable_is_paused(const struct rl_streaming *s); /* the log waits for room on the disk */
 /* Appends that wait return; for a stop that cannot wait for room on the disk. */
 void rl_durable_give_up(struct rl_streaming *s);
 void rl_durable_close(struct rl_streaming *s); /* before the state store closes, behind all batches. NULL durable: nothing */

@@ -1,4 +1,5 @@
-/* Between durable.c (writing) and recover.c (what is found at the start). Not public. */
+/* Between durable.c (writing), found.c (what is found at the start) and recover.c, recover_inputs.c (restoring it). Not
+ * public. */
 #ifndef RL_RUN_DURABLE_IMPL_H
 #define RL_RUN_DURABLE_IMPL_H
 
@@ -20,10 +21,12 @@ typedef struct rl_past_block {
 /* What was read from the log at the start. */
 typedef struct rl_found {
   bool started; /* there is a job */
+  bool whole;   /* the log goes back to its beginning */
   int64_t zero, batch_ms;
   rl_past **batches; /* by time */
   size_t nbatches, batches_cap;
   int64_t settled; /* all batches up to here are complete */
+  int64_t oldest;  /* and up to here no window has to look at them again, but as far as it looks back */
   int64_t gone;    /* what was received up to here cannot be had again; RL_NO_TIME: all can */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;
@@ -41,7 +44,7 @@ typedef struct rl_retained {
 struct rl_durable {
   rl_streaming *s;
   rl_wal *wal;
-  rl_block_log *blocks; /* for blocks that are in the log only */
+  rl_log_gate *gate; /* for blocks that are in the log only, and stages */
   bool logs_receivers;
   int64_t retain_ms; /* rille.history.retain */
   rl_state_log state_log;
@@ -64,6 +67,19 @@ struct rl_durable {
 void rl_found_clear(rl_found *f);
 rl_wal_visit rl_found_visit; /* user: the rl_found */
 rl_past *rl_found_batch(rl_found *f, int64_t time); /* NULL: none */
+rl_past_block *rl_found_block(const rl_found *f, uint64_t seq); /* likewise */
+bool rl_slice_is(rl_slice s, const char *text);
+
+/* May what the stream gave in the batch be asked for again: by the batch itself, or by a window of a later one? */
+bool rl_past_is_needed(const rl_dstream *d, const rl_past *p);
+
+/* RL_EUNSUPPORTED: the job has inputs that cannot give again what they gave. */
+rl_status rl_check_inputs(const rl_streaming *s);
+rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p);
+/* Of a batch that was discarded: its records are in nothing, but its inputs were taken, and go on behind it. */
+rl_status rl_restore_places(rl_streaming *s, const rl_past *p);
+/* Behind all batches. RL_EINVAL: there are records of an input that the job has no more. */
+rl_status rl_restore_receivers(rl_streaming *s);
 
 void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor);
 

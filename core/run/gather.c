@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "data/text.h"
+#include "run/backlog.h"
 #include "store/journal.h"
 #include "store/kept_block.h"
 
@@ -14,6 +15,7 @@
 #define BUFFER_MIN ((size_t)64 << 10)
 #define BUFFER_MAX ((size_t)4 << 20)
 #define CUTS_LONG 16
+#define PIECES 16 /* a stored block is logged in pieces of 1/16 of what a block in the log may have */
 
 void rl_blocks_add(rl_blocks *l, rl_block *b)
 {
@@ -28,95 +30,12 @@ void rl_blocks_clear(rl_blocks *l)
   *l = (rl_blocks){0};
 }
 
-/* The budget: counted by the gatherer and its blocks, which may outlive it. */
-
-typedef struct budget {
-  rl_block_owner owner;
-  _Atomic uint32_t refs;
-  _Atomic size_t used;
-  size_t limit;
-  atomic_bool held;     /* changes with the gate locked */
-  pthread_mutex_t gate; /* one change of `held` and its telling at a time */
-  pthread_cond_t open;  /* not held, or let go */
-  bool let_go;
-  void (*hold)(void *user, bool on);
-  void *user;
-} budget;
-
-static bool should_hold(budget *b)
-{
-  size_t used = atomic_load(&b->used);
-  return atomic_load(&b->held) ? used > b->limit / 2 : used >= b->limit;
-}
-
-/* After each change of `used`. The loop looks again after `held` was set: a release that came in between saw the old
- * value and left. */
-static void budget_changed(budget *b)
-{
-  if (should_hold(b) == atomic_load(&b->held)) return;
-  pthread_mutex_lock(&b->gate);
-  for (bool on = should_hold(b); on != atomic_load(&b->held); on = should_hold(b)) {
-    atomic_store(&b->held, on);
-    if (!on) pthread_cond_broadcast(&b->open);
-    if (b->hold && !b->let_go) b->hold(b->user, on);
-  }
-  pthread_mutex_unlock(&b->gate);
-}
-
-static void budget_unref(budget *b)
-{
-  if (atomic_fetch_sub(&b->refs, 1) != 1) return;
-  pthread_cond_destroy(&b->open);
-  pthread_mutex_destroy(&b->gate);
-  rl_free(b);
-}
-
-static void budget_released(rl_block_owner *owner, size_t bytes)
-{
-  budget *b = (budget *)owner;
-  atomic_fetch_sub(&b->used, bytes);
-  budget_changed(b);
-  budget_unref(b);
-}
-
-static budget *budget_new(const rl_gather_spec *spec)
-{
-  budget *b = RL_NEW(budget);
-  b->owner.released = budget_released;
-  atomic_init(&b->refs, 1);
-  b->limit = spec->max_buffered;
-  b->hold = spec->hold;
-  b->user = spec->user;
-  if (pthread_mutex_init(&b->gate, NULL) != 0 || pthread_cond_init(&b->open, NULL) != 0) abort();
-  return b;
-}
-
-/* Sources with a `hold` have been told and never wait here. */
-static rl_status budget_wait(budget *b)
-{
-  if (b->hold || !atomic_load(&b->held)) return RL_OK;
-  pthread_mutex_lock(&b->gate);
-  while (atomic_load(&b->held) && !b->let_go) pthread_cond_wait(&b->open, &b->gate);
-  bool held = atomic_load(&b->held);
-  pthread_mutex_unlock(&b->gate);
-  return held ? rl_fail(RL_ECANCELLED, "the receiver is stopping") : RL_OK;
-}
-
-/* Waits until the log has what it was given; false: the receiver is let go before. */
-static bool budget_wait_durable(budget *b, const _Atomic uint64_t *durable, uint64_t position, const atomic_bool *failed)
-{
-  pthread_mutex_lock(&b->gate);
-  while (atomic_load(durable) < position && !b->let_go && !atomic_load(failed)) pthread_cond_wait(&b->open, &b->gate);
-  pthread_mutex_unlock(&b->gate);
-  return atomic_load(durable) >= position;
-}
-
 /* The gatherer. */
 
 struct rl_gather {
-  budget *budget;
+  rl_backlog *backlog;
   rl_memory *memory;
-  size_t max_record;
+  size_t max_record, most_logged;
   pthread_mutex_t lock; /* guards all below */
   bool closed;
   rl_level level;
@@ -134,14 +53,16 @@ struct rl_gather {
   rl_gather_log log;  /* log.position: of what was cut. log.wal NULL: not logged. Set before anything is stored */
   _Atomic uint64_t durable;
   atomic_bool log_failed;
+  char *why; /* it could not take a block */
 };
 
 rl_gather *rl_gather_new(const rl_gather_spec *spec)
 {
   rl_gather *g = RL_NEW(rl_gather);
   if (pthread_mutex_init(&g->lock, NULL) != 0) abort();
-  g->budget = budget_new(spec);
+  g->backlog = rl_backlog_new(spec->max_buffered, spec->hold, spec->user);
   g->max_record = spec->max_record;
+  g->most_logged = spec->most_logged ? spec->most_logged : RL_GATHER_MOST_LOGGED;
   g->memory = spec->memory;
   g->level = spec->level;
   g->size = BUFFER_MIN;
@@ -164,8 +85,9 @@ void rl_gather_delete(rl_gather *g)
   rl_chunks_clear(&g->chunks);
   rl_builder_delete(g->builder);
   rl_bytes_unref(g->data);
-  budget_unref(g->budget);
+  rl_backlog_unref(g->backlog);
   rl_free((char *)g->log.uid);
+  rl_free(g->why);
   pthread_mutex_destroy(&g->lock);
   rl_free(g);
 }
@@ -174,14 +96,15 @@ void rl_gather_delete(rl_gather *g)
 
 static rl_status check_open(const rl_gather *g)
 {
-  if (atomic_load(&g->log_failed)) return rl_fail(RL_EIO, "what was received cannot be logged; the log has failed");
+  if (atomic_load(&g->log_failed))
+    return rl_fail(RL_EIO, "what was received cannot be logged: %s", g->why ? g->why : "the log has failed");
   return g->closed ? rl_fail(RL_ECANCELLED, "the receiver was stopped") : RL_OK;
 }
 
 static rl_block_owner *new_owner(rl_gather *g)
 {
-  atomic_fetch_add(&g->budget->refs, 1);
-  return &g->budget->owner;
+  atomic_fetch_add(&g->backlog->refs, 1);
+  return &g->backlog->owner;
 }
 
 /* What the log's thread says of one block. */
@@ -195,43 +118,53 @@ static void tell_logged(void *user, rl_status st, const rl_wal_at *at)
   (void)at;
   logged *l = user;
   rl_gather *g = l->g;
-  pthread_mutex_lock(&g->budget->gate);
+  pthread_mutex_lock(&g->backlog->gate);
   if (st == RL_OK) atomic_store(&g->durable, l->position);
   else atomic_store(&g->log_failed, true);
-  pthread_cond_broadcast(&g->budget->open);
-  bool told = st == RL_OK && g->log.durable && !g->budget->let_go;
+  pthread_cond_broadcast(&g->backlog->open);
+  bool told = st == RL_OK && g->log.durable && !g->backlog->let_go;
   if (told) g->log.durable(g->log.user, l->position);
-  pthread_mutex_unlock(&g->budget->gate);
+  pthread_mutex_unlock(&g->backlog->gate);
   rl_free(l);
 }
 
 /* Records go into the log as chunks; text as it lies in the buffer, which the log holds until it is written. A failure
- * is that of the log: the batch that is to have the block cannot begin then, and what stands here is told to stop. */
-static void log_block(rl_gather *g, rl_block *block)
+ * is that of the log: no batch begins any more, and what stands here is told to stop. */
+static bool log_block(rl_gather *g, rl_block *block)
 {
   rl_buf head = {0}, records = {0};
-  g->log.position += block->records;
+  uint64_t position = g->log.position + block->records;
   const rl_journal_block j = {.uid = {g->log.uid, strlen(g->log.uid)},
                               .records = block->records,
-                              .position = g->log.position,
+                              .position = position,
                               .text = block->data != NULL};
   rl_journal_put_block(&head, &j);
   for (size_t i = 0; i < block->chunks.n; i++) rl_chunk_encode(block->chunks.v[i], &records);
   rl_wal_part parts[2] = {{.p = head.p, .n = head.n}, {.p = records.p, .n = records.n}};
   if (block->data) parts[1] = (rl_wal_part){block->data, block->data->data + block->at, block->bytes};
   logged *l = RL_NEW(logged);
-  *l = (logged){g, g->log.position};
-  if (rl_wal_append_now(g->log.wal, RL_JOURNAL_BLOCK, parts, 2, tell_logged, l, &block->seq) != RL_OK) {
+  *l = (logged){g, position};
+  bool logged = rl_wal_append_now(g->log.wal, RL_JOURNAL_BLOCK, parts, 2, tell_logged, l, &block->seq) == RL_OK;
+  if (logged) {
+    g->log.position = position;
+  } else {
+    if (!g->why) g->why = rl_strdup(rl_error_message());
+    rl_error_drop();
     atomic_store(&g->log_failed, true);
     rl_free(l);
   }
   rl_buf_free(&head);
   rl_buf_free(&records);
+  return logged;
 }
 
+/* What is not logged is in no batch: it would not be there again. */
 static void add_ready(rl_gather *g, rl_block *block)
 {
-  if (g->log.wal) log_block(g, block);
+  if (g->log.wal && !log_block(g, block)) {
+    rl_block_unref(block);
+    return;
+  }
   if (g->memory) rl_block_keep(block, g->memory, g->level);
   rl_blocks_add(&g->ready, block);
 }
@@ -242,11 +175,11 @@ void rl_gather_make_room(rl_gather *g)
   if (g->memory) rl_blocks_make_room(g->memory);
 }
 
-size_t rl_gather_used(const rl_gather *g) { return atomic_load(&g->budget->used); }
+size_t rl_gather_used(const rl_gather *g) { return atomic_load(&g->backlog->used); }
 
 static void move_whole(rl_gather *g, size_t whole)
 {
-  atomic_fetch_add(&g->budget->used, whole - g->whole);
+  atomic_fetch_add(&g->backlog->used, whole - g->whole);
   g->whole = whole;
 }
 
@@ -263,7 +196,7 @@ static void cut_records(rl_gather *g)
   if (last) rl_chunks_add(&g->chunks, last);
   if (g->chunks.n == 0) return;
   rl_block *block = rl_block_chunks(&g->chunks, new_owner(g));
-  atomic_fetch_add(&g->budget->used, block->bytes - g->counted); /* may be negative: sizes wrap round */
+  atomic_fetch_add(&g->backlog->used, block->bytes - g->counted); /* may be negative: sizes wrap round */
   g->counted = g->chunk_bytes = 0;
   add_ready(g, block);
 }
@@ -335,10 +268,10 @@ rl_status rl_gather_commit_only(rl_gather *g, size_t n, bool *cut_line)
     take_in(g, step);
     n -= step;
     if (cut_long_line(g)) *cut_line = true;
+    if (g->whole - g->at >= RL_BLOCK_BYTES) cut_text(g);
   }
-  if (g->whole - g->at >= RL_BLOCK_BYTES) cut_text(g);
   pthread_mutex_unlock(&g->lock);
-  budget_changed(g->budget);
+  rl_backlog_changed(g->backlog);
   return st;
 }
 
@@ -362,12 +295,36 @@ void rl_gather_end_text(rl_gather *g)
   pthread_mutex_lock(&g->lock);
   end_line(g);
   pthread_mutex_unlock(&g->lock);
-  budget_changed(g->budget);
+  rl_backlog_changed(g->backlog);
+}
+
+static rl_status too_large(const rl_gather *g, size_t bytes)
+{
+  return rl_fail(RL_ELIMIT, "a record of %zu bytes is too large for the log of what was received, which takes %zu; store "
+                 "it in parts, or without that log (rille.streaming.receiver.writeAheadLog.enable = false)", bytes,
+                 g->most_logged);
+}
+
+static size_t record_bytes(const rl_value *fields, uint32_t n)
+{
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < n; i++) bytes += fields[i].type >= RL_T_BYTES ? fields[i].s.n : sizeof(int64_t);
+  return bytes;
+}
+
+/* A large record is a block of its own, so that what is open never gets too large. */
+static rl_status make_way(rl_gather *g, const rl_value *fields, uint32_t n)
+{
+  size_t bytes = g->log.wal ? record_bytes(fields, n) : 0;
+  if (bytes > g->most_logged) return too_large(g, bytes);
+  if (bytes > g->most_logged / PIECES) cut_records(g);
+  return RL_OK;
 }
 
 static rl_status add_record(rl_gather *g, const rl_value *fields, uint32_t n)
 {
-  rl_status st = rl_builder_add(g->builder, fields, n);
+  rl_status st = make_way(g, fields, n);
+  if (st == RL_OK) st = rl_builder_add(g->builder, fields, n);
   if (st != RL_OK) return st;
   if (rl_builder_full(g->builder)) {
     rl_chunk *full = rl_builder_finish(g->builder);
@@ -375,7 +332,7 @@ static rl_status add_record(rl_gather *g, const rl_value *fields, uint32_t n)
     rl_chunks_add(&g->chunks, full);
   }
   size_t bytes = g->chunk_bytes + rl_builder_bytes(g->builder);
-  atomic_fetch_add(&g->budget->used, bytes - g->counted);
+  atomic_fetch_add(&g->backlog->used, bytes - g->counted);
   g->counted = bytes;
   if (bytes >= RL_BLOCK_BYTES) cut_records(g);
   return RL_OK;
@@ -383,7 +340,7 @@ static rl_status add_record(rl_gather *g, const rl_value *fields, uint32_t n)
 
 rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
 {
-  rl_status st = budget_wait(g->budget);
+  rl_status st = rl_backlog_wait(g->backlog);
   if (st != RL_OK) return st;
   pthread_mutex_lock(&g->lock);
   st = check_open(g);
@@ -392,36 +349,60 @@ rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n)
   bool cut = g->due || g->ready.n > before;
   g->due = false;
   pthread_mutex_unlock(&g->lock);
-  budget_changed(g->budget);
+  rl_backlog_changed(g->backlog);
   if (cut) rl_gather_make_room(g);
   return st;
+}
+
+static void add_piece(rl_gather *g, rl_chunks *chunks)
+{
+  rl_block *block = rl_block_chunks(chunks, new_owner(g));
+  atomic_fetch_add(&g->backlog->used, block->bytes);
+  add_ready(g, block);
 }
 
 /* What is open is cut first, so that blocks stand in the order in which they were stored. */
 static void add_block(rl_gather *g, rl_chunks *chunks)
 {
+  size_t most = g->log.wal ? g->most_logged / PIECES : SIZE_MAX, bytes = 0;
+  rl_chunks piece = {0};
   cut_text(g);
   cut_records(g);
-  rl_block *block = rl_block_chunks(chunks, new_owner(g));
-  atomic_fetch_add(&g->budget->used, block->bytes);
-  add_ready(g, block);
+  for (size_t i = 0; i < chunks->n; i++) {
+    if (piece.n > 0 && chunks->v[i]->bytes > most - bytes) {
+      add_piece(g, &piece);
+      bytes = 0;
+    }
+    rl_chunks_add(&piece, rl_chunk_ref(chunks->v[i]));
+    bytes = chunks->v[i]->bytes > most - bytes ? most : bytes + chunks->v[i]->bytes;
+  }
+  add_piece(g, &piece);
+}
+
+/* Chunks hold no more than a few large records. */
+static rl_status check_chunks(const rl_gather *g, const rl_chunks *chunks)
+{
+  for (size_t i = 0; g->log.wal && i < chunks->n; i++)
+    if (chunks->v[i]->bytes > g->most_logged) return too_large(g, chunks->v[i]->bytes);
+  return RL_OK;
 }
 
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks)
 {
-  rl_status st = budget_wait(g->budget);
+  rl_status st = rl_backlog_wait(g->backlog);
   uint64_t position = 0;
   if (st == RL_OK) {
     pthread_mutex_lock(&g->lock);
     st = check_open(g);
+    if (st == RL_OK) st = check_chunks(g, chunks);
     if (st == RL_OK && chunks->n > 0) add_block(g, chunks);
     position = g->log.position;
     pthread_mutex_unlock(&g->lock);
-    budget_changed(g->budget);
+    rl_backlog_changed(g->backlog);
     rl_gather_make_room(g);
   }
   rl_chunks_clear(chunks);
-  if (st != RL_OK || !g->log.wal || budget_wait_durable(g->budget, &g->durable, position, &g->log_failed)) return st;
+  if (st != RL_OK || !g->log.wal || rl_backlog_wait_durable(g->backlog, &g->durable, position, &g->log_failed)) return st;
   return rl_fail(RL_ECANCELLED, "the receiver is stopping, and what it stored last may not be on disk");
 }
 
@@ -451,7 +432,7 @@ void rl_gather_cut(rl_gather *g)
   cut_records(g);
   g->due = g->ready.n > 0;
   pthread_mutex_unlock(&g->lock);
-  budget_changed(g->budget);
+  rl_backlog_changed(g->backlog);
 }
 
 void rl_gather_take(rl_gather *g, rl_blocks *out)
@@ -473,7 +454,7 @@ bool rl_gather_is_empty(rl_gather *g)
 
 void rl_gather_let_go(rl_gather *g)
 {
-  budget *b = g->budget;
+  rl_backlog *b = g->backlog;
   pthread_mutex_lock(&b->gate);
   b->let_go = true;
   pthread_cond_broadcast(&b->open);
@@ -488,5 +469,5 @@ void rl_gather_close(rl_gather *g)
   cut_text(g);
   cut_records(g);
   pthread_mutex_unlock(&g->lock);
-  budget_changed(g->budget);
+  rl_backlog_changed(g->backlog);
 }

@@ -14,7 +14,8 @@
  *
  * Log. A logged gatherer hands each block to the write-ahead log as it is cut, so blocks lie there in the order in which
  * they were cut. Nothing waits for the disk but rl_gather_store_block; who allocates blocks to a batch does so in the
- * same log, behind them.
+ * same log, behind them. A block is one record of the log, whose size is limited: what is stored as one block is logged
+ * as several where it is large, and a record that is too large for one is refused.
  *
  * Store, reserve, commit and end_text are called by one thread at a time, cut, take and the rest by any. One lock, held
  * for appends and cuts only. */
@@ -46,7 +47,10 @@ typedef struct rl_gather_spec {
   void *user;
   rl_memory *memory; /* keeps the blocks; it outlives the gatherer. NULL: they stay in memory */
   rl_level level;
+  size_t most_logged; /* bytes of a block in the log; 0: RL_GATHER_MOST_LOGGED */
 } rl_gather_spec;
+
+#define RL_GATHER_MOST_LOGGED ((size_t)RL_WAL_RECORD_MOST - ((size_t)16 << 20)) /* less by what else is in a record */
 
 typedef struct rl_gather rl_gather;
 
@@ -76,6 +80,7 @@ rl_status rl_gather_commit_only(rl_gather *g, size_t n, bool *cut_line); /* with
 void rl_gather_make_room(rl_gather *g);                                  /* ... which is this */
 size_t rl_gather_used(const rl_gather *g); /* bytes in the budget */
 void rl_gather_end_text(rl_gather *g);
+/* Logged: RL_ELIMIT for a record that is too large for the log; nothing of the call is stored then. */
 rl_status rl_gather_store(rl_gather *g, const rl_value *fields, uint32_t n);
 rl_status rl_gather_store_block(rl_gather *g, rl_chunks *chunks); /* takes the chunks, also on failure; logged: waits */
 

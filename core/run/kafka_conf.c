@@ -225,7 +225,7 @@ static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
   return RL_OK;
 }
 
-static bool is_secret(const char *name)
+bool rl_kafka_is_secret(const char *name)
 {
   static const char *const parts[] = {"password", "secret", "key.pem", "jaas", "oauthbearer.config", "token", NULL};
   for (const char *const *part = parts; *part; part++)
@@ -241,7 +241,7 @@ static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
   if (res == RD_KAFKA_CONF_UNKNOWN) {
     return rl_fail(RL_EINVAL, "unknown Kafka setting '%s' (librdkafka %s): %s", name, rd_kafka_version_str(), reason);
   }
-  if (is_secret(name)) return rl_fail(RL_EINVAL, "librdkafka refuses the value of '%s'", name);
+  if (rl_kafka_is_secret(name)) return rl_fail(RL_EINVAL, "librdkafka refuses the value of '%s'", name);
   return rl_fail(RL_EINVAL, "Kafka setting '%s': %s", name, reason);
 }
 

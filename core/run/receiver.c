@@ -242,14 +242,20 @@ void rl_receiver_log(rl_receiver *r, rl_wal *wal, const char *uid, uint64_t posi
   rl_gather_log_to(r->gather, &log);
 }
 
+static rl_status name_limit(const rl_receiver *r, rl_status st)
+{
+  if (st == RL_ELIMIT) rl_error_prefix("%s: ", r->label);
+  return st;
+}
+
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n)
 {
-  return rl_pace_store(r->pace, fields, n);
+  return name_limit(r, rl_pace_store(r->pace, fields, n));
 }
 
 rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks)
 {
-  return rl_pace_store_block(r->pace, chunks);
+  return name_limit(r, rl_pace_store_block(r->pace, chunks));
 }
 
 bool rl_receiver_is_stopping(const rl_receiver *r) { return atomic_load(&r->stopping); }

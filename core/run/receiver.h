@@ -61,9 +61,9 @@ void rl_receiver_flush(rl_receiver *r);
 
 /* One record into the open block. Waits while the source is held back (classes without `hold`), until it is being
  * stopped: RL_ECANCELLED. What is stored while `stop` runs and there is room still counts; behind it all is
- * RL_ECANCELLED. */
+ * RL_ECANCELLED. RL_ELIMIT: the record is too large, for the receiver's log, too; it is not stored. */
 rl_status rl_receiver_store(rl_receiver *r, const rl_value *fields, uint32_t n);
-/* A whole block of its own, in one piece (moves the list, also on failure). Not rate limited; waits likewise, and with
+/* A whole block of its own (moves the list, also on failure); logged, a large one is several. Not rate limited; waits likewise, and with
  * the receiver's log on until the block is on disk. */
 rl_status rl_receiver_store_block(rl_receiver *r, rl_chunks *chunks);
 

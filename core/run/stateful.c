@@ -123,16 +123,18 @@ void rl_stateful_stop(rl_streaming *s)
   s->store = NULL;
 }
 
-int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time)
+int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time, rl_stateful_newest *newest)
 {
   for (const rl_dstream *d = s->store ? s->nodes : NULL; d; d = d->next) {
     if (d->kind != RL_NODE_STATEFUL || !d->reached || !d->window) continue;
-    int64_t sealed = rl_state_sealed(d->stateful->state), due = time - (time - s->zero) % d->slide;
-    if (sealed == RL_NO_TIME) sealed = s->zero;
+    int64_t sealed = newest(d), due = time - (time - s->zero) % d->slide;
+    if (sealed == RL_NO_TIME) continue;               /* it begins with the window as it is then */
     if (sealed < due && sealed < time) time = sealed; /* versions were discarded: what they had seen is still needed */
   }
   return time;
 }
+
+int64_t rl_stateful_sealed(const rl_dstream *d) { return rl_state_sealed(d->stateful->state); }
 
 /* A batch ---------------------------------------------------------------------------------------------------------- */
 

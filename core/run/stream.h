@@ -179,6 +179,8 @@ void rl_graph_delete(rl_streaming *s);
 /* The parent's RDDs of (after, until] as one, oldest first; `op` (UNION) is how they are put together. */
 rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t until, rl_rdd **out);
 rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+/* It has no RDD then: a part of the window would be taken for the whole. False of what is no window. */
+bool rl_window_is_withheld(const rl_dstream *d, int64_t time);
 
 /* stateful.c */
 rl_status rl_stateful_start(rl_streaming *s); /* opens the state of all operators that are reached */
@@ -186,8 +188,11 @@ void rl_stateful_stop(rl_streaming *s);       /* gives the store back; RDDs that
 rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_stateful_delete(struct rl_stateful_node *n);
-/* What is asked for in a later batch: the newest version of every window, if that is older than `time`. */
-int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time);
+/* What is asked for in a later batch: the newest version of every window, if that is older than `time`. `newest` tells
+ * which a stateful stream has, RL_NO_TIME for none: rl_stateful_sealed, or, before they are made again, who knows. */
+typedef int64_t rl_stateful_newest(const rl_dstream *d);
+rl_stateful_newest rl_stateful_sealed;
+int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time, rl_stateful_newest *newest);
 
 /* roots.c */
 rl_status rl_roots_generate(rl_streaming *s, rl_batch *b);
@@ -200,6 +205,8 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended 
  * skip, for the log alone. */
 void rl_batch_report(rl_streaming *s, rl_status st);
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
+/* Serves until done(arg), or until a signal asks to stop, which in this wait are caught. Returns done(arg). */
+bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg);
 void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */
 void rl_batch_begun(rl_streaming *s, rl_status st);     /* `beginning` is in the log, or its error is the current one */
 /* What an output is known by in the log: its stream's uid, its name, and which one of that name it is. */

@@ -239,10 +239,12 @@ static int64_t first_tick(rl_streaming *s)
     if (rl_clock_now(s->clock) < s->latest + jump) rl_clock_set(s->clock, s->latest + jump);
   }
   int64_t now = rl_clock_now(s->clock), first = ((now - s->zero) / s->batch_ms + 1) * s->batch_ms + s->zero;
-  if (s->latest == RL_NO_TIME || first > s->latest) return first;
-  rl_warn("the clock went back: it is %" PRId64 " ms, and the last batch was that of %" PRId64 " ms; the next one comes "
-          "after it, in %" PRId64 " s", now, s->latest, (s->latest + s->batch_ms - now) / 1000);
-  return s->latest + s->batch_ms;
+  int64_t last = s->latest == RL_NO_TIME ? s->zero : s->latest; /* at the zero time and before there is no batch */
+  if (first > last) return first;
+  rl_warn("the clock went back: it is %" PRId64 " ms, and %s %" PRId64 " ms; the next batch comes after it, in %" PRId64
+          " s", now, s->latest == RL_NO_TIME ? "the job's zero time is" : "the last batch was that of", last,
+          (last + s->batch_ms - now) / 1000);
+  return last + s->batch_ms;
 }
 
 rl_status rl_streaming_start(rl_streaming *s)
@@ -342,6 +344,28 @@ static void release_signals(caught *c)
   signalled = NULL;
 }
 
+typedef struct either {
+  bool (*done)(void *arg);
+  void *arg;
+} either;
+
+static bool done_or_signalled(void *arg)
+{
+  const either *e = arg;
+  return signals_seen > 0 || e->done(e->arg);
+}
+
+bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg)
+{
+  caught c = {0};
+  either e = {done, arg};
+  signals_seen = 0;
+  catch_signals(s, &c);
+  rl_driver_serve(rl_context_driver(s->c), done_or_signalled, &e, -1);
+  release_signals(&c);
+  return done(arg);
+}
+
 /* Stop ------------------------------------------------------------------------------------------------------------- */
 
 typedef bool condition(void *arg);
@@ -407,6 +431,13 @@ static void end_ticks(rl_streaming *s, int64_t deadline_ns)
   rl_driver_serve(rl_context_driver(s->c), ticks_over, s, left(deadline_ns));
 }
 
+static const char *where_it_is(const rl_streaming *s)
+{
+  if (!s->durable) return "lost";
+  return rl_durable_is_paused(s) ? "in the log as far as that could be written, for the next start"
+                                 : "in the log, for the next start";
+}
+
 /* What was received is allocated by a tick still to come and worked off. */
 static void work_off(rl_streaming *s)
 {
@@ -421,7 +452,7 @@ static void work_off(rl_streaming *s)
   if (!done)
     rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
             "not worked off is %s",
-            (double)limit / 1e9, s->durable ? "in the log, for the next start" : "lost");
+            (double)limit / 1e9, where_it_is(s));
 }
 
 static void cut_off(rl_streaming *s)

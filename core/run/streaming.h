@@ -44,8 +44,9 @@ typedef struct rl_input_class {
   rl_status (*compute)(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info);
   /* Durable jobs (run/durable.h). `repeats`: compute gives the same for a time whenever it is asked, also in a later
    * process. Else both of the following, or a batch of this input cannot be had again, and a job that has one cannot be
-   * recovered. save: right after `compute`, appends what restore needs to give the same RDD again. restore: before
-   * `start` of a recovered job, for each batch that may be asked for again, oldest first: the batch's RDD (one
+   * recovered. save: right after `compute`, appends what restore needs to give the same RDD again; of a batch that
+   * was not computed, or could not be, that nothing was taken, and the place as it was. restore: before `start` of a
+   * recovered job, for each batch that may be asked for again, oldest first: the batch's RDD (one
    * reference, or NULL for none), and what save remembers of the input as a whole. Bytes come from a disk: RL_EDATA
    * when they are malformed. info as in compute. */
   bool repeats;

@@ -68,11 +68,18 @@ rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t un
   return st;
 }
 
+static int64_t begin_of(const rl_dstream *d, int64_t time)
+{
+  return time - d->window > d->s->zero ? time - d->window : d->s->zero;
+}
+
+bool rl_window_is_withheld(const rl_dstream *d, int64_t time)
+{
+  return d->kind == RL_NODE_WINDOW && begin_of(d, time) + d->parents[0]->slide <= d->parents[0]->forgotten;
+}
+
 rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
 {
-  rl_dstream *parent = d->parents[0];
-  int64_t after = time - d->window;
-  if (after < d->s->zero) after = d->s->zero;
-  if (after + parent->slide <= parent->forgotten) return RL_OK; /* a part of a window would be taken for the whole */
-  return rl_window_rdd(parent, d->op, after, time, out);
+  if (rl_window_is_withheld(d, time)) return RL_OK;
+  return rl_window_rdd(d->parents[0], d->op, begin_of(d, time), time, out);
 }

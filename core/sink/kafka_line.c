@@ -11,6 +11,7 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *m, void *heal
   if (m->err && !t->err) {
     t->err = m->err;
     t->topic = rl_strdup(rd_kafka_topic_name(m->rkt));
+    t->partition = m->partition;
   }
   pthread_mutex_unlock(&t->lock);
   rl_kafka_tally_take(t);

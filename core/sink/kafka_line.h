@@ -27,6 +27,7 @@ typedef struct rl_kafka_tally {
   pthread_mutex_t lock;
   rd_kafka_resp_err_t err; /* of the first that was not delivered */
   char *topic;
+  int32_t partition; /* -1: it had none yet */
 } rl_kafka_tally;
 
 rl_kafka_tally *rl_kafka_tally_new(void);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "data/codec.h"
+#include "source/files_saved.h"
 #include "source/parts.h"
 #include "source/sources.h"
 
@@ -140,6 +141,18 @@ static char *describe(const rl_file_list *files)
   return description;
 }
 
+/* What can be done when a file is gone that a batch has, in a durable job. NULL: nothing is to be said. */
+static char *advise(const file_input *in)
+{
+  rl_streaming *s = in->base.streaming;
+  const rl_conf *conf = rl_context_conf(rl_streaming_context(s));
+  const char *skip = "rille.streaming.onBatchFailure";
+  if (!rl_streaming_checkpoint_dir(s) || !rl_conf_bool(conf, "rille.reliable")) return NULL;
+  if (strcmp(rl_conf_text(conf, skip), "skip") == 0) return NULL;
+  return rl_format("the batch has it from %s: put it back as it was and start the job again, or start it once with "
+                   "%s = skip, which leaves the batch out", in->label, skip);
+}
+
 /* The batch of these files. */
 static void give(file_input *in, int64_t time, rl_file_list *files, rl_rdd **out, rl_input_info *info)
 {
@@ -148,7 +161,9 @@ static void give(file_input *in, int64_t time, rl_file_list *files, rl_rdd **out
   info->description = describe(files);
   info->lists_files = true;
   rl_part_format format = in->spec.format == RL_FILES_TEXT ? RL_PARTS_TEXT : RL_PARTS_BINARY;
-  *out = rl_rdd_from_files(files, format, in->spec.record_length, 1);
+  char *advice = advise(in);
+  *out = rl_rdd_from_files(files, format, in->spec.record_length, 1, advice);
+  rl_free(advice);
 }
 
 static rl_status files_compute(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info)
@@ -207,25 +222,35 @@ static rl_status get_file(rl_reader *r, rl_file *f)
   return st;
 }
 
-static rl_status files_restore(rl_input *self, int64_t time, const char *p, size_t n, rl_rdd **out, rl_input_info *info)
+rl_status rl_files_saved_read(const char *p, size_t n, rl_files_saved *out)
 {
-  file_input *in = (file_input *)self;
   rl_reader r = {p, p + n};
-  rl_file_list files = {0};
   uint64_t count = 0;
-  int64_t last = RL_NO_TIME;
-  rl_status st = get_int(&r, &in->threshold);
-  if (st == RL_OK) st = get_int(&r, &last);
+  *out = (rl_files_saved){.looked = RL_NO_TIME};
+  rl_status st = get_int(&r, &out->since);
+  if (st == RL_OK) st = get_int(&r, &out->looked);
   if (st == RL_OK) st = rl_get_varint(&r, &count);
   for (uint64_t i = 0; i < count && st == RL_OK; i++) {
     rl_file f = {0};
     st = get_file(&r, &f);
-    if (st == RL_OK) rl_file_list_add(&files, f);
+    if (st == RL_OK) rl_file_list_add(&out->files, f);
   }
-  if (st == RL_OK && r.p != r.end) st = rl_fail(RL_EDATA, "there is more than the files of the batch");
-  if (st == RL_OK) give(in, time, &files, out, info);
-  else rl_file_list_clear(&files);
-  if (st == RL_OK) in->last = last;
+  return st == RL_OK && r.p != r.end ? rl_fail(RL_EDATA, "there is more than the files of the batch") : st;
+}
+
+void rl_files_saved_clear(rl_files_saved *s) { rl_file_list_clear(&s->files); }
+
+static rl_status files_restore(rl_input *self, int64_t time, const char *p, size_t n, rl_rdd **out, rl_input_info *info)
+{
+  file_input *in = (file_input *)self;
+  rl_files_saved saved;
+  rl_status st = rl_files_saved_read(p, n, &saved);
+  if (st == RL_OK) {
+    in->threshold = saved.since;
+    give(in, time, &saved.files, out, info);
+    in->last = saved.looked;
+  }
+  rl_files_saved_clear(&saved);
   return st;
 }
 

@@ -42,6 +42,7 @@ typedef struct kafka_input {
   bool restored;
   int64_t looked_ns;    /* when the metadata was last looked at */
   rl_kafka_ranges last; /* of the newest batch, for save */
+  int64_t last_time;    /* its time */
 } kafka_input;
 
 static const rl_conf *conf_of(const kafka_input *in)
@@ -326,7 +327,6 @@ static void tell(const rl_kafka_ranges *ranges, rl_input_info *info)
 static rl_status kafka_compute(rl_input *self, int64_t time, rl_rdd **out, rl_input_info *info)
 {
   kafka_input *in = (kafka_input *)self;
-  (void)time;
   int wait_ms = wait_for_bounds(in);
   rl_kafka_control_poll(in->control, 0);
   look_again(in, wait_ms);
@@ -335,6 +335,7 @@ static rl_status kafka_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
   if (st == RL_OK) {
     limit_lags(in, lags);
     rl_kafka_ranges_clear(&in->last);
+    in->last_time = time;
     for (size_t i = 0; i < in->nparts; i++) {
       part *p = &in->parts[i];
       if (p->position < 0) continue; /* it joined, and its leader does not answer yet */
@@ -350,8 +351,16 @@ static rl_status kafka_compute(rl_input *self, int64_t time, rl_rdd **out, rl_in
 
 static rl_status kafka_save(rl_input *self, int64_t time, rl_buf *out)
 {
-  (void)time;
-  rl_kafka_ranges_encode(&((kafka_input *)self)->last, out);
+  kafka_input *in = (kafka_input *)self;
+  if (in->last_time != time) { /* it was not read */
+    rl_kafka_ranges_clear(&in->last);
+    for (size_t i = 0; i < in->nparts; i++) {
+      const part *p = &in->parts[i];
+      if (p->position >= 0) rl_kafka_ranges_add(&in->last, p->topic, p->partition, p->position, p->position);
+    }
+    in->last_time = time;
+  }
+  rl_kafka_ranges_encode(&in->last, out);
   return RL_OK;
 }
 

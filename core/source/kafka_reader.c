@@ -306,14 +306,28 @@ static void pass_over(read *in, int64_t to)
           "auto.offset.reset says", in->topic, in->r->partition, in->r->position, to - 1);
 }
 
+/* One bound of what is there. With a special number as its "time" the request for offsets by time asks for it;
+ * rd_kafka_query_watermark_offsets would wait for ever for a leader that is gone (librdkafka's issue 2588). */
+static rd_kafka_resp_err_t ask_bound(const read *in, int64_t which, int64_t *out)
+{
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, in->r->topic, in->r->partition);
+  tp->offset = which;
+  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(in->r->client->rk, list, (int)(in->pool->wait_ns / 1000000));
+  if (!err) err = tp->err;
+  *out = tp->offset;
+  rd_kafka_topic_partition_list_destroy(list);
+  return err;
+}
+
 /* The position is no longer there. */
 static rl_status on_lost(read *in)
 {
   reader *r = in->r;
   rl_kafka_reset reset = rl_kafka_conf_reset(in->pool->conf);
   int64_t low = -1, high = -1;
-  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(r->client->rk, r->topic, r->partition, &low, &high,
-                                                             (int)(in->pool->wait_ns / 1000000));
+  rd_kafka_resp_err_t err = ask_bound(in, RD_KAFKA_OFFSET_BEGINNING, &low);
+  if (!err) err = ask_bound(in, RD_KAFKA_OFFSET_END, &high);
   if (err) {
     return rl_fail(RL_EIO, "%s/%" PRId32 ": offset %" PRId64 " is not there, and its bounds cannot be asked for: %s",
                    r->topic, r->partition, r->position, rd_kafka_err2str(err));

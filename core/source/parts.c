@@ -1,5 +1,6 @@
 #include "source/parts.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -28,6 +29,7 @@ typedef struct parts_source {
   uint32_t record_length;
   rl_file_list files;
   part *parts;
+  char *advice; /* when a file is gone; or NULL */
 } parts_source;
 
 /* Reading: an open file, of which `end` bytes are there to be read. */
@@ -63,6 +65,9 @@ static rl_status reader_open(reader *r, parts_source *source, const part *p)
 {
   r->file = &source->files.v[p->file];
   rl_status st = rl_file_open(r->file->path, O_RDONLY, &r->fd);
+  if (st == RL_ENOTFOUND && source->advice) {
+    return rl_fail(st, "cannot open %s: %s; %s", r->file->path, strerror(ENOENT), source->advice);
+  }
   if (st != RL_OK) return st;
   atomic_fetch_add_explicit(&source->base.refs, 1, memory_order_relaxed);
   r->source = source;
@@ -371,6 +376,7 @@ static void parts_destroy(rl_source *self)
   parts_source *source = (parts_source *)self;
   rl_file_list_clear(&source->files);
   rl_free(source->parts);
+  rl_free(source->advice);
   rl_free(source);
 }
 
@@ -421,7 +427,8 @@ static void make_parts(parts_source *source, uint32_t least)
   source->base.partitions = (uint32_t)n;
 }
 
-rl_rdd *rl_rdd_from_files(rl_file_list *files, rl_part_format format, uint32_t record_length, uint32_t least)
+rl_rdd *rl_rdd_from_files(rl_file_list *files, rl_part_format format, uint32_t record_length, uint32_t least,
+                          const char *advice)
 {
   if (files->n == 0) {
     rl_file_list_clear(files);
@@ -432,6 +439,7 @@ rl_rdd *rl_rdd_from_files(rl_file_list *files, rl_part_format format, uint32_t r
   source->base.cls = &classes[format];
   source->format = format;
   source->record_length = record_length;
+  source->advice = rl_strdup(advice);
   source->files = *files;
   *files = (rl_file_list){0};
   make_parts(source, least);

@@ -12,8 +12,10 @@
 typedef enum rl_part_format { RL_PARTS_TEXT, RL_PARTS_BINARY, RL_PARTS_OBJECTS } rl_part_format;
 
 /* Takes over the list. record_length: BINARY. least: TEXT is split so that there are at least so many partitions where
- * the size allows. Large text files are split in any case. */
-rl_rdd *rl_rdd_from_files(rl_file_list *files, rl_part_format format, uint32_t record_length, uint32_t least);
+ * the size allows. Large text files are split in any case. advice: what the message of a missing file ends with; NULL:
+ * nothing. */
+rl_rdd *rl_rdd_from_files(rl_file_list *files, rl_part_format format, uint32_t record_length, uint32_t least,
+                          const char *advice);
 
 /* As rl_files_find, without what is not data: names that begin with . or _, as _SUCCESS and files being written. A file
  * that is named itself is taken whatever its name. RL_ENOTFOUND when nothing is there. */

@@ -32,7 +32,7 @@ static rl_status rdd_of(const char *path, rl_part_format format, uint32_t record
 {
   rl_file_list files = {0};
   rl_status st = rl_files_find_data(path, &files);
-  if (st == RL_OK) *out = rl_rdd_from_files(&files, format, record_length, partitions);
+  if (st == RL_OK) *out = rl_rdd_from_files(&files, format, record_length, partitions, NULL);
   return st;
 }
 

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "store/inspect.h"
-#include "store/state.h"
+#include "store/state_impl.h"
 #include "store/wal_impl.h"
 
 #define TRIES 3
@@ -54,7 +54,7 @@ static rl_status copy_segment(const backup *b, segment *s)
 {
   char *from = rl_wal_path(b->log, s->first), *path = rl_wal_path(b->to_log, s->first);
   int fd;
-  rl_status st = rl_file_open(path, O_WRONLY | O_CREAT | O_EXCL, &fd);
+  rl_status st = rl_file_open_private(path, O_WRONLY | O_CREAT | O_EXCL, &fd);
   if (st == RL_OK) {
     st = copy_bytes(s->fd, from, fd, path);
     rl_status closed = rl_file_close(fd, path);
@@ -114,15 +114,33 @@ static rl_status copy_image(void *user, rl_apart *a)
   return rl_state_backup_dir(b->state, b->to_state);
 }
 
+/* Why the child crashed over the image, if that can be told. */
+static rl_status explain_crash(const char *state)
+{
+  rl_error crash = RL_ERROR_NONE;
+  rl_error_take(&crash);
+  rl_status st = rl_image_sound(state);
+  if (st == RL_EDATA) {
+    rl_error_clear(&crash);
+    return st;
+  }
+  st = rl_error_raise(&crash);
+  rl_error_prefix("the state in %s: while it was copied: ", state);
+  return st;
+}
+
 static rl_status copy_once(backup *b)
 {
-  bool crashed;
+  bool crashed, there;
+  uint64_t floor;
   rl_status st = rl_dir_make_private(b->to_log);
   if (st == RL_OK) st = follow_log(b);
+  if (st == RL_OK) st = rl_wal_floor_read(b->log, &floor, &there); /* none of what it tells is missing, if all is well */
+  if (st == RL_OK) st = rl_wal_floor_make(b->to_log, floor);
   if (st != RL_OK) return st;
   st = rl_apart_run(&(rl_apart_spec){.work = copy_image, .idle = follow_log, .user = b}, &crashed);
   if (st == RL_ENOTFOUND && !rl_path_is_dir(b->state)) st = RL_OK; /* no image yet: all is in the log */
-  if (st != RL_OK && crashed) rl_error_prefix("the state in %s: while it was copied: ", b->state);
+  if (st != RL_OK && crashed) st = explain_crash(b->state);
   if (st == RL_OK) st = follow_log(b);
   if (st == RL_OK && b->n > 0) st = copy_segment(b, &b->segments[b->n - 1]);
   return st == RL_OK ? rl_dir_sync(b->to_log) : st;
@@ -174,6 +192,35 @@ static rl_status refuse(void *user, const char *name)
                  name);
 }
 
+static char *up(char *path)
+{
+  char *above = rl_format("%s/..", path);
+  rl_free(path);
+  return above;
+}
+
+/* By what the directories are, whatever their names. */
+static rl_status check_outside(const char *dir, const char *to)
+{
+  const rl_fs *fs = rl_fs_get();
+  struct stat of, at, above;
+  if (fs->stat(dir, &of) != 0) return rl_fail_errno("cannot look at %s", dir);
+  char *path = rl_strdup(to);
+  while (fs->stat(path, &at) != 0 && errno == ENOENT) {
+    char *parent = rl_path_parent(path);
+    rl_free(path);
+    path = parent;
+  }
+  bool inside = false, more = true;
+  while (!inside && more && fs->stat(path, &at) == 0) {
+    inside = at.st_dev == of.st_dev && at.st_ino == of.st_ino;
+    path = up(path);
+    more = fs->stat(path, &above) == 0 && (above.st_dev != at.st_dev || above.st_ino != at.st_ino);
+  }
+  rl_free(path);
+  return inside ? rl_fail(RL_EINVAL, "%s is %s itself, or in it; a backup needs a directory outside", to, dir) : RL_OK;
+}
+
 /* *made: it was not there. */
 static rl_status prepare(const char *to, bool *made)
 {
@@ -181,7 +228,7 @@ static rl_status prepare(const char *to, bool *made)
   *made = rl_fs_get()->stat(to, &info) != 0 && errno == ENOENT;
   if (*made) return rl_dir_make_durable(to);
   rl_status st = rl_dir_each(to, refuse, (void *)to);
-  if (st == RL_OK && chmod(to, 0700) != 0) st = rl_fail_errno("cannot make %s private", to);
+  if (st == RL_OK) st = rl_file_chmod(to, 0700);
   return st;
 }
 
@@ -198,6 +245,7 @@ rl_status rl_backup_run(const char *dir, const char *to, rl_backup *out)
   bool made = false;
   *out = (rl_backup){0};
   rl_status st = rl_checkpoint_check(dir);
+  if (st == RL_OK) st = check_outside(dir, to);
   if (st == RL_OK) st = prepare(to, &made);
   if (st != RL_OK) return st;
   backup b = {.log = rl_checkpoint_log(dir), .state = rl_checkpoint_state(dir)};

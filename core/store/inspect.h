@@ -11,7 +11,7 @@
 
 char *rl_checkpoint_log(const char *dir); /* paths in it; the caller's */
 char *rl_checkpoint_state(const char *dir);
-/* RL_ENOTFOUND: there is neither a log nor an image of a job in it. */
+/* RL_ENOTFOUND: there is neither a log nor an image of a job in it. RL_EIO: it cannot be read, and as whom. */
 rl_status rl_checkpoint_check(const char *dir);
 /* The process that has its log open, as far as this machine's list of locks tells; 0: none. Takes no lock. */
 int64_t rl_checkpoint_user(const char *dir);
@@ -28,6 +28,7 @@ typedef struct rl_inspect_input { /* of a batch */
   int64_t records;
   uint64_t position, blocks, bytes; /* bytes: saved by it, or in its blocks as far as the log has them */
   uint64_t missing;                 /* blocks that the log does not have */
+  rl_buf saved;                     /* by it: of its own making */
 } rl_inspect_input;
 
 typedef struct rl_inspect_batch {

@@ -1,14 +1,10 @@
 /* The checkpoint directory itself, for store/inspect.h. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/sysmacros.h>
+#include <errno.h>
+#include <fcntl.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "store/inspect.h"
-
-#define LOCKS "/proc/locks"
 
 char *rl_checkpoint_log(const char *dir)
 {
@@ -20,40 +16,34 @@ char *rl_checkpoint_state(const char *dir)
   return rl_path_join(dir, "state");
 }
 
+/* Is there such a directory? RL_EIO: it may be, but cannot be read. */
+static rl_status look(const char *path, bool *found)
+{
+  int fd = -1;
+  rl_status st = rl_file_open(path, O_RDONLY | O_DIRECTORY, &fd);
+  *found = st == RL_OK;
+  if (*found) return rl_file_close(fd, path);
+  return errno == ENOENT || errno == ENOTDIR ? RL_OK : st;
+}
+
 rl_status rl_checkpoint_check(const char *dir)
 {
   char *log = rl_checkpoint_log(dir), *state = rl_checkpoint_state(dir);
-  bool found = rl_path_is_dir(log) || rl_path_is_dir(state);
+  bool there = false, has_log = false, has_state = false;
+  rl_status st = look(dir, &there);
+  if (st == RL_OK && there) st = look(log, &has_log);
+  if (st == RL_OK && there) st = look(state, &has_state);
   rl_free(log);
   rl_free(state);
-  if (found) return RL_OK;
-  return rl_fail(RL_ENOTFOUND, "%s is no checkpoint directory: there is neither log nor state in it", dir);
-}
-
-/* "1: FLOCK  ADVISORY  WRITE 1234 08:01:12345 0 EOF" */
-static int64_t locker(FILE *f, const struct stat *of)
-{
-  char line[256];
-  while (fgets(line, sizeof line, f)) {
-    int64_t pid;
-    unsigned major, minor;
-    uint64_t inode;
-    if (sscanf(line, "%*[^:]: FLOCK %*s WRITE %" SCNd64 " %x:%x:%" SCNu64, &pid, &major, &minor, &inode) != 4) continue;
-    if (inode == of->st_ino && major == major(of->st_dev) && minor == minor(of->st_dev)) return pid;
-  }
-  return 0;
+  if (st != RL_OK || has_log || has_state) return st;
+  return rl_fail(RL_ENOTFOUND, "%s is no checkpoint directory: there is %s", dir,
+                 there ? "neither log nor state in it" : "no directory of that name");
 }
 
 int64_t rl_checkpoint_user(const char *dir)
 {
   char *log = rl_checkpoint_log(dir), *lock = rl_path_join(log, "lock");
-  struct stat st;
-  int64_t pid = 0;
-  FILE *f = rl_fs_get()->stat(lock, &st) == 0 ? fopen(LOCKS, "re") : NULL;
-  if (f) {
-    pid = locker(f, &st);
-    fclose(f);
-  }
+  int64_t pid = rl_file_locker(lock);
   rl_free(lock);
   rl_free(log);
   return pid;

@@ -9,6 +9,7 @@
 #include "store/changes.h"
 #include "store/inspect.h"
 #include "store/look.h"
+#include "store/state_impl.h"
 
 #define TRIES 5
 
@@ -134,8 +135,12 @@ rl_status rl_inspect_image_read(const char *dir, bool sizes, rl_inspect_image *o
   rl_status st = rl_apart_run(&(rl_apart_spec){.work = read_in_child, .told = hear, .user = &r}, &crashed);
   if (st == RL_EDATA) {
     out->found = true;
-    out->damage = rl_format("%s%s", crashed ? "while it was read: " : "", rl_error_message());
+    out->damage = rl_format("%s%s", crashed ? "while the state was read: " : "", rl_error_message());
     st = RL_OK;
+  }
+  if (crashed && rl_image_sound(state) == RL_EDATA) { /* why it did */
+    rl_free(out->damage);
+    out->damage = rl_strdup(rl_error_message());
   }
   rl_free(state);
   return st == RL_ENOTFOUND ? RL_OK : st;
@@ -319,7 +324,10 @@ rl_status rl_inspect_key(const char *dir, const char *uid, rl_value key, rl_insp
   lookup l = {.state = state, .uid = uid, .key = key, .out = out};
   rl_status st = rl_key_normalise(&l.key, &scratch);
   if (st == RL_OK) st = look_up(dir, &l);
-  if (st == RL_OK && !l.known) st = rl_fail(RL_ENOTFOUND, "there is no state of an operator '%s' in %s", uid, dir);
+  if (st == RL_OK && !l.known) {
+    st = rl_fail(RL_ENOTFOUND, "there is no state of an operator '%s' in %s; `rille inspect %s` shows which there are, "
+                 "under `state`", uid, dir, dir);
+  }
   rl_free(state);
   rl_buf_free(&scratch);
   return st;

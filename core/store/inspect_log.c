@@ -37,7 +37,10 @@ static bool is_named(const char *name, rl_slice s)
 
 static void clear_batch(rl_inspect_batch *b)
 {
-  for (size_t i = 0; i < b->ninputs; i++) rl_free(b->inputs[i].uid);
+  for (size_t i = 0; i < b->ninputs; i++) {
+    rl_free(b->inputs[i].uid);
+    rl_buf_free(&b->inputs[i].saved);
+  }
   for (size_t i = 0; i < b->noutputs; i++) rl_free(b->outputs[i]);
   rl_free(b->inputs);
   rl_free(b->outputs);
@@ -73,7 +76,13 @@ static block *find_block(const scan *s, uint64_t seq)
 
 static void take_input(scan *s, rl_journal_input *from, rl_inspect_input *to)
 {
-  *to = (rl_inspect_input){copy(from->uid), from->kind, from->records, from->position, from->nblocks, from->bytes.n, 0};
+  *to = (rl_inspect_input){.uid = copy(from->uid),
+                           .kind = from->kind,
+                           .records = from->records,
+                           .position = from->position,
+                           .blocks = from->nblocks,
+                           .bytes = from->bytes.n};
+  if (from->bytes.n > 0) rl_buf_add(&to->saved, from->bytes.p, from->bytes.n);
   uint64_t seq;
   while (rl_journal_next_block(from, &seq)) {
     block *b = find_block(s, seq);

@@ -175,7 +175,7 @@ void rl_journal_put_input(rl_buf *out, const rl_journal_input *in)
     rl_put_varint(out, in->position);
     rl_put_varint(out, in->nblocks);
     for (uint64_t i = 0; i < in->nblocks; i++) rl_put_varint(out, in->blocks[i]);
-  } else if (in->kind == RL_JOURNAL_SAVED) {
+  } else if (in->kind != RL_JOURNAL_NONE) {
     put_slice(out, in->bytes);
   }
 }
@@ -200,13 +200,13 @@ static void get_input(fields *f, rl_journal_input *in)
   *in = (rl_journal_input){0};
   get_slice(f, &in->uid);
   get_number(f, &kind);
-  if (kind > RL_JOURNAL_SAVED) refuse(f, "an input of an unknown kind");
+  if (kind > RL_JOURNAL_PLACE) refuse(f, "an input of an unknown kind");
   get_signed(f, &in->records);
   if (in->records < -1) refuse(f, "an input of less than no records");
   if (f->st != RL_OK) return;
   in->kind = (rl_journal_input_kind)kind;
   if (in->kind == RL_JOURNAL_BLOCKS) get_blocks(f, in);
-  else if (in->kind == RL_JOURNAL_SAVED) get_slice(f, &in->bytes);
+  else if (in->kind != RL_JOURNAL_NONE) get_slice(f, &in->bytes);
 }
 
 rl_status rl_journal_get_begin(const char *p, size_t n, rl_journal_begin *r)

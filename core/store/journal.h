@@ -75,14 +75,15 @@ rl_status rl_journal_get_block(const char *p, size_t n, rl_journal_block *r);
 typedef enum rl_journal_input_kind {
   RL_JOURNAL_NONE,   /* it can not give the same again */
   RL_JOURNAL_BLOCKS, /* a receiver: blocks by their records in the log, which come before the BEGIN */
-  RL_JOURNAL_SAVED   /* bytes of rl_input_class.save */
+  RL_JOURNAL_SAVED,  /* bytes of rl_input_class.save */
+  RL_JOURNAL_PLACE   /* likewise, of an earlier batch: this one has nothing of the input, which the job did not have */
 } rl_journal_input_kind;
 typedef struct rl_journal_input {
   rl_slice uid;
   rl_journal_input_kind kind;
   int64_t records;   /* -1: not known */
   uint64_t position; /* BLOCKS: of the stream behind the newest block up to this batch */
-  rl_slice bytes;    /* SAVED */
+  rl_slice bytes;    /* SAVED, PLACE */
   const uint64_t *blocks; /* BLOCKS, when encoding: sequences, ascending */
   uint64_t nblocks;
   rl_slice packed; /* BLOCKS, decoded: walk it with rl_journal_next_block */

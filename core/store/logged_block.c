@@ -1,54 +1,22 @@
 #include "store/logged_block.h"
 
-#include <pthread.h>
-#include <stdlib.h>
-
 #include "base/mem.h"
 #include "data/codec.h"
 #include "data/text.h"
 #include "store/journal.h"
 
-struct rl_block_log {
-  _Atomic uint32_t refs;
-  pthread_rwlock_t lock; /* guards what follows; held for each reading */
-  rl_wal *wal;           /* NULL: closed */
-};
-
 typedef struct logged {
   rl_block_home home; /* first */
-  rl_block_log *log;
+  rl_log_gate *log;
   rl_wal_at at;
 } logged;
 
-rl_block_log *rl_block_log_new(rl_wal *w)
-{
-  rl_block_log *l = RL_NEW(rl_block_log);
-  atomic_init(&l->refs, 1);
-  if (pthread_rwlock_init(&l->lock, NULL) != 0) abort();
-  l->wal = w;
-  return l;
-}
-
-void rl_block_log_close(rl_block_log *l)
-{
-  pthread_rwlock_wrlock(&l->lock);
-  l->wal = NULL;
-  pthread_rwlock_unlock(&l->lock);
-}
-
-void rl_block_log_unref(rl_block_log *l)
-{
-  if (!l || atomic_fetch_sub(&l->refs, 1) != 1) return;
-  pthread_rwlock_destroy(&l->lock);
-  rl_free(l);
-}
-
 static rl_status read_record(const logged *b, rl_bytes **out)
 {
-  pthread_rwlock_rdlock(&b->log->lock);
-  rl_status st = b->log->wal ? rl_wal_read(b->log->wal, &b->at, out)
-                             : rl_fail(RL_ECLOSED, "a received block is in the log only, and the context was stopped");
-  pthread_rwlock_unlock(&b->log->lock);
+  rl_wal *w = rl_log_gate_enter(b->log);
+  if (!w) return rl_fail(RL_ECLOSED, "a received block is in the log only, and the context was stopped");
+  rl_status st = rl_wal_read(w, &b->at, out);
+  rl_log_gate_leave(b->log);
   return st;
 }
 
@@ -106,17 +74,16 @@ static rl_pull *logged_open(rl_block *b)
 static void logged_leave(rl_block *b)
 {
   logged *l = (logged *)b->home;
-  rl_block_log_unref(l->log);
+  rl_log_gate_unref(l->log);
   rl_free(l);
 }
 
 static const rl_block_home_class home_class = {logged_open, logged_leave};
 
-rl_block *rl_block_logged(rl_block_log *l, const rl_wal_at *at, uint64_t records, size_t bytes)
+rl_block *rl_block_logged(rl_log_gate *l, const rl_wal_at *at, uint64_t records, size_t bytes)
 {
   logged *home = RL_NEW(logged);
-  *home = (logged){.home.cls = &home_class, .log = l, .at = *at};
-  atomic_fetch_add(&l->refs, 1);
+  *home = (logged){.home.cls = &home_class, .log = rl_log_gate_ref(l), .at = *at};
   rl_block *b = RL_NEW(rl_block);
   atomic_init(&b->refs, 1);
   atomic_init(&b->owner, NULL);

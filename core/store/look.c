@@ -61,6 +61,7 @@ rl_status rl_look_open(const char *dir, rl_look **out)
   char *data = rl_path_join(dir, "data.mdb");
   uint64_t size = 0;
   rl_status st = rl_file_size(data, &size);
+  if (st == RL_OK && size == 0) st = rl_fail(RL_EDATA, "%s is empty", data);
   rl_free(data);
   if (st != RL_OK) return st;
   rl_look *l = RL_NEW(rl_look);

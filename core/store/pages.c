@@ -19,6 +19,7 @@
 #define KEY_MAX 511
 #define PAGE_LEAST 512
 #define PAGE_MOST 65536
+#define MAP_MOST (UINT64_C(1) << 46) /* what can be mapped at all; LMDB would try */
 
 enum { IS_BRANCH = 1, IS_LEAF = 2, IS_OVERFLOW = 4, IS_META = 8 };
 enum { HAS_BIG = 1, HAS_TREE = 2 };
@@ -152,7 +153,7 @@ static bool check_meta(rl_pages *p, unsigned i, const char *head, rl_pages_meta 
   if (page < PAGE_LEAST || page > PAGE_MOST || (page & (page - 1)) != 0) {
     return bad(p, "meta page %u: pages of %zu bytes", i, page);
   }
-  if (m->map % page != 0 || m->last == 0 || m->last >= m->map / page) {
+  if (m->map % page != 0 || m->map > MAP_MOST || m->last == 0 || m->last >= m->map / page) {
     return bad(p, "meta page %u: a map of %llu bytes with %llu pages", i, (unsigned long long)m->map,
                (unsigned long long)m->last + 1);
   }
@@ -446,4 +447,46 @@ static rl_status free_pages(void *user, const rl_pages_entry *e)
 rl_status rl_pages_check_free(rl_pages *p)
 {
   return rl_pages_walk(p, "the list of unused pages", &p->meta.free, free_pages, p);
+}
+
+/* What is not in the file ------------------------------------------------------------------------------------------ */
+
+void rl_pages_check_root(rl_pages *p, const char *name, const rl_pages_tree *tree)
+{
+  char head[HEAD];
+  bool whole = false;
+  if (tree->root == RL_PAGES_NONE && tree->depth == 0) return;
+  if (tree->root < 2 || tree->root > p->limit) {
+    (void)bad(p, "%s: no page %llu in the file", name, (unsigned long long)tree->root);
+    return;
+  }
+  rl_status st = read_at(p, head, HEAD, tree->root * p->page, &whole);
+  unsigned flags = tree->depth == 1 ? IS_LEAF : IS_BRANCH;
+  if (st != RL_OK || !whole || u64(head) != tree->root || u16(head + 10) != flags) {
+    (void)bad(p, "%s: page %llu is another one", name, (unsigned long long)tree->root);
+  }
+}
+
+typedef struct absence {
+  const rl_pages *p;
+  uint64_t *unused;
+} absence;
+
+static rl_status count_unused(void *user, const rl_pages_entry *e)
+{
+  const absence *a = user;
+  uint64_t slots = e->value_n / 8, n = slots > 0 ? u64(e->value) : 0;
+  for (uint64_t i = 1; i <= n && i < slots; i++) {
+    uint64_t number = u64(e->value + 8 * i);
+    *a->unused += number > a->p->limit && number <= a->p->meta.last;
+  }
+  return RL_OK;
+}
+
+rl_status rl_pages_count_absent(rl_pages *p, uint64_t *absent, uint64_t *unused)
+{
+  *absent = p->meta.last - p->limit;
+  *unused = 0;
+  if (*absent == 0) return RL_OK;
+  return rl_pages_walk(p, "the list of unused pages", &p->meta.free, count_unused, &(absence){p, unused});
 }

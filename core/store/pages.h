@@ -55,6 +55,12 @@ bool rl_pages_subtree(const rl_pages_entry *e, rl_pages_tree *tree);
 /* After all trees: unused pages are such. */
 rl_status rl_pages_check_free(rl_pages *p);
 
+/* The first page of a tree is there, and such. */
+void rl_pages_check_root(rl_pages *p, const char *name, const rl_pages_tree *tree);
+/* Pages of the moment that are not in the file: LMDB never writes those that it takes back before it would have. *unused:
+ * how many of them are in the list of unused pages, which is not read when there is none. */
+rl_status rl_pages_count_absent(rl_pages *p, uint64_t *absent, uint64_t *unused);
+
 bool rl_pages_damaged(const rl_pages *p); /* since rl_pages_begin */
 
 #endif

@@ -45,9 +45,13 @@ static rl_status take_lock(const char *dir, const char *name, int *fd)
   *fd = -1;
   if (!rl_path_is_dir(dir)) return RL_OK;
   char *path = rl_path_join(dir, name);
-  rl_status st = rl_file_open(path, O_RDWR | O_CREAT, fd);
+  rl_status st = rl_file_open_private(path, O_RDWR | O_CREAT, fd);
   if (st == RL_OK) st = rl_file_lock(*fd, path, &got);
-  if (st == RL_OK && !got) st = rl_fail(RL_ESTATE, "%s is in use: stop the job first", dir);
+  if (st == RL_OK && !got) {
+    char *who = rl_file_locker_name(path);
+    st = rl_fail(RL_ESTATE, "%s is in use by %s: stop the job first", dir, who);
+    rl_free(who);
+  }
   rl_free(path);
   return st;
 }
@@ -110,8 +114,7 @@ static rl_status check_backup(repair *x)
 {
   rl_inspect_verified v;
   if (!x->r->from) return RL_OK;
-  rl_status st = rl_checkpoint_check(x->r->from);
-  if (st == RL_OK) st = rl_inspect_verify(x->r->from, note_backup_damage, x, &v);
+  rl_status st = rl_inspect_verify(x->r->from, note_backup_damage, x, &v);
   if (st == RL_EDATA) return rl_fail(RL_EDATA, "the backup %s is damaged itself", x->r->from);
   if (st == RL_OK) x->s.backup_log = rl_checkpoint_log(x->r->from);
   return st;
@@ -273,6 +276,7 @@ static rl_status put_all_in_place(const repair *x)
 static rl_status repair_all(repair *x)
 {
   rl_status st = lock(x);
+  if (st == RL_OK && x->r->from) st = rl_salvage_check_job(x->r->dir, x->r->from);
   if (st == RL_OK) st = look(x);
   if (st != RL_OK) return st;
   if (!x->log_damaged && !x->state_damaged) {

@@ -17,8 +17,9 @@ typedef struct rl_repair {
   void *user;
 } rl_repair;
 
-/* RL_OK: nothing was damaged, or it is repaired. RL_ESTATE: a job has the directory open. RL_EDATA: it cannot be
- * repaired, and nothing was changed. */
+/* RL_OK: nothing was damaged, or it is repaired. In all other cases nothing was changed: RL_ESTATE: a job has the
+ * directory open. RL_ENOTFOUND, RL_EINVAL: `from` is no checkpoint directory, or another job's. RL_EDATA: it cannot be
+ * repaired. */
 rl_status rl_repair_run(const rl_repair *r);
 
 #endif

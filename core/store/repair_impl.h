@@ -1,5 +1,5 @@
 /* What the files of the repair share: repair.c the steps; repair_load.c which records there are; repair_plan.c what
- * becomes of them; repair_write.c the new log. */
+ * becomes of them; repair_places.c where inputs go on; repair_write.c the new log; repair_job.c whose backup it is. */
 #ifndef RL_STORE_REPAIR_IMPL_H
 #define RL_STORE_REPAIR_IMPL_H
 
@@ -61,10 +61,14 @@ typedef struct rl_salvage {
   size_t nversions, versions_cap;
   int64_t newest; /* of them; RL_NO_TIME: none */
   bool stateful;  /* there is any state */
-  int64_t ghost;  /* a batch that only the image knows; RL_NO_TIME: none */
+  int64_t ghost;  /* a batch that is over and whose BEGIN is lost, behind all others; RL_NO_TIME: none */
   uint64_t *reached; /* of names: the newest position of the stream that a BEGIN or BLOCK tells */
 } rl_salvage;
 
+/* Is a segment in both, by its random id? Only then do the sequences mean the same. */
+rl_status rl_salvage_is_same_log(const char *log, const char *backup, bool *same);
+/* RL_EINVAL: `from` cannot be a backup of the job in `dir`. RL_ENOTFOUND: it is no checkpoint directory. */
+rl_status rl_salvage_check_job(const char *dir, const char *from);
 void rl_salvage_say(const rl_salvage *s, const char *fmt, ...) RL_PRINTF(2, 3);
 /* Reads the log and, where it fits, the backup's. */
 rl_status rl_salvage_load(rl_salvage *s);
@@ -74,6 +78,10 @@ const rl_salvage_item *rl_salvage_find(const rl_salvage *s, uint64_t seq);
 rl_status rl_salvage_read(const rl_salvage *s, const rl_salvage_item *item, rl_buf *out);
 /* Decides, and says what is lost. RL_EDATA: the image does not go with the log. */
 rl_status rl_salvage_plan(rl_salvage *s);
+/* Says where inputs go on whose newest place may be lost. */
+rl_status rl_salvage_say_places(const rl_salvage *s);
+/* The last one that is written; NULL: there is none. */
+const rl_salvage_item *rl_salvage_last_begin(const rl_salvage *s);
 /* Writes the new log to `path`. */
 rl_status rl_salvage_write(rl_salvage *s, const char *path);
 void rl_salvage_free(rl_salvage *s);

@@ -114,29 +114,30 @@ static void damaged(void *user, const rl_wal_damage *d)
 static rl_status load_log(rl_salvage *s, const char *path, bool backup, bool *tail)
 {
   loader l = {.s = s, .backup = backup};
-  rl_status st = rl_wal_verify(path, &(rl_wal_verifier){visit, damaged, &l});
+  rl_status st = rl_wal_verify_by(path, backup ? NULL : s->backup_log, &(rl_wal_verifier){visit, damaged, &l});
   *tail = l.expected > l.last;
   return st == RL_EDATA ? RL_OK : st;
 }
 
 /* The backup ------------------------------------------------------------------------------------------------------- */
 
-static bool opens(rl_wal_cursor *c, const char *log, uint64_t first)
+/* With the headers that the other log has where its own are lost. */
+static bool opens(rl_wal_cursor *c, const char *log, const char *other, uint64_t first)
 {
   rl_status st = rl_wal_cursor_open(c, log, first);
+  if (st == RL_EDATA && c->header == 0) st = rl_wal_cursor_adopt(c, other);
   rl_error_drop();
   return st == RL_OK || (st == RL_EDATA && c->header > 0);
 }
 
-/* Is a segment in both, by its random id? Only then do the sequences mean the same. */
-static rl_status is_of_same_log(rl_salvage *s, bool *same)
+rl_status rl_salvage_is_same_log(const char *log, const char *backup, bool *same)
 {
   rl_wal_firsts firsts = {0};
-  rl_status st = rl_wal_list(s->backup_log, false, &firsts);
+  rl_status st = rl_wal_list(backup, false, &firsts);
   *same = false;
   for (size_t i = 0; i < firsts.n && st == RL_OK && !*same; i++) {
     rl_wal_cursor a = {.fd = -1}, b = {.fd = -1};
-    *same = opens(&a, s->log, firsts.v[i]) && opens(&b, s->backup_log, firsts.v[i]) && a.id == b.id;
+    *same = opens(&a, log, backup, firsts.v[i]) && opens(&b, backup, log, firsts.v[i]) && a.id == b.id;
     rl_wal_cursor_close(&a);
     rl_wal_cursor_close(&b);
   }
@@ -190,14 +191,15 @@ rl_status rl_salvage_load(rl_salvage *s)
 {
   bool tail, ignored, same = false;
   uint64_t last = 0;
-  rl_status st = RL_OK;
-  if (s->backup_log) st = is_of_same_log(s, &same);
-  if (st == RL_OK && s->backup_log && !same) {
+  rl_status st = s->backup_log ? rl_salvage_is_same_log(s->log, s->backup_log, &same) : RL_OK;
+  if (st == RL_OK && same) st = load_log(s, s->backup_log, true, &ignored);
+  if (st == RL_OK) st = load_log(s, s->log, false, &tail);
+  if (st == RL_OK && s->backup_log && !same && s->nitems == 0) { /* better than nothing */
+    st = load_log(s, s->backup_log, true, &ignored);
+  } else if (!same) {
     rl_free(s->backup_log);
     s->backup_log = NULL;
   }
-  if (st == RL_OK && s->backup_log) st = load_log(s, s->backup_log, true, &ignored);
-  if (st == RL_OK) st = load_log(s, s->log, false, &tail);
   if (st == RL_OK) st = find_first(s, s->log);
   if (st == RL_OK && s->backup_log) st = find_first(s, s->backup_log);
   if (st != RL_OK) return st;
@@ -205,7 +207,7 @@ rl_status rl_salvage_load(rl_salvage *s)
     if (!s->items[i].backup && s->items[i].seq > last) last = s->items[i].seq;
   }
   unite(s);
-  find_gaps(s, tail && (s->nitems == 0 || s->items[s->nitems - 1].seq == last));
+  find_gaps(s, tail && (s->nitems == 0 || s->items[s->nitems - 1].seq == last || last == 0));
   return RL_OK;
 }
 

@@ -205,6 +205,12 @@ static void drop_parts(rl_salvage *s, const rl_salvage_batch *b)
   }
 }
 
+/* Is what was over of this batch known without its BEGIN? */
+static bool is_over_without_begin(const rl_salvage_batch *b)
+{
+  return b->begin == NONE && !b->stripped && !b->discarded && (b->complete != NONE || b->end != NONE);
+}
+
 /* What the image proves: a batch that it has was made, and was over, as batches go into it only then. */
 static void add_proofs(rl_salvage *s)
 {
@@ -222,16 +228,14 @@ static void add_proofs(rl_salvage *s)
     s->items[at].end = b->end == NONE;
     s->items[b->end != NONE && b->end > at ? b->end : at].complete = b->complete == NONE;
   }
-  s->ghost = s->newest != RL_NO_TIME && last < s->newest && s->batch_ms > 0 ? s->newest : RL_NO_TIME;
+  int64_t over = s->newest;
+  for (size_t i = 0; i < s->nbatches; i++) {
+    if (is_over_without_begin(&s->batches[i]) && s->batches[i].time > over) over = s->batches[i].time;
+  }
+  s->ghost = over != RL_NO_TIME && last < over && s->batch_ms > 0 ? over : RL_NO_TIME;
 }
 
 /* Blocks ----------------------------------------------------------------------------------------------------------- */
-
-/* Is what was over of this batch known without its BEGIN? */
-static bool is_over_without_begin(const rl_salvage_batch *b)
-{
-  return b->begin == NONE && !b->stripped && !b->discarded && (b->complete != NONE || b->end != NONE);
-}
 
 /* Blocks that no BEGIN names belong to the next batch, unless a lost BEGIN named them and its batch is over. That one
  * is behind all that had begun before the block. */
@@ -391,5 +395,6 @@ rl_status rl_salvage_plan(rl_salvage *s)
   if (doubtful != INT64_MAX) strip(s, doubtful);
   mark_items(s);
   add_proofs(s);
-  return settle_blocks(s);
+  st = settle_blocks(s);
+  return st == RL_OK ? rl_salvage_say_places(s) : st;
 }

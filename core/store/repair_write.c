@@ -72,16 +72,6 @@ static rl_status write_item(const rl_salvage *s, rl_wal *w, rl_salvage_item *ite
   return st;
 }
 
-/* A batch that only the image knows. Without it the next start would make it once more; and what inputs remember from
- * batch to batch is in the last BEGIN. */
-static const rl_salvage_item *last_begin(const rl_salvage *s)
-{
-  for (size_t i = s->nitems; i-- > 0;) {
-    if (s->items[i].type == RL_JOURNAL_BEGIN && !s->items[i].drop) return &s->items[i];
-  }
-  return NULL;
-}
-
 static bool is_receiver(const rl_salvage *s, uint32_t name)
 {
   for (size_t i = 0; i < s->nitems; i++) {
@@ -115,9 +105,11 @@ static uint64_t put_ghost_inputs(const rl_salvage *s, rl_journal_begin *begin, r
   return n;
 }
 
+/* A batch whose BEGIN is lost. Without it the next start would make it once more; and what inputs remember from batch
+ * to batch is in the last BEGIN. */
 static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
 {
-  const rl_salvage_item *last = last_begin(s);
+  const rl_salvage_item *last = rl_salvage_last_begin(s);
   rl_buf payload = {0}, inputs = {0}, b = {0};
   rl_journal_begin begin = {0};
   rl_status st = last ? rl_salvage_read(s, last, &payload) : RL_OK;

@@ -59,7 +59,7 @@ static rl_status copy_into(MDB_env *env, const char *dir, const char *to)
 {
   char *path = rl_path_join(to, "data.mdb");
   int fd = -1;
-  rl_status st = rl_file_open(path, O_RDWR | O_CREAT | O_EXCL, &fd);
+  rl_status st = rl_file_open_private(path, O_RDWR | O_CREAT | O_EXCL, &fd);
   if (st == RL_OK) st = write_copy(env, dir, to, fd, path);
   if (fd >= 0) {
     rl_status closed = rl_file_close(fd, path);
@@ -96,10 +96,13 @@ rl_status rl_state_backup(rl_state *s, const char *to)
 rl_status rl_state_backup_dir(const char *dir, const char *to)
 {
   char *path = rl_path_join(dir, "data.mdb");
-  bool missing = access(path, F_OK) != 0;
+  uint64_t size = 0;
+  rl_status looked = rl_file_size(path, &size);
   MDB_env *env = NULL;
   rl_free(path);
-  if (missing) return rl_fail(RL_ENOTFOUND, "there is no state in %s", dir);
+  if (looked == RL_ENOTFOUND) return rl_fail(RL_ENOTFOUND, "there is no state in %s", dir);
+  if (looked != RL_OK) return looked;
+  if (size == 0) return rl_image_sound(dir);
   int rc = rl_env_open_reader(dir, &env);
   if (rc != 0) return copy_failed(dir, to, rc);
   rl_status st = copy(env, dir, to);

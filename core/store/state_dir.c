@@ -102,7 +102,11 @@ static rl_status open_kept(rl_state *s, const char *path, char **dir)
   if (rl_fs_get()->mkdir(path, 0700) != 0 && errno != EEXIST) return rl_fail_errno("cannot make %s", path);
   s->lock_path = rl_path_join(path, LOCK_NAME);
   rl_status st = take_lock(s->lock_path, O_CREAT, &s->lock_fd);
-  if (st == RL_OK && s->lock_fd < 0) st = rl_fail(RL_ESTATE, "the state in %s is in use", path);
+  if (st == RL_OK && s->lock_fd < 0) {
+    char *who = rl_file_locker_name(s->lock_path);
+    st = rl_fail(RL_ESTATE, "the state in %s is in use by %s; stop that one first", path, who);
+    rl_free(who);
+  }
   if (st != RL_OK) {
     rl_state_dir_close(s, path, false);
     return st;

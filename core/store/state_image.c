@@ -23,7 +23,8 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
   case MDB_PAGE_NOTFOUND:
   case MDB_INVALID:
   case MDB_VERSION_MISMATCH:
-    return rl_fail(RL_EDATA, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
+    return rl_fail(RL_EDATA, "cannot %s the state in %s: %s; it is damaged: `rille inspect --verify` tells more, and "
+                   "--repair puts it aside", what, im->dir, mdb_strerror(rc));
   case ENOMEM: return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
   case EIO: /* also for what was written in part */
     return rl_fail(RL_EIO, "cannot %s the state in %s: %s, or no space left there", what, im->dir, mdb_strerror(rc));
@@ -113,9 +114,11 @@ static rl_status make_data(const rl_image *im)
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch)
 {
   *im = (rl_image){.dir = rl_strdup(dir), .scratch = scratch};
-  if (!scratch && make_data(im) != RL_OK) {
+  rl_status sound = scratch ? RL_OK : make_data(im);
+  if (sound == RL_OK && !scratch) sound = rl_image_sound(dir);
+  if (sound != RL_OK) {
     rl_image_close(im);
-    return rl_error_current()->code;
+    return sound;
   }
   int dead = 0;
   MDB_stat stat = {0};

@@ -7,7 +7,7 @@
  *   state_reader.c   a look at one moment of overlay and image
  *   state_update.c, state_seal.c, state_scan.c, state_due.c
  *   state_replay.c   what an update changes as bytes, and a version made of them; state_notes.c
- *   state_verify.c, state_backup.c
+ *   state_verify.c, state_sound.c, state_backup.c
  *   state_apply.c    the thread that moves layers into the image; state_write.c: what it writes
  *
  * Locks: `lock` of the store for everything but tables; one for each group of a table, taken last. Nobody waits for
@@ -153,6 +153,9 @@ typedef struct rl_image {
 extern size_t rl_image_first_map; /* bytes to reserve; tests only, set before a store is opened */
 
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch);
+/* The image's file, while nobody writes it: RL_EDATA where LMDB would crash over it, as far as a few pages tell
+ * (state_sound.c). */
+rl_status rl_image_sound(const char *dir);
 void rl_image_close(rl_image *im);
 rl_status rl_image_fail(const rl_image *im, int rc, const char *what); /* the error that LMDB's rc means */
 int rl_image_grow(rl_image *im);                                       /* the map; no transaction is active */

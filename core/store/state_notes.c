@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "data/codec.h"
 #include "store/state_impl.h"
@@ -67,16 +68,59 @@ static MDB_val key_of(rl_octets name)
   return key;
 }
 
-/* Takes the note that is there out of count and sum. */
-static int take_old(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, uint64_t *count, uint64_t *sum)
+/* What is recorded of a script is made anew by every start, so that a damaged note is no reason not to start. Its pages
+ * are sound, or the image had not been opened (rl_image_sound). */
+static bool is_made_anew(unsigned kind)
+{
+  return kind == 0 || kind == 1; /* script, closure */
+}
+
+static uint64_t stored_check(const MDB_val *value)
+{
+  uint64_t check = 0;
+  if (value->mv_size >= CHECK_SIZE) memcpy(&check, value->mv_data, CHECK_SIZE);
+  return check;
+}
+
+/* What a damaged note adds to the sum of its kind: either its checksum is as it was, or what it was made of. */
+static int share_of(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, uint64_t sum, uint64_t *share)
+{
+  MDB_cursor *c = NULL;
+  MDB_val key, value;
+  uint64_t computed = 0, others = 0;
+  *share = 0;
+  int rc = mdb_cursor_open(txn, dbi, &c);
+  if (rc != 0) return rc;
+  while ((rc = mdb_cursor_get(c, &key, &value, MDB_NEXT)) == 0) {
+    if (key.mv_size != name.n || memcmp(key.mv_data, name.p, name.n) != 0) {
+      others += stored_check(&value);
+      continue;
+    }
+    *share = stored_check(&value);
+    rl_octets content = {(char *)value.mv_data + CHECK_SIZE, value.mv_size - CHECK_SIZE};
+    if (value.mv_size >= CHECK_SIZE) computed = rl_note_check(kind, name, content);
+  }
+  mdb_cursor_close(c);
+  if (others + computed == sum) *share = computed;
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* Takes the note that is there out of count and sum. *damaged: it was. */
+static int take_old(MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, uint64_t *count, uint64_t *sum,
+                    bool *damaged)
 {
   MDB_val key = key_of(name), value;
   rl_octets content;
+  uint64_t share = 0;
   int rc = mdb_get(txn, dbi, &key, &value);
   if (rc == MDB_NOTFOUND) return 0;
   if (rc != 0) return rc;
-  if (!rl_note_read(kind, name, (rl_octets){value.mv_data, value.mv_size}, &content)) return MDB_CORRUPTED;
-  *sum -= rl_note_check(kind, name, content);
+  *damaged = !rl_note_read(kind, name, (rl_octets){value.mv_data, value.mv_size}, &content);
+  if (*damaged && !is_made_anew(kind)) return MDB_CORRUPTED;
+  if (*damaged) rc = share_of(txn, dbi, kind, name, *sum, &share);
+  else share = rl_note_check(kind, name, content);
+  if (rc != 0) return rc;
+  *sum -= share;
   --*count;
   return mdb_del(txn, dbi, &key, NULL);
 }
@@ -91,13 +135,14 @@ static int put_new(MDB_txn *txn, MDB_dbi dbi, rl_octets name, rl_octets content,
   return 0;
 }
 
-static int put_in(rl_state *s, MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, const rl_octets *content)
+static int put_in(rl_state *s, MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octets name, const rl_octets *content,
+                  bool *damaged)
 {
   rl_meta m;
   uint64_t count = 0, sum = 0;
   int rc = rl_meta_begin(&m, &s->image, txn);
   if (rc == 0) rc = rl_meta_notes(&m, kind, &count, &sum);
-  if (rc == 0) rc = take_old(txn, dbi, kind, name, &count, &sum);
+  if (rc == 0) rc = take_old(txn, dbi, kind, name, &count, &sum, damaged);
   if (rc == 0 && content) {
     uint64_t check = rl_note_check(kind, name, *content);
     rc = put_new(txn, dbi, name, *content, check);
@@ -109,7 +154,7 @@ static int put_in(rl_state *s, MDB_txn *txn, MDB_dbi dbi, unsigned kind, rl_octe
 }
 
 /* A handle is of use to others once the transaction that opened it is committed. */
-static int put_once(rl_state *s, unsigned kind, rl_octets name, const rl_octets *content)
+static int put_once(rl_state *s, unsigned kind, rl_octets name, const rl_octets *content, bool *damaged)
 {
   MDB_txn *txn = NULL;
   int rc = mdb_txn_begin(s->image.env, NULL, 0, &txn);
@@ -117,7 +162,7 @@ static int put_once(rl_state *s, unsigned kind, rl_octets name, const rl_octets 
   MDB_dbi dbi = atomic_load(&s->image.notes[kind]);
   bool nothing = dbi == 0 && !content;
   if (dbi == 0 && content) rc = mdb_dbi_open(txn, rl_note_kinds[kind], MDB_CREATE, &dbi);
-  if (rc == 0 && !nothing) rc = put_in(s, txn, dbi, kind, name, content);
+  if (rc == 0 && !nothing) rc = put_in(s, txn, dbi, kind, name, content, damaged);
   if (rc != 0) {
     mdb_txn_abort(txn);
     return rc;
@@ -152,11 +197,16 @@ rl_status rl_state_put_note(rl_state *s, const char *dbi, const char *name, cons
   if (st != RL_OK) return st;
   if (n > RL_CODEC_MAX_BYTES) return rl_fail(RL_ELIMIT, "a note of %zu bytes ('%s') is too large", n, name);
   int rc = 0;
+  bool was_damaged;
   do {
+    was_damaged = false;
     rl_outside_begin(s);
-    rc = put_once(s, kind, key, p ? &content : NULL);
+    rc = put_once(s, kind, key, p ? &content : NULL, &was_damaged);
     rl_outside_end(s);
   } while (rc == MDB_MAP_FULL && wait_for_map(s));
+  if (rc == 0 && was_damaged)
+    rl_warn("%s: what was recorded of the job, the note '%s' (%s), was damaged; it is replaced by what this start "
+            "records", s->image.dir, name, dbi);
   return rc == 0 ? RL_OK : failed(s, kind, rc, "write");
 }
 

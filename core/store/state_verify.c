@@ -474,10 +474,7 @@ rl_status rl_state_verify(const char *dir, rl_state_damage_fn *fn, void *user, r
   verifier v = {.dir = dir, .fn = fn, .user = user, .out = out ? out : &ignored};
   char *path = rl_path_join(dir, "data.mdb");
   *v.out = (rl_state_verified){0};
-  uint64_t size = 0;
-  rl_status st = rl_file_size(path, &size);
-  if (st == RL_OK && size == 0) st = rl_fail(RL_ENOTFOUND, "there is no state in %s yet", dir);
-  if (st == RL_OK) st = rl_pages_open(path, tell_pages, &v, &v.pages);
+  rl_status st = rl_pages_open(path, tell_pages, &v, &v.pages);
   if (st == RL_OK) st = open_and_read(&v);
   if (v.first && (st == RL_OK || st == RL_EDATA)) {
     st = rl_fail(RL_EDATA, "the state in %s is damaged: %s", dir, v.first);

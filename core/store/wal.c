@@ -289,10 +289,13 @@ static rl_status start_thread(rl_wal *w)
 static rl_status lock_directory(rl_wal *w)
 {
   bool got = false;
-  rl_status st = rl_file_open(w->lock_path, O_RDWR | O_CREAT, &w->lock_fd);
+  rl_status st = rl_file_open_private(w->lock_path, O_RDWR | O_CREAT, &w->lock_fd);
   if (st == RL_OK) st = rl_file_lock(w->lock_fd, w->lock_path, &got);
   if (st != RL_OK || got) return st;
-  return rl_fail(RL_ESTATE, "write-ahead log %s: another process has it open; stop that one first", w->spec.dir);
+  char *who = rl_file_locker_name(w->lock_path);
+  st = rl_fail(RL_ESTATE, "write-ahead log %s: %s has it open; stop that one first", w->spec.dir, who);
+  rl_free(who);
+  return st;
 }
 
 static void init_sync(rl_wal *w)

@@ -60,13 +60,14 @@ typedef struct rl_wal_spec {
   uint32_t max_failures;   /* how often a failing write is tried (maxFailures); 0: once */
   int64_t retry_ms;        /* between two tries on a full disk; 0: one second */
   bool close_after_write;  /* the segment is closed after each group (closeFileAfterWrite) */
+  bool accept_missing;     /* segments missing at the beginning, or all, are warned of only */
 } rl_wal_spec;
 
 /* Recovers the log and replays it. Reads and checks every segment, a stretch at a time. A torn tail is cut; it can only
  * be of the last group, which nobody was told of. RL_ESTATE: another process has the log open. RL_EDATA: damage (a bad
- * frame that others stand behind, missing segments, a record missing between two segments, a bad header), or there are
- * records missing from `from` on, or the log ends before it. RL_EUNSUPPORTED: a later version of Rille wrote it. The
- * error of replay otherwise, or RL_EIO. */
+ * frame that others stand behind, missing segments at the beginning, a record missing between two segments, a bad
+ * header), or there are records missing from `from` on, or the log ends before it. RL_EUNSUPPORTED: a later version of
+ * Rille wrote it. The error of replay otherwise, or RL_EIO. */
 rl_status rl_wal_open(const rl_wal_spec *spec, rl_wal **out);
 /* Is there a log in the directory: a segment, whatever it holds? False also when it cannot be looked at. */
 bool rl_wal_exists(const char *dir);
@@ -144,5 +145,8 @@ typedef struct rl_wal_verifier {
  * lock: in one that is being written the tail may seem torn. RL_OK: there is no damage, but a torn tail perhaps.
  * RL_EDATA: there is (the current error names the first). Else what kept it from reading on. */
 rl_status rl_wal_verify(const char *dir, const rl_wal_verifier *v);
+/* Likewise, and where a segment's headers are unreadable those in `copy`, a copy of the log, are taken if they are that
+ * segment's; it is damage all the same. */
+rl_status rl_wal_verify_by(const char *dir, const char *copy, const rl_wal_verifier *v);
 
 #endif

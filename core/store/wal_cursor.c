@@ -207,9 +207,9 @@ static bool is_of_torn_group(const rl_wal_cursor *c, const rl_wal_frame *f, uint
   return f->index > 0 && f->seq > before && f->seq - f->index == group && (group == c->group || group == c->next);
 }
 
-/* Of a frame that was found behind the bad one: does it show that this one had been synced? Its head is enough: no frame
- * is begun before all earlier groups are on disk. At the place of the bad one itself there may be one that goes on in a
- * group whose beginning did not reach the disk, which has the mark before that instead. */
+/* Of a frame that was found behind the bad one: does it show that this one had been synced? Its head is enough: no
+ * frame is begun before all earlier groups are on disk. At the place of the bad one itself there may be one that goes
+ * on in a group whose beginning did not reach the disk, which has the mark before that instead. */
 static bool is_proof(const rl_wal_cursor *c, uint64_t at, const rl_wal_frame *f, uint64_t group, uint64_t before)
 {
   return (at == c->at && !c->marked) || !is_of_torn_group(c, f, group, before);
@@ -258,4 +258,27 @@ rl_status rl_wal_cursor_skip(rl_wal_cursor *c, const rl_wal_behind *b)
   c->next = f.seq;
   c->group = f.seq - f.index;
   return RL_OK;
+}
+
+static rl_status try_header(rl_wal_cursor *c, const rl_wal_cursor *other)
+{
+  rl_wal_behind behind;
+  begin_behind(c, other->header, other->id);
+  rl_status st = c->size > c->at ? rl_wal_cursor_look_behind(c, &behind) : RL_OK;
+  if (st != RL_OK || c->size <= c->at || !behind.more) c->header = 0;
+  return st;
+}
+
+rl_status rl_wal_cursor_adopt(rl_wal_cursor *c, const char *copy)
+{
+  rl_wal_cursor other;
+  rl_error damage = RL_ERROR_NONE;
+  rl_error_take(&damage);
+  rl_status st = rl_wal_cursor_open(&other, copy, c->first);
+  bool known = st == RL_OK || (st == RL_EDATA && other.header > 0);
+  st = known ? try_header(c, &other) : RL_OK;
+  rl_wal_cursor_close(&other);
+  if (st == RL_OK) rl_error_raise(&damage);
+  else rl_error_clear(&damage);
+  return st;
 }

@@ -94,8 +94,8 @@ rl_status rl_wal_damaged(const char *path, uint64_t offset, const char *fmt, ...
   va_start(args, fmt);
   char *what = rl_vformat(fmt, args);
   va_end(args);
-  rl_status st = rl_fail(RL_EDATA, "damaged log: %s at offset %" PRIu64 ": %s; see rille inspect --verify and --repair, "
-                         "or put back a copy", path, offset, what);
+  rl_status st = rl_fail(RL_EDATA, "damaged log: %s at offset %" PRIu64 ": %s; see rille inspect --verify and "
+                         "--repair, or put back a copy", path, offset, what);
   rl_free(what);
   return st;
 }

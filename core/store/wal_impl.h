@@ -73,6 +73,9 @@ typedef enum rl_wal_found {
 /* Checks the header. The cursor is to be closed also after an error. RL_EDATA: it is damaged; with c->header > 0 the
  * frames can be read all the same, by its other copy or by what is left of both. RL_EUNSUPPORTED: of another format. */
 rl_status rl_wal_cursor_open(rl_wal_cursor *c, const char *dir, uint64_t first);
+/* After damage with c->header = 0: takes the header of the same segment in a copy of the log, if any frame is signed by
+ * it. Leaves the thread's current error alone. */
+rl_status rl_wal_cursor_adopt(rl_wal_cursor *c, const char *copy);
 void rl_wal_cursor_close(rl_wal_cursor *c);
 /* Marks are passed over. *wrong says what is bad. */
 rl_status rl_wal_cursor_next(rl_wal_cursor *c, rl_wal_found *found, rl_wal_record *r, const char **wrong);
@@ -104,6 +107,8 @@ typedef struct rl_wal_firsts {
   size_t n, cap;
 } rl_wal_firsts;
 
+#define RL_WAL_MAKING ".tmp" /* behind the name of a file in the making */
+
 /* Which segments there are. With `clean`, removes what creations left behind that did not come to their end. */
 rl_status rl_wal_list(const char *dir, bool clean, rl_wal_firsts *out);
 /* Makes a segment; it is on disk, by its name, when this succeeds. *step: what errno belongs to after a failure. */
@@ -111,6 +116,18 @@ typedef enum rl_wal_step { RL_WAL_WRITING, RL_WAL_SYNCING } rl_wal_step;
 rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *out, int *fd, rl_wal_step *step);
 /* Cuts the segment at the cursor and makes sure that all before it is on disk. */
 rl_status rl_wal_settle(rl_wal_cursor *c);
+
+/* Where the log begins (wal_floor.c) ------------------------------------------------------------------------------- */
+
+#define RL_WAL_FLOOR "floor"  /* its name */
+
+/* The first sequence that must be there; 1 when there is no such file. RL_EDATA: the file is damaged. */
+rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there);
+rl_status rl_wal_floor_make(const char *dir, uint64_t floor);
+/* On disk when this succeeds. Needs no room on the disk. */
+rl_status rl_wal_floor_raise(const char *dir, uint64_t floor);
+/* RL_EDATA: the first of the segments, which were listed before, are missing, or all are, or the file is damaged. */
+rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there);
 
 /* What stands in the current segment behind its last group. */
 typedef enum rl_wal_tail {

@@ -83,12 +83,23 @@ static void forget_oldest(rl_wal *w)
   pthread_mutex_unlock(&w->lock);
 }
 
+/* Of the oldest segment that stays; 0: none is to go. */
+static uint64_t first_to_stay(rl_wal *w, uint64_t below)
+{
+  uint64_t first = 0;
+  pthread_mutex_lock(&w->lock);
+  for (size_t i = 1; i < w->nsegments && w->segments[i].first <= below; i++) first = w->segments[i].first;
+  pthread_mutex_unlock(&w->lock);
+  return first;
+}
+
 /* One after the other, each removal on disk before the next: a crash must not leave a hole. */
 rl_status rl_wal_trim(rl_wal *w, uint64_t below)
 {
-  rl_status st = RL_OK;
   uint64_t first;
   pthread_mutex_lock(&w->trimming);
+  uint64_t floor = first_to_stay(w, below);
+  rl_status st = floor > 0 ? rl_wal_floor_raise(w->spec.dir, floor) : RL_OK;
   while (st == RL_OK && oldest_below(w, below, &first)) {
     char *path = rl_wal_path(w->spec.dir, first);
     st = rl_file_unlink(path);
@@ -104,6 +115,7 @@ rl_status rl_wal_trim(rl_wal *w, uint64_t below)
 
 typedef struct verification {
   const rl_wal_verifier *v;
+  const char *copy; /* NULL: none */
   rl_error first; /* damage */
 } verification;
 
@@ -127,8 +139,8 @@ static rl_status judge(verification *x, rl_wal_cursor *c, bool last, const char 
   bool torn = last && behind.torn;
   if (torn) rl_fail(RL_EDATA, "unfinished tail: %s at offset %" PRIu64 ": %s", c->path, at, wrong);
   else if (!behind.more) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there)", wrong, seq);
-  else if (behind.mark) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); what was written ends "
-                                       "at offset %" PRIu64 ", before record %" PRIu64, wrong, seq, behind.at, behind.seq);
+  else if (behind.mark) rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the mark before record "
+                                       "%" PRIu64 " is at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   else rl_wal_damaged(c->path, at, "%s (record %" PRIu64 " is expected there); the next whole one is %" PRIu64
                       ", at offset %" PRIu64, wrong, seq, behind.seq, behind.at);
   report(x, c->path, at, seq, torn);
@@ -160,8 +172,8 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
   }
   rl_status st = rl_wal_cursor_open(&c, dir, first);
   if (st == RL_EDATA) {
-    report(x, c.path, c.bad, c.header > 0 ? 0 : first, false);
-    st = RL_OK;
+    st = c.header == 0 && x->copy ? rl_wal_cursor_adopt(&c, x->copy) : RL_OK;
+    if (st == RL_OK) report(x, c.path, c.bad, c.header > 0 ? 0 : first, false);
   }
   if (st == RL_OK && c.header > 0) st = verify_frames(x, &c, last);
   if (st == RL_OK) *next = c.header > 0 ? c.next : 0;
@@ -171,10 +183,21 @@ static rl_status verify_segment(verification *x, const char *dir, uint64_t first
 
 rl_status rl_wal_verify(const char *dir, const rl_wal_verifier *v)
 {
-  verification x = {v, RL_ERROR_NONE};
+  return rl_wal_verify_by(dir, NULL, v);
+}
+
+rl_status rl_wal_verify_by(const char *dir, const char *copy, const rl_wal_verifier *v)
+{
+  verification x = {v, copy, RL_ERROR_NONE};
   rl_wal_firsts firsts = {0};
   uint64_t next = 0;
+  bool there;
   rl_status st = rl_wal_list(dir, false, &firsts);
+  if (st == RL_OK) st = rl_wal_floor_check(dir, &firsts, &there);
+  if (st == RL_EDATA) {
+    report(&x, dir, 0, 1, false);
+    st = RL_OK;
+  }
   for (size_t i = 0; i < firsts.n && st == RL_OK; i++) {
     st = verify_segment(&x, dir, firsts.v[i], i + 1 == firsts.n, &next);
   }

@@ -111,17 +111,31 @@ static rl_status begin_anew(rl_wal *w)
   return st;
 }
 
+/* What is missing and accepted is not asked for again: the floor is made anew. */
+static rl_status check_beginning(const rl_wal *w, const rl_wal_firsts *firsts, bool *has_floor)
+{
+  rl_status st = rl_wal_floor_check(w->spec.dir, firsts, has_floor);
+  if (st != RL_EDATA || !w->spec.accept_missing) return st;
+  rl_warn("%s", rl_error_message());
+  rl_error_drop();
+  *has_floor = false;
+  return RL_OK;
+}
+
 rl_status rl_wal_recover(rl_wal *w)
 {
   rl_wal_firsts firsts = {0};
+  bool has_floor = false;
   w->next = 1;
   rl_status st = rl_wal_list(w->spec.dir, true, &firsts);
+  if (st == RL_OK) st = check_beginning(w, &firsts, &has_floor);
   if (st == RL_OK) st = read_segments(w, &firsts);
   if (st == RL_OK && w->spec.from > w->next) {
     st = rl_fail(RL_EDATA, "damaged log: %s ends with record %" PRIu64 ", but those from %" PRIu64
                  " on are needed: its last segments are missing", w->spec.dir, w->next - 1, w->spec.from);
   }
   if (st == RL_OK && firsts.n == 0) st = begin_anew(w);
+  if (st == RL_OK && !has_floor) st = rl_wal_floor_make(w->spec.dir, w->segments[0].first);
   w->durable = w->next - 1;
   w->expected = w->next;
   if (st == RL_OK && w->unmarked) rl_wal_put_mark(w);

@@ -11,19 +11,18 @@
 #include "base/mem.h"
 #include "store/wal_impl.h"
 
-#define MAKING ".tmp"
-
 typedef struct listing {
   const char *dir;
   bool clean;
   rl_wal_firsts *out;
 } listing;
 
-/* log-<16 digits>.tmp: a segment that never came to be. */
+/* log-<16 digits>.tmp: a segment that never came to be. floor.tmp: likewise. */
 static bool is_leftover(const char *name)
 {
-  size_t n = strlen(name), k = strlen(MAKING);
-  if (n <= k || strcmp(name + n - k, MAKING) != 0) return false;
+  size_t n = strlen(name), k = strlen(RL_WAL_MAKING);
+  if (n <= k || strcmp(name + n - k, RL_WAL_MAKING) != 0) return false;
+  if (strcmp(name, RL_WAL_FLOOR RL_WAL_MAKING) == 0) return true;
   char *segment = rl_strndup(name, n - k);
   uint64_t first;
   bool is = rl_wal_parse_name(segment, &first);
@@ -74,9 +73,9 @@ static uint64_t new_id(void)
 rl_status rl_wal_segment_make(const char *dir, uint64_t first, rl_wal_segment *out, int *fd, rl_wal_step *step)
 {
   rl_wal_header h = rl_wal_header_make(new_id(), first, rl_wall_ms()), both[RL_WAL_COPIES] = {h, h};
-  char *path = rl_wal_path(dir, first), *making = rl_format("%s" MAKING, path);
+  char *path = rl_wal_path(dir, first), *making = rl_format("%s" RL_WAL_MAKING, path);
   *step = RL_WAL_WRITING;
-  rl_status st = rl_file_open(making, O_RDWR | O_CREAT | O_TRUNC, fd);
+  rl_status st = rl_file_open_private(making, O_RDWR | O_CREAT | O_TRUNC, fd);
   if (st == RL_OK) st = rl_file_pwrite(*fd, making, both, sizeof both, 0);
   if (st == RL_OK) {
     *step = RL_WAL_SYNCING;

@@ -145,6 +145,20 @@ static bool pause_writing(rl_wal *w)
   return goes_on;
 }
 
+/* Where the log waited for room when it was stopped: what is lost by that. */
+static rl_status give_up(rl_wal *w, const rl_wal_queue *group)
+{
+  pthread_mutex_lock(&w->lock);
+  uint64_t last = w->next - 1;
+  pthread_mutex_unlock(&w->lock);
+  rl_status st = rl_fail(RL_EIO, "write-ahead log %s: the disk is full, and the log ends without its records %" PRIu64
+                         " to %" PRIu64 " (%s). No source was told that they are safe; what was done of their batches "
+                         "is done again at the next start: make room first", w->spec.dir, group->head->head.seq, last,
+                         rl_error_message());
+  rl_error_set_retriable(false);
+  return st;
+}
+
 static void end_pause(rl_wal *w)
 {
   pthread_mutex_lock(&w->lock);
@@ -191,9 +205,19 @@ static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group, uint6
   return st;
 }
 
+/* The next group is there, and written at once: its frames say as much as a mark. */
+static bool is_followed(rl_wal *w)
+{
+  pthread_mutex_lock(&w->lock);
+  bool is = w->queue.head != NULL;
+  pthread_mutex_unlock(&w->lock);
+  return is;
+}
+
 rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
 {
   rl_status st = write_until(w, group);
+  if (st != RL_OK && rl_wal_is_paused(w)) return give_up(w, group);
   end_pause(w);
   uint64_t at = w->current.bytes;
   if (st == RL_OK) st = rl_file_sync_data(w->fd, w->path);
@@ -202,7 +226,7 @@ rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
   w->expected = group->head->head.seq + group->n;
   w->tail = RL_WAL_BARE;
   w->unmarked = true;
-  rl_wal_put_mark(w);
+  if (!is_followed(w)) rl_wal_put_mark(w);
   if (w->spec.close_after_write && close_file(w) != RL_OK) return fail_for_good(w, group, at);
   pthread_mutex_lock(&w->lock);
   w->segments[w->nsegments - 1].bytes = w->current.bytes;

@@ -16,6 +16,8 @@
 
 enum { CK_PARTS = 2, CK_BLOCK = 3, CK_MS = 100, CK_MOST = 4096 };
 
+static uint64_t ck_segment_bytes = 1000; /* of the logs of jobs that are made from now on */
+
 typedef struct ck_job {
   char *dir;
   rl_wal *wal;
@@ -49,7 +51,7 @@ static inline void ck_start(ck_job *j)
 {
   rl_buf b = {0};
   char *log = rl_checkpoint_log(j->dir), *state = rl_checkpoint_state(j->dir);
-  ok(rl_wal_open(&(rl_wal_spec){.dir = log, .segment_bytes = 1000}, &j->wal));
+  ok(rl_wal_open(&(rl_wal_spec){.dir = log, .segment_bytes = ck_segment_bytes}, &j->wal));
   ok(rl_state_open(&(rl_state_spec){.dir = state, .overlay_bytes = MIB}, &j->store));
   j->op = op_of(j->store, "seen", false);
   rl_journal_put_start(&b, &(rl_journal_start){0, CK_MS, 1790000000000, 1, {"job", 3}, {"0.1.0", 5}});

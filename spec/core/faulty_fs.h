@@ -397,6 +397,11 @@ static inline int faulty_mkdir(const char *path, mode_t mode)
   return (int)(faulty_enter("mkdir", path, NULL) ? faulty_leave(-1) : faulty_leave(mkdir(path, mode)));
 }
 
+static inline int faulty_chmod(const char *path, mode_t mode)
+{
+  return (int)(faulty_enter("chmod", path, NULL) ? faulty_leave(-1) : faulty_leave(chmod(path, mode)));
+}
+
 static inline int faulty_rmdir(const char *path)
 {
   return (int)(faulty_enter("rmdir", path, NULL) ? faulty_leave(-1) : faulty_leave(rmdir(path)));
@@ -445,6 +450,7 @@ static const rl_fs faulty_table = {
     .rename = faulty_rename,
     .unlink = faulty_unlink,
     .mkdir = faulty_mkdir,
+    .chmod = faulty_chmod,
     .rmdir = faulty_rmdir,
     .stat = faulty_stat,
     .opendir = faulty_opendir,

@@ -11,6 +11,8 @@
 #include "lines.h"
 #include "records.h"
 #include "run/gather.h"
+#include "scratch.h"
+#include "store/journal.h"
 
 #define MANY ((size_t)1 << 40)
 
@@ -434,6 +436,114 @@ static void reading_and_writing_at_once(void **state)
   rl_gather_delete(g);
 }
 
+/* Logged --------------------------------------------------------------------------------------------------------- */
+
+#define LOGGED_MOST ((size_t)160 << 10)
+
+static rl_gather *make_logged(rl_wal *w)
+{
+  const rl_gather_spec spec = {.max_record = MANY, .max_buffered = MANY, .most_logged = LOGGED_MOST};
+  rl_gather *g = rl_gather_new(&spec);
+  rl_gather_log_to(g, &(rl_gather_log){.wal = w, .uid = "in"});
+  return g;
+}
+
+static rl_chunk *chunk_of(size_t bytes)
+{
+  rl_builder *b = rl_builder_new();
+  char *p = rl_calloc(1, bytes);
+  rl_value v = rl_str(p, bytes);
+  assert_int_equal(rl_builder_add(b, &v, 1), RL_OK);
+  rl_chunk *c = rl_builder_finish(b);
+  rl_builder_delete(b);
+  rl_free(p);
+  return c;
+}
+
+typedef struct read_back {
+  uint64_t blocks, records, longest;
+} read_back;
+
+static rl_status look_at_block(void *user, const rl_wal_record *r)
+{
+  read_back *seen = user;
+  rl_journal_block block;
+  assert_int_equal(rl_journal_get_block(r->p, r->at.length, &block), RL_OK);
+  seen->blocks++;
+  seen->records += block.records;
+  assert_int_equal(block.position, seen->records);
+  if (r->at.length > seen->longest) seen->longest = r->at.length;
+  return RL_OK;
+}
+
+static void expect_too_large(rl_gather *g, size_t bytes)
+{
+  rl_chunk *c = chunk_of(bytes);
+  rl_value v = rl_chunk_get(c, 0, 0);
+  assert_int_equal(rl_gather_store(g, &v, 1), RL_ELIMIT);
+  assert_non_null(strstr(rl_error_message(), "too large for the log of what was received, which takes 163840; store it"));
+  rl_chunks chunks = {0};
+  rl_chunks_add(&chunks, chunk_of(10));
+  rl_chunks_add(&chunks, c);
+  assert_int_equal(rl_gather_store_block(g, &chunks), RL_ELIMIT);
+  assert_int_equal(chunks.n, 0);
+}
+
+/* A record of the log is limited: what is large is logged in pieces, what cannot be is refused, and nothing else. */
+static void what_is_too_large_for_the_log_is_cut_or_refused(void **state)
+{
+  rl_wal *w = NULL;
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = *state}, &w), RL_OK);
+  rl_gather *g = make_logged(w);
+  rl_chunks chunks = {0};
+  for (int i = 0; i < 100; i++) rl_chunks_add(&chunks, chunk_of(6000));
+  assert_int_equal(rl_gather_store_block(g, &chunks), RL_OK);
+  expect_too_large(g, LOGGED_MOST + 1);
+  for (int i = 0; i < 20; i++) { /* small ones and large ones in turn */
+    rl_chunk *c = chunk_of(i % 2 ? 30 : LOGGED_MOST - 2000);
+    rl_value v = rl_chunk_get(c, 0, 0);
+    assert_int_equal(rl_gather_store(g, &v, 1), RL_OK);
+    rl_chunk_unref(c);
+  }
+  rl_blocks blocks = {0};
+  rl_gather_take(g, &blocks);
+  uint64_t last = 0, records = 0;
+  for (size_t i = 0; i < blocks.n; i++) {
+    assert_true(blocks.v[i]->seq > last);
+    last = blocks.v[i]->seq;
+    records += blocks.v[i]->records;
+  }
+  assert_int_equal(records, 120);
+  assert_int_equal(rl_wal_wait(w, last), RL_OK);
+  read_back seen = {0};
+  assert_int_equal(rl_wal_close(w), RL_OK);
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = *state, .replay = look_at_block, .user = &seen}, &w), RL_OK);
+  assert_int_equal(seen.blocks, blocks.n);
+  assert_int_equal(seen.records, 120);
+  assert_true(seen.longest <= LOGGED_MOST);
+  rl_blocks_clear(&blocks);
+  rl_gather_delete(g);
+  assert_int_equal(rl_wal_close(w), RL_OK);
+}
+
+/* A log that takes no more is no loss that nobody hears of: the block is in no batch, and the source is told. */
+static void what_cannot_be_logged_is_in_no_batch(void **state)
+{
+  rl_wal *w = NULL;
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = *state}, &w), RL_OK);
+  rl_gather *g = make_logged(w);
+  rl_value v = rl_int(1);
+  assert_int_equal(rl_gather_store(g, &v, 1), RL_OK);
+  rl_wal_stop(w);
+  rl_blocks blocks = {0};
+  rl_gather_take(g, &blocks);
+  assert_int_equal(blocks.n, 0);
+  assert_int_equal(rl_gather_store(g, &v, 1), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "what was received cannot be logged: "));
+  rl_gather_delete(g);
+  assert_int_equal(rl_wal_close(w), RL_OK);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -452,6 +562,8 @@ int main(void)
     cmocka_unit_test(what_was_stored_before_the_end_stays),
     cmocka_unit_test(blocks_may_outlive_their_gatherer),
     cmocka_unit_test(reading_and_writing_at_once),
+    in_a_folder(what_is_too_large_for_the_log_is_cut_or_refused),
+    in_a_folder(what_cannot_be_logged_is_in_no_batch),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,8 @@ static void the_layout_is_the_documented_one(void **state)
   expect_layout(&b, "\1b\1\x0e\x09\2\1\xac\2");
   rl_journal_put_input(&b, &(rl_journal_input){.uid = text("c"), .kind = RL_JOURNAL_SAVED, .bytes = text("xy")});
   expect_layout(&b, "\1c\2\0\2xy");
+  rl_journal_put_input(&b, &(rl_journal_input){.uid = text("d"), .kind = RL_JOURNAL_PLACE, .bytes = text("z")});
+  expect_layout(&b, "\1d\3\0\1z");
   rl_journal_put_state(&b, &(rl_journal_state){.time = 5, .uid = text("s"), .partition = 1, .partitions = 2,
                                                .timed = true, .changes = text("ch"), .chunks = 1});
   expect_layout(&b, "\x0a\1s\1\2\1\2ch\1");
@@ -132,6 +134,7 @@ static const rl_journal_input INPUTS[] = {
     {.uid = {"", 0}, .kind = RL_JOURNAL_BLOCKS},
     {.uid = {"files", 5}, .kind = RL_JOURNAL_SAVED, .records = 1, .bytes = {LONG, sizeof LONG}},
     {.uid = {"rdd", 3}, .kind = RL_JOURNAL_SAVED},
+    {.uid = {"gone", 4}, .kind = RL_JOURNAL_PLACE, .records = -1, .bytes = {"place", 5}},
 };
 
 static void put_begin(rl_buf *b, const rl_journal_begin *r)
@@ -356,7 +359,7 @@ static void each_fault_is_named(void **state)
   refused(BLOCK, "\1a\0\0\0", "a block of no records");
   refused(BLOCK, "\1a\1\0\2", "neither 0 nor 1");
   refused(BEGIN, "\0\0\0\0\0", "the batch interval");
-  refused(BEGIN, "\0\0\2\0\1\1a\3\0", "an unknown kind");
+  refused(BEGIN, "\0\0\2\0\1\1a\4\0", "an unknown kind");
   refused(BEGIN, "\0\0\2\0\1\1a\0\3", "less than no records");
   refused(BEGIN, "\0\0\2\0\1\1a\1\0\0\1\0", "blocks out of order");
   refused(BEGIN, "\0\0\2\0\1\1a\1\0\0\2\5\5", "blocks out of order");

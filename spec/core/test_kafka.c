@@ -145,6 +145,35 @@ static void test_no_broker(void **state)
   rl_context_unref(c);
 }
 
+/* A leader that does not answer when it is asked what is left of a partition holds nobody up for long. */
+static void test_bounds_that_are_not_told(void **state)
+{
+  (void)state;
+  mock m;
+  mock_begin(&m, 1);
+  mock_topic(&m, "t", 1);
+  mock_fill(&m, "t", 0, 0, 3);
+  const char *settings[] = {"rille.log.level", "off", "rille.streaming.kafka.consumer.poll", "3",
+                            "rille.task.maxFailures", "1", NULL};
+  rl_context *c = new_context(settings);
+  const rl_kafka_range range = {"t", 0, 100, 110};
+  rl_rdd *r = read_ranges(c, &m, RL_KAFKA_VALUES, &range, 1);
+  rl_job *job = NULL;
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EDATA);
+  assert_non_null(strstr(rl_error_message(), "offset 100 is no longer there (now it has 0 to 3)"));
+  rl_job_unref(job);
+  const int list_offsets = 2, late_ms = 30000;
+  for (int i = 0; i < 4; i++) {
+    rd_kafka_mock_broker_push_request_error_rtts(m.cluster, 1, list_offsets, 1, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms);
+  }
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "offset 100 is not there, and its bounds cannot be asked for"));
+  rl_job_unref(job);
+  rl_rdd_unref(r);
+  rl_context_unref(c);
+  mock_end(&m);
+}
+
 /* The stream ------------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
@@ -344,6 +373,15 @@ static void test_broker_down_for_a_while(void **state)
   end(&f);
 }
 
+static void expect_saved(rl_input *in, int64_t time, const unsigned char *bytes, size_t n)
+{
+  rl_buf saved = {0};
+  assert_int_equal(in->cls->save(in, time, &saved), RL_OK);
+  assert_int_equal(saved.n, n);
+  assert_memory_equal(saved.p, bytes, n);
+  rl_buf_free(&saved);
+}
+
 /* What a recovered job does: the same batch again, and on from there. */
 static void test_restored(void **state)
 {
@@ -364,14 +402,14 @@ static void test_restored(void **state)
   assert_int_equal(in->cls->restore(in, 500, saved.p, saved.n, &r, &info), RL_OK);
   assert_int_equal(info.records, 2);
   expect_records(f.base.c, r, "1\n2\n");
+  const unsigned char unread[] = {1, 1, 1, 't', 0, 3, 3}, read[] = {1, 2, 1, 't', 0, 3, 4, 1, 't', 1, 0, 1};
+  expect_saved(in, 501, unread, sizeof unread); /* of a batch that could not be read: the place alone */
   start(&f);
   advance(&f, 500);
   expect_batches(&f, "@500 3 10 "); /* t/1 joined meanwhile */
-  rl_buf_clear(&saved);
-  assert_int_equal(in->cls->save(in, 500, &saved), RL_OK);
-  const unsigned char expected[] = {1, 2, 1, 't', 0, 3, 4, 1, 't', 1, 0, 1};
-  assert_int_equal(saved.n, sizeof expected);
-  assert_memory_equal(saved.p, expected, sizeof expected);
+  expect_saved(in, 500, read, sizeof read);
+  const unsigned char behind[] = {1, 2, 1, 't', 0, 4, 4, 1, 't', 1, 1, 1};
+  expect_saved(in, 1000, behind, sizeof behind);
   rl_free(info.description);
   rl_rdd_unref(r);
   rl_buf_free(&saved);
@@ -458,6 +496,7 @@ int main(void)
     cmocka_unit_test(test_forms_of_records),
     cmocka_unit_test(test_bad_ranges),
     cmocka_unit_test(test_no_broker),
+    cmocka_unit_test(test_bounds_that_are_not_told),
     cmocka_unit_test(test_batches_go_on_where_the_last_ended),
     cmocka_unit_test(test_latest_without_a_setting),
     cmocka_unit_test(test_given_offsets),

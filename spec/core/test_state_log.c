@@ -582,6 +582,37 @@ static void *move_versions(void *arg)
 }
 
 /* Also where the map is too small at first. */
+/* Every start makes these anew. What is damaged may be the content, or the checksum; the sum of all is right after. */
+static void a_damaged_script_is_replaced(void **state)
+{
+  char *dir = rl_path_join(*state, "state"), *path = rl_path_join(dir, "data.mdb");
+  for (size_t part = 0; part < 2; part++) {
+    rl_state *s = open_at(dir, false, MIB);
+    rl_buf bytes = {0};
+    bool found;
+    ok(rl_state_put_note(s, "script", "other", "one that stays", 14));
+    ok(rl_state_put_note(s, "script", "job", "a script to be damaged", 22));
+    rl_state_close(s);
+    ok(rl_file_read_all(path, &bytes));
+    for (char *at = bytes.p; (at = memmem(at, bytes.n - (size_t)(at - bytes.p), "a script to", 11)) != NULL; at++) {
+      at[part ? -3 : 4] ^= 4;
+    }
+    scratch_write_bytes(path, bytes.p, bytes.n);
+    rl_buf_clear(&bytes);
+    rl_log_set_sink(no_log, NULL);
+    s = open_at(dir, false, MIB);
+    assert_int_equal(rl_state_get_note(s, "script", "job", &bytes, &found), RL_EDATA);
+    ok(rl_state_put_note(s, "script", "job", "that of today", 13));
+    expect_note(s, "script", "job", "that of today", 13);
+    rl_state_close(s);
+    rl_log_set_sink(NULL, NULL);
+    ok(rl_state_verify(dir, NULL, NULL, NULL));
+    rl_buf_free(&bytes);
+  }
+  rl_free(path);
+  rl_free(dir);
+}
+
 static void notes_are_put_while_versions_move(void **state)
 {
   size_t usual = rl_image_first_map;
@@ -615,6 +646,7 @@ int main(void)
       in_a_folder(a_full_disk_is_waited_for_in_a_kept_store),
       in_a_folder(notes_are_kept_beside_the_state),
       in_a_folder(a_note_that_was_changed_is_found_out),
+      in_a_folder(a_damaged_script_is_replaced),
       in_a_folder(notes_are_put_while_versions_move),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,10 +14,12 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/apart.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "spec/core/scratch.h"
 #include "spec/core/states.h"
+#include "store/look.h"
 #include "store/state_impl.h"
 
 /* Images ----------------------------------------------------------------------------------------------------------- */
@@ -146,7 +148,7 @@ static void what_is_no_state_is_told(void **state)
   assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_ENOTFOUND);
   assert_int_equal(mkdir(dir, 0700), 0);
   rl_free(scratch_file(dir, "data.mdb", ""));
-  assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_ENOTFOUND);
+  assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_EDATA);
   rl_free(scratch_file(dir, "data.mdb", "some text"));
   assert_int_equal(rl_state_verify(dir, NULL, NULL, NULL), RL_EDATA);
   rl_free(dir);
@@ -430,6 +432,75 @@ static void pages_that_are_others_are_found(void **state)
   rl_free(dir);
 }
 
+/* Cut off ---------------------------------------------------------------------------------------------------------- */
+
+/* Whether all that there is can be had, in a child: LMDB dies over a page that is not there. */
+static rl_status read_all(void *user, rl_apart *a)
+{
+  (void)a;
+  rl_look *l = NULL;
+  uint64_t bytes;
+  rl_status st = rl_look_open(user, &l);
+  if (st == RL_OK) st = rl_look_bytes(l, "orders", &bytes);
+  if (st == RL_OK) st = rl_look_bytes(l, "visits", &bytes);
+  rl_look_close(l);
+  return st;
+}
+
+/* What the opening lets pass can be read, and what is as it was made it lets pass. */
+static void an_image_that_is_cut_off_is_refused(void **state)
+{
+  char *dir = rl_path_join(*state, "state"), *path = rl_path_join(dir, "data.mdb");
+  rl_buf whole = {0};
+  size_t refused = 0, unused = 0;
+  make_image(dir, 60, 2500);
+  ok(rl_image_sound(dir));
+  ok(rl_file_read_all(path, &whole));
+  for (size_t n = whole.n / PAGE; n-- > 0;) {
+    bool crashed = false;
+    assert_int_equal(truncate(path, (off_t)(n * PAGE)), 0);
+    rl_status st = rl_image_sound(dir);
+    if (st == RL_OK) {
+      ok(rl_apart_run(&(rl_apart_spec){.work = read_all, .user = dir}, &crashed));
+      unused++;
+      continue;
+    }
+    assert_int_equal(st, RL_EDATA);
+    assert_non_null(strstr(rl_error_message(), path));
+    assert_non_null(strstr(rl_error_message(), "--repair"));
+    rl_state *s = NULL;
+    assert_int_equal(rl_state_open(&(rl_state_spec){.dir = dir, .overlay_bytes = MIB}, &s), RL_EDATA);
+    refused++;
+  }
+  assert_non_null(strstr(rl_error_message(), "it is empty"));
+  print_message("%zu sizes: %zu refused, %zu without pages in use\n", refused + unused, refused, unused);
+  assert_true(refused > unused);
+  rl_buf_free(&whole);
+  rl_free(path);
+  rl_free(dir);
+}
+
+static void an_image_with_bad_metas_is_refused(void **state)
+{
+  char *dir = rl_path_join(*state, "state"), *path = rl_path_join(dir, "data.mdb");
+  make_image(dir, 10, 100);
+  for (off_t page = 0; page < 2; page++) {
+    char kept[PAGE], noise[PAGE];
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    memset(noise, 0x5a, sizeof noise);
+    assert_int_equal(pread(fd, kept, PAGE, page * PAGE), PAGE);
+    assert_int_equal(pwrite(fd, noise, PAGE, page * PAGE), PAGE);
+    assert_int_equal(rl_image_sound(dir), RL_EDATA);
+    assert_non_null(strstr(rl_error_message(), page ? "meta page 1" : "meta page 0"));
+    assert_int_equal(pwrite(fd, kept, PAGE, page * PAGE), PAGE);
+    assert_int_equal(close(fd), 0);
+  }
+  ok(rl_image_sound(dir));
+  rl_free(path);
+  rl_free(dir);
+}
+
 /* Copies ----------------------------------------------------------------------------------------------------------- */
 
 static int64_t expect_one_version(rl_state_op *op, int64_t n)
@@ -659,6 +730,8 @@ int main(void)
       in_a_folder(any_flipped_byte_of_a_small_image_is_found),
       in_a_folder(flipped_bytes_of_a_larger_image_are_found),
       in_a_folder(pages_that_are_others_are_found),
+      in_a_folder(an_image_that_is_cut_off_is_refused),
+      in_a_folder(an_image_with_bad_metas_is_refused),
       in_a_folder(a_killed_reader_holds_no_pages),
       in_a_folder(an_open_store_is_copied_while_it_is_written),
       in_a_folder(a_store_of_another_process_is_copied_and_verified),

@@ -357,6 +357,49 @@ static void a_stage_may_seal_for_nobody(void **state)
   end(&w);
 }
 
+/* What a stage is logged by. */
+typedef struct some_log {
+  _Atomic int refs;
+  _Atomic bool entered, closed;
+} some_log;
+
+static void ref_log(void *user) { atomic_fetch_add(&((some_log *)user)->refs, 1); }
+static void unref_log(void *user) { atomic_fetch_sub(&((some_log *)user)->refs, 1); }
+
+static rl_status write_late(void *user, rl_state_op *op, int64_t time, uint32_t partition, uint32_t n,
+                            const rl_state_update *update, rl_spool *emitted)
+{
+  (void)op, (void)time, (void)partition, (void)n, (void)update, (void)emitted;
+  some_log *l = user;
+  atomic_store(&l->entered, true);
+  while (!atomic_load(&l->closed)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  assert_true(atomic_load(&l->refs) > 0);
+  return rl_fail(RL_ECLOSED, "too late");
+}
+
+/* Its job was given up long ago, and who gave it the log is gone. */
+static void a_stage_keeps_what_it_is_logged_by(void **state)
+{
+  world w;
+  some_log l = {.refs = 1};
+  rl_job *job;
+  begin(&w, *state, 4096);
+  rl_rdd *r = update(&w, 1, 2, 1);
+  rl_rdd_log_state(r, &(rl_state_log){write_late, ref_log, unref_log, &l});
+  const rl_job_spec spec = {.rdd = r, .kind = RL_JOB_STATE, .batch_time = 1, .what = "sums"};
+  ok(rl_job_submit(w.c, &spec, NULL, &job));
+  while (!atomic_load(&l.entered)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  rl_job_cancel(job);
+  assert_int_equal(rl_job_wait(job), RL_ECANCELLED);
+  rl_job_unref(job);
+  rl_rdd_unref(r);
+  unref_log(&l);
+  assert_int_equal(atomic_load(&l.refs), 1);
+  atomic_store(&l.closed, true);
+  end(&w);
+  assert_int_equal(atomic_load(&l.refs), 0);
+}
+
 static void a_version_is_undone(void **state)
 {
   world w;
@@ -530,6 +573,7 @@ int main(void)
     in_a_folder(a_stage_that_fails_fails_all_that_wait),
     in_a_folder(a_stage_that_seals_is_not_begun_anew_when_it_is_cancelled),
     in_a_folder(a_stage_may_seal_for_nobody),
+    in_a_folder(a_stage_keeps_what_it_is_logged_by),
     in_a_folder(a_version_is_undone),
     in_a_folder(panes_give_what_reducing_all_anew_gives),
     in_a_folder(panes_name_the_key_that_cannot_be_reduced),

@@ -80,7 +80,7 @@ static void one_opener_at_a_time(void **state)
 {
   rl_buf text = {0};
   rl_wal *w = open_log(*state, &text);
-  expect_refused(*state, 0, RL_ESTATE, *state, "another process");
+  expect_refused(*state, 0, RL_ESTATE, *state, "this process has it open");
   close_log(w);
   rl_buf_free(&text);
 }

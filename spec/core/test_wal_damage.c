@@ -1,4 +1,4 @@
-/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. test_wal_marks.c has more of it. */
+/* The write-ahead log: what a crash may leave is recovered, what is damaged is found. test_wal_marks.c has more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "store/wal_impl.h"
 #include "wal_flips.h"
 
 static const char *const GROUP[] = {"first of three", "second of three", "third of three", NULL};
@@ -176,6 +177,8 @@ static void a_missing_segment_is_found(void **state)
   remove_file(*state, "log-000000000000000a");
   expect_refused(*state, 8, RL_EDATA, *state, "ends with record 3");
   remove_file(*state, "log-0000000000000001");
+  expect_refused(*state, 2, RL_EDATA, *state, "all its segments are missing");
+  remove_file(*state, "floor");
   expect_refused(*state, 2, RL_EDATA, *state, "ends with record 0");
   rl_buf_free(&text);
 }
@@ -186,6 +189,8 @@ static void a_segment_with_another_name_is_found(void **state)
   close_log(open_log(*state, &text));
   char *from = rl_path_join(*state, "log-0000000000000001"), *to = rl_path_join(*state, "log-0000000000000003");
   assert_int_equal(rename(from, to), 0);
+  expect_refused(*state, 0, RL_EDATA, *state, "records from 1 on are missing, it begins with record 3");
+  assert_int_equal(rl_wal_floor_make(*state, 3), RL_OK);
   expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "another name");
   scratch_write_bytes(to, "RLLEWAL1", 8);
   expect_refused(*state, 0, RL_EDATA, "log-0000000000000003 at offset 0", "the header is cut short");
@@ -194,13 +199,72 @@ static void a_segment_with_another_name_is_found(void **state)
   rl_buf_free(&text);
 }
 
+/* A log whose first segment was trimmed: it begins with record 4, and records 4 and 7 begin segments. */
+static void trimmed_log(const char *dir)
+{
+  rl_buf text = {0};
+  rl_wal *w = open_log(dir, &text);
+  for (int i = 0; i < 10; i++) write_text(w, 1, "0123456789012345678901234567890123456789");
+  assert_int_equal(rl_wal_trim(w, 4), RL_OK);
+  close_log(w);
+  assert_false(scratch_exists(dir, "log-0000000000000001"));
+  rl_buf_free(&text);
+}
+
+static void missing_first_segments_are_found(void **state)
+{
+  unsigned damages = 0;
+  trimmed_log(*state);
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_OK);
+  remove_file(*state, "log-0000000000000004");
+  for (int i = 0; i < 2; i++) /* nothing is changed by it */
+    expect_refused(*state, 0, RL_EDATA, *state, "records from 4 on are missing, it begins with record 7");
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, count_damage, &damages}), RL_EDATA);
+  assert_int_equal(damages, 1);
+  remove_file(*state, "floor"); /* which says no more than that all were there */
+  expect_refused(*state, 0, RL_EDATA, *state, "records from 1 on are missing");
+  rl_wal *w = NULL;
+  rl_wal_spec accepting = {.dir = *state, .accept_missing = true};
+  assert_int_equal(rl_wal_open(&accepting, &w), RL_OK);
+  close_log(w);
+  assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, NULL, NULL}), RL_OK); /* from now on it is whole */
+}
+
+static void each_flipped_byte_of_the_floor_is_harmless_or_found(void **state)
+{
+  trimmed_log(*state);
+  char *path = rl_path_join(*state, "floor");
+  rl_buf b = {0}, text = {0};
+  assert_int_equal(rl_file_read_all(path, &b), RL_OK);
+  assert_int_equal(b.n, 48);
+  unsigned found = 0;
+  for (size_t at = 0; at < b.n; at++) {
+    b.p[at] ^= 0x10;
+    scratch_write_bytes(path, b.p, b.n);
+    rl_wal *w = NULL;
+    rl_status st = open_from(*state, 0, &text, &w);
+    if (st == RL_OK) close_log(w);
+    else if (!strstr(rl_error_message(), "records from 1 on are missing")) fail_msg("%zu: %s", at, rl_error_message());
+    found += st != RL_OK;
+    b.p[at] ^= 0x10;
+  }
+  assert_int_equal(found, b.n / 2); /* all of the newest slot */
+  scratch_write_bytes(path, b.p, b.n / 2);
+  expect_refused(*state, 0, RL_EDATA, "floor at offset 0", "does not tell any more");
+  rl_buf_free(&b);
+  rl_buf_free(&text);
+  rl_free(path);
+}
+
 static void a_segment_in_the_making_is_removed(void **state)
 {
   rl_buf text = {0};
   rl_free(scratch_file(*state, "log-0000000000000007.tmp", "RLLE"));
+  rl_free(scratch_file(*state, "floor.tmp", ""));
   rl_free(scratch_file(*state, "notes", "not ours"));
   close_log(open_log(*state, &text));
   assert_false(scratch_exists(*state, "log-0000000000000007.tmp"));
+  assert_false(scratch_exists(*state, "floor.tmp"));
   assert_true(scratch_exists(*state, "notes"));
   rl_buf_free(&text);
 }
@@ -231,6 +295,7 @@ static void verifying_goes_on_behind_damage(void **state)
 int main(void)
 {
   rl_log_set_sink(model_quiet, NULL);
+  if (access("/dev/shm", W_OK) == 0) (void)setenv("TMPDIR", "/dev/shm", 0); /* no power is cut */
   const struct CMUnitTest tests[] = {
       in_a_folder(a_tail_lost_or_zeroed_anywhere_is_cut),
       in_a_folder(parts_of_a_group_that_reached_the_disk_alone_are_cut),
@@ -238,6 +303,8 @@ int main(void)
       in_a_folder(each_flipped_byte_is_found),
       in_a_folder(damage_before_the_last_group_is_no_torn_tail),
       in_a_folder(a_missing_segment_is_found),
+      in_a_folder(missing_first_segments_are_found),
+      in_a_folder(each_flipped_byte_of_the_floor_is_harmless_or_found),
       in_a_folder(a_segment_with_another_name_is_found),
       in_a_folder(a_segment_in_the_making_is_removed),
       in_a_folder(verifying_goes_on_behind_damage),

@@ -349,6 +349,9 @@ static void stopping_wakes_who_waits_for_a_full_disk(void **state)
   assert_int_equal(pthread_join(thread, NULL), 0);
   assert_int_equal(rl_wal_close(w), RL_EIO);
   assert_non_null(strstr(rl_error_message(), "No space left on device"));
+  assert_non_null(strstr(rl_error_message(), "the log ends without its records 1 to "));
+  assert_non_null(strstr(lines, "the disk is full"));
+  assert_null(strstr(lines, "there is room on the disk again"));
   end_failing();
 }
 

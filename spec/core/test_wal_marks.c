@@ -1,5 +1,5 @@
-/* The write-ahead log of a process that was killed: the mark behind the last group tells damage of it from its being torn;
- * and its headers, of which there are two. */
+/* The write-ahead log of a process that was killed: the mark behind the last group tells damage of it from its being
+ * torn. And its headers, of which there are two. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -324,7 +324,8 @@ static void a_log_of_the_first_version_is_read_and_goes_on(void **state)
   for (int i = 0; i < 8; i++) at = write_text(w, 1, "more");
   assert_true(at.segment > 1);
   close_log(w);
-  const char *all = "1:1=one 2:1=two 3:1=three 4:1=more 5:1=more 6:1=more 7:1=more 8:1=more 9:1=more 10:1=more 11:1=more ";
+  const char *all = "1:1=one 2:1=two 3:1=three 4:1=more 5:1=more 6:1=more 7:1=more 8:1=more 9:1=more 10:1=more "
+                    "11:1=more ";
   expect_log(*state, all);
   rl_buf_free(&b);
   b = bytes_now(*state, SEGMENT);

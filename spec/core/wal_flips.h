@@ -1,5 +1,5 @@
-/* Groups of a log whose sizes are known, and logs with each byte flipped in turn, for tests of store/wal.h. Include after
- * cmocka.h. */
+/* Groups of a log whose sizes are known, and logs with each byte flipped in turn, for tests of store/wal.h. Include
+ * after cmocka.h. */
 #ifndef SPEC_CORE_WAL_FLIPS_H
 #define SPEC_CORE_WAL_FLIPS_H
 

@@ -139,10 +139,29 @@ static void a_mark_and_some_blocks(tail *t)
   write_file(t, t->to);
 }
 
-static const struct {
+/* Where the log begins is written in place, into the slot that is not the newest. */
+static char *written_slot(tail *t)
+{
+  uint64_t generations[2];
+  for (int i = 0; i < 2; i++) memcpy(&generations[i], t->bytes.p + t->bytes.n / 2 * (size_t)i, sizeof generations[i]);
+  return t->bytes.p + (generations[0] > generations[1] ? 0 : t->bytes.n / 2);
+}
+
+static void a_torn_slot(tail *t)
+{
+  size_t at = some(t, t->bytes.n / 2);
+  memset(written_slot(t) + at, (int)some(t, 256), t->bytes.n / 2 - at);
+  write_file(t, t->bytes.n);
+}
+
+typedef struct damage_kind {
   const char *name;
   void (*make)(tail *t);
-} damages[] = {
+} damage_kind;
+
+static const damage_kind of_floor[] = {{"a torn slot", a_torn_slot}, {"whole", whole}};
+
+static const damage_kind of_segment[] = {
   {"lost", lost},
   {"whole", whole},
   {"one byte", one_byte},
@@ -161,7 +180,15 @@ static const struct {
   {"a mark for the first head", a_mark_for_the_first_head},
   {"a mark and some blocks", a_mark_and_some_blocks},
 };
-enum { DAMAGES = sizeof damages / sizeof *damages };
+enum { DAMAGES = sizeof of_segment / sizeof *of_segment, OF_FLOOR = sizeof of_floor / sizeof *of_floor };
+
+static bool is_floor(const char *path)
+{
+  const char *name = strrchr(path, '/');
+  return name && strcmp(name + 1, RL_WAL_FLOOR) == 0;
+}
+
+static int damages_of(const char *path) { return is_floor(path) ? OF_FLOOR : DAMAGES; }
 
 static void copy_dir(const char *from, const char *to)
 {
@@ -204,6 +231,7 @@ static void recover_one(const trial *killed, const char *aside, int damage, uint
   end.path = killed->w->path;
   if (rl_file_read_all(end.path, &end.bytes) != RL_OK) fail_msg("%s", rl_error_message());
   assert_int_equal(end.bytes.n, end.to);
+  const damage_kind *damages = is_floor(end.path) ? of_floor : of_segment;
   damages[damage].make(&end);
   printf("RILLE_STATE=%u:%d:%" PRIu64 " (%s, %zu bytes)\n", killed->faults[0].step, damage, seed, damages[damage].name,
          end.to - end.from);
@@ -216,7 +244,8 @@ static void recover_one(const trial *killed, const char *aside, int damage, uint
 static void recover_each(const trial *killed, const char *aside, uint64_t *seed, unsigned sample)
 {
   if (killed->w->synced == killed->w->written) return;
-  for (int damage = 0; damage < DAMAGES; damage++) {
+  int damages = damages_of(killed->w->path);
+  for (int damage = 0; damage < damages; damage++) {
     unsigned times = trial_is_long() ? 3 : records_random(seed) % DAMAGES < sample;
     for (unsigned i = 0; i < times; i++) recover_one(killed, aside, damage, records_random(seed));
   }
@@ -244,10 +273,11 @@ static void one_again(void **state)
   unsigned sync;
   int damage;
   uint64_t seed;
-  if (sscanf(getenv("RILLE_STATE"), "%u:%d:%" SCNu64, &sync, &damage, &seed) != 3 || damage < 0 || damage >= DAMAGES)
+  if (sscanf(getenv("RILLE_STATE"), "%u:%d:%" SCNu64, &sync, &damage, &seed) != 3 || damage < 0)
     fail_msg("RILLE_STATE is no state: sync:damage:seed");
   trial killed;
   assert_true(run_to_sync(&killed, *state, sync, seed));
+  if (damage >= damages_of(killed.w->path)) fail_msg("RILLE_STATE: %s has no such damage", killed.w->path);
   char *aside = put_aside(&killed);
   recover_one(&killed, aside, damage, seed);
   take_back(&killed, aside);

@@ -86,6 +86,8 @@ mkdir empty
 expect_status 1 rille inspect empty
 expect_in "$err" 'is no checkpoint directory'
 expect_status 1 rille backup empty copy
+expect_status 1 rille inspect nowhere
+expect_in "$err" 'nowhere is no checkpoint directory: there is no directory of that name'
 say "usage: ok"
 
 # a running job -------------------------------------------------------------------------------------------------------
@@ -111,12 +113,20 @@ expect_status 0 rille inspect job --key count '"total"' --json
 expect_status 0 rille inspect job --verify
 expect_in "$out" '; no damage'
 expect_status 1 rille inspect job --repair
-expect_in "$err" 'stop the job first'
+expect_in "$err" "job/log is in use by another process \($job\): stop the job first"
+expect_status 1 rille run total.lua job 1
+expect_in "$err" "write-ahead log job/log: another process \($job\) has it open"
+expect_status 1 rille recover job
+expect_in "$err" "job/state is in use by another process \($job\)"
 expect_status 0 rille backup job copy
 expect_in "$out" '^copy: log: '
 expect_status 1 rille backup job copy
 expect_in "$err" 'there is something in copy already'
-[[ $(stat -c %a copy) == 700 ]] || fail "others may read the copy"
+[[ $(stat -c %a copy) == 700 && $(stat -c %a copy/log/log-* | sort -u) == 600 ]] || fail "others may read the copy"
+ln -s job link
+expect_status 1 rille backup job link/new/copy
+expect_in "$err" 'link/new/copy is job itself, or in it'
+[[ ! -e job/new ]] || fail "a copy in what is copied"
 expect_status 0 rille inspect copy --verify
 at_copy=$(total copy)
 say "a running job: ok"
@@ -136,11 +146,68 @@ expect_status 0 rille inspect job --verify
 expect_status 0 rille inspect job --repair
 expect_in "$out" '^nothing is damaged$'
 [[ ! -e job/quarantine ]] || fail "a quarantine of nothing"
+[[ $(stat -c %a job/log/* job/state/* | sort -u) == 600 ]] || fail "others may read the job's files"
+# For its user alone. (The program of this tree may lie where others cannot read it.)
+if ((EUID == 0)) && [[ -z $RILLE_SANITIZE ]]; then
+  chmod 711 "$scratch"
+  cp "$(command -v rille)" program
+  chmod 755 program
+  nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  for words in "inspect job" "inspect job --verify" "backup job copy2" "recover job"; do
+    # shellcheck disable=SC2086
+    expect_status 1 "${nobody[@]}" ./program $words
+    expect_in "$err" '^rille: cannot open job: Permission denied \(as user .+\)'
+  done
+fi
 cp -a job killed
 expect_total job
 expect_total copy
 (($(total copy) >= at_copy)) || fail "the copy went backwards"
 say "killed, and from the copy: ok"
+
+# files ---------------------------------------------------------------------------------------------------------------
+
+cat >files.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "files", master = "local[2]" }, 0.1)
+local kill = not io.open "died"
+ssc:checkpoint "files"
+ssc:fileStream("in", { newFilesOnly = false }):uid "lines"
+  :map(function(line)
+    if kill then os.execute "touch died; kill -9 $PPID" end
+    return line, 1
+  end)
+  :updateStateByKey(function(new, old) return (old or 0) + #new end):uid "count"
+  :foreachRDD(function(rdd, time)
+    if rdd:count() > 0 then print "counted" ssc:stop(true, false) end
+    if io.open "second" and time > tonumber(io.open "second":read "a") then ssc:stop(true, false) end
+  end)
+ssc:start()
+ssc:awaitTermination()
+LUA
+mkdir in
+echo word >in/part.txt
+expect_status 137 rille run files.lua
+expect_status 0 rille inspect files
+expect_in "$out" '^ +lines: 1 file, last look: batch 20'
+expect_in "$out" '^ +in/part.txt: 5 bytes$'
+expect_status 0 rille inspect files --json
+[[ $(field pending.1.inputs.1.files.1.path) == in/part.txt ]] || fail "what --json tells of a batch's files"
+[[ $(field inputs.1.files.1.bytes) == 5 ]] || fail "what --json tells of the last batch's files"
+mv in/part.txt part.txt
+expect_status 1 rille run files.lua
+expect_in "$err" 'batch [0-9]+ ms: cannot open in/part.txt: No such file or directory; .*files.lua:5: put it back'
+expect_in "$err" 'rille.streaming.onBatchFailure = skip, which leaves the batch out'
+cp -a files skipped
+date +%s000 >second
+expect_status 0 rille run --conf rille.streaming.onBatchFailure=skip files.lua
+expect_in "$err" 'batch [0-9]+ ms is left out'
+rm -r files second
+mv skipped files
+mv part.txt in/part.txt
+expect_status 0 rille run files.lua
+expect_in "$out" '^counted$'
+say "files of a batch: ok"
 
 # damage --------------------------------------------------------------------------------------------------------------
 
@@ -164,6 +231,20 @@ for part in 3 5 8; do
   expect_total job $((${lost:-0}))
 done
 say "a damaged log: ok"
+
+# Of a segment's two headers one is enough; both are told.
+for offset in 20 70; do
+  rm -rf job
+  cp -a killed job
+  segment=$(printf '%s\n' job/log/log-* | tail -n 1)
+  flip "$segment" "$offset"
+  expect_status 1 rille run total.lua job 1
+  expect_in "$err" "damaged log: $segment at offset $((offset / 48 * 48)): wrong checksum of the header"
+  expect_status 0 rille inspect job --repair
+  expect_not_in "$out" 'lost'
+  expect_total job
+done
+say "a damaged header: ok"
 
 # A change that a batch made, without an image that has it: the batch and those behind it are run again, their outputs
 # are not.
@@ -201,3 +282,20 @@ expect_status 0 rille inspect job --repair --from copy
 expect_in "$out" "the state is the backup's"
 expect_total job
 say "a damaged state, made of a backup: ok"
+
+# whose backup --------------------------------------------------------------------------------------------------------
+
+mkdir other
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no checkpoint directory'
+begin "other" rille run total.lua other 1
+until_true 20 test -e other/log/log-0000000000000001
+sleep 1
+kill -TERM "$begun"
+expect_end "$begun" 0 60
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no backup of this job: that one began at'
+damage_state
+expect_status 1 rille inspect job --repair --from other
+expect_in "$err" 'other is no backup of this job: that one began at'
+say "another job's backup: ok"

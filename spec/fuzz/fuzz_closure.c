@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "capture_durable.h"
+#include "producer.h"
 #include "shared.h"
 
 #define MEMORY_MAX ((size_t)256 << 20)
@@ -53,6 +54,8 @@ static lua_State *new_state(void)
   lua_settop(L, 0);
   rl_capture_prepare(L);
   rl_broadcast_prepare(L);
+  rl_shared_type(L, &rl_producer_class, (const luaL_Reg[]){{NULL, NULL}}); /* without methods it sends nothing */
+  lua_pop(L, 1);
   lua_sethook(L, out_of_time, LUA_MASKCOUNT, STEPS_MAX);
   return L;
 }

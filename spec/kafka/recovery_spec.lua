@@ -48,6 +48,11 @@ describe("a durable job over Kafka", function()
     local last = program.run_in(dir, ("rille run job.lua '%s' '%s' %d"):format(kafka.brokers, topic, n))
     assert.equal(0, last.status, last.err)
     assert.equal((" " .. n // 10):rep(10):sub(2), support.read(dir .. "/out"))
+    local sum = 0
+    for offset in program.run_in(dir, "rille inspect ck").out:gmatch ", partition %d: next offset (%d+)" do
+      sum = sum + tonumber(offset)
+    end
+    assert.equal(n, sum)
     support.remove(dir)
   end)
 end)

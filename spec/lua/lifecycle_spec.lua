@@ -40,7 +40,7 @@ describe("a streaming context", function()
     local here = "^spec/lua/lifecycle_spec.lua:%d+: "
     assert.matches(here .. "bad argument #1 to 'StreamingContext'",
       failure(function() local _ = rille.StreamingContext(1) end))
-    for _, duration in ipairs { 0, -1, 0.0001, 0 / 0, math.huge, "1" } do
+    for _, duration in ipairs { 0, -1, 0.0001, 0 / 0, math.huge, "1", "s", "0s", "10 parsecs", "0.1ms" } do
       assert.matches(here .. "bad argument #2 to 'StreamingContext' %(duration",
         failure(function() local _ = rille.StreamingContext({}, duration) end))
     end
@@ -50,6 +50,29 @@ describe("a streaming context", function()
     end))
     assert.matches("local%[x%]", failure(function() local _ = rille.Context { master = "local[x]" } end))
     assert.matches("properties", failure(function() local _ = rille.Context { properties = 1 } end))
+  end)
+
+  it("takes durations as texts, wherever it takes them", function()
+    ssc = new "100ms"
+    assert.equal("StreamingContext(INITIALIZED, batches of 0.1 s)", tostring(ssc))
+    local stream = with_output(ssc)
+    assert.equal(0.1, stream:slideDuration())
+    assert.equal(0.2, stream:window("1 s", "200ms"):slideDuration())
+    assert.equal(120.0, stream:countByWindow("2m", "2min"):slideDuration())
+    ssc:remember "1h"
+    assert.equal("table", type(rille.StateSpec(function() end):timeout "1d"))
+    assert.equal(12000, rille.time.floor(12345, "1s"))
+    rille.sleep "1ms"
+    ssc:start()
+    ssc:clock():advance "100ms"
+    assert.is_false(ssc:awaitTerminationOrTimeout "0s")
+    ssc:stop()
+    ssc = new()
+    stream = with_output(ssc)
+    assert.equal(stream, stream:checkpoint "10s")
+    assert.matches("bad argument #1 to 'window' %(duration %(seconds above 0, or a text such as '500ms' or '2m', in " ..
+      "whole milliseconds%) expected, got string%)", failure(function() stream:window "1 fortnight" end))
+    assert.matches("bad argument #2 to '.-' %(a number of seconds, or a text", failure(rille.time.floor, 1, "x"))
   end)
 
   it("takes fractions of seconds", function()

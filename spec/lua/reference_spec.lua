@@ -22,7 +22,7 @@ local INTERNAL = {
 
 -- Annotated classes whose functions are made in C.
 local IN_C = { ["rille.ReceiverSelf"] = "lua/receiver_self.c", ["rille.Broadcast"] = "lua/broadcast.c",
-  ["rille.StateOfKey"] = "lua/stateful.c" }
+  ["rille.StateOfKey"] = "lua/stateful.c", ["rille.KafkaProducer"] = "lua/producer_send.c" }
 
 -- Classes whose annotations have another name than "rille." and theirs.
 local ANNOTATED_AS = { TestJob = "rille.testing.Job" }

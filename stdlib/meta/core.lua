@@ -37,6 +37,7 @@ function core.checkSettings(settings, properties) end ---raises for what core.co
 function core.captured(value, role, site) end
 function core.entries(dir) end             ---@return string[]?, string[] files, directories; nil and why
 function core.stamp(path) end              ---@return "file"|"directory"|nil, string? changes when the file does
+function core.seconds(value) end           ---@return number? of a duration, a number or a text; nil: it is none
 function core.keepLog(on) end              ---@return string? false: the lines kept since true
 
 -- durable jobs (lua/bind_durable.c) --------------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ function core.loadText(text, chunk, module) end ---@return function?, string? as
 function core.knownText(chunk) end         ---@return string?
 function core.encodeValue(value) end       ---@return string as the codec writes it
 function core.decodeValue(bytes) end       ---@return any
-function core.checkpointExists(dir) end    ---@return boolean
+function core.checkpointExists(dir) end    ---@return boolean, string? why it cannot be looked at
 function core.probeCheckpoint(dir, all) end ---@return true?, string?, boolean? nil, why it cannot be read, in use; all: reads the log
 function core.readNote(dir, dbi, name) end ---@return string?, string?, boolean? nil: there is none; nil, why, in use
 
@@ -212,6 +213,9 @@ function core.broadcast(value, site) end   ---@return rille.Broadcast
 ---@param spec { zero: any, add: function, fromZero: boolean, name: string?, site: string? }
 function core.accumulator(spec) end        ---@return rille.Accumulator
 function core.zero(accumulator) end        ---@return any a copy of what it began with
+---@param spec { settings: table[], mute: boolean? } settings as Context:kafka's; mute: it checks what it is given, and sends nothing
+function core.kafkaProducer(spec) end      ---@return rille.KafkaProducer
+function core.settleProducers() end        -- waits for what the output that runs has sent in the driver; raises what was refused
 core.Accumulator = {}                      --- methods of accumulators in the driver: to be filled
 --- Called with what tasks reported, as id, value, id, value, ...; id 0: bad records, (batch time or nil, count, samples...).
 ---@param handler fun(entries: any[])

@@ -108,14 +108,14 @@ function DStream:fullOuterJoin(other, n) end
 --- one after another. Both must be multiples of this stream's slide. The first windows hold what there is; a stream that
 --- slides by more than its length leaves batches out; there is no batch between its times. To be combined, streams need
 --- the same slide. This stream is persisted, and keeps its batches for as long as the window needs them.
----@param length number seconds
----@param slide number? seconds; that of this stream without it
+---@param length rille.Duration
+---@param slide rille.Duration? that of this stream without it
 ---@return rille.DStream
 function DStream:window(length, slide) end
 
 --- As groupByKey over the window: (key, array of values), in the order of batches.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:groupByKeyAndWindow(length, slide, n) end
@@ -129,10 +129,10 @@ function DStream:groupByKeyAndWindow(length, slide, n) end
 --- entered is added with f (section 7.3 of the reference). A key once seen stays, with whatever the inverse leaves, until
 --- `filter` drops it; it must only drop values that stand for nothing, as a count of 0. Such a window is state: see
 --- updateStateByKey.
----@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?, n: integer?, filter: (fun(key: any, value: any): boolean)?): rille.DStream
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: rille.Duration, slide: rille.Duration?, n: integer?, filter: (fun(key: any, value: any): boolean)?): rille.DStream
 ---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:reduceByKeyAndWindow(f, length, slide, n) end
@@ -140,22 +140,22 @@ function DStream:reduceByKeyAndWindow(f, length, slide, n) end
 --- As reduce over the window: one record, none when the window is empty. With an inverse function behind f, or a known f,
 --- it costs what enters and leaves the window, as reduceByKeyAndWindow; with an inverse there is one record in every
 --- window from the first record ever seen on.
----@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: number, slide: number?): rille.DStream
+---@overload fun(self: rille.DStream, f: fun(a: any, b: any): (any), inverse: fun(value: any, left: any): (any), length: rille.Duration, slide: rille.Duration?): rille.DStream
 ---@param f (fun(a: any, b: any): any)|"sum"|"count"|"min"|"max" associative and commutative
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@return rille.DStream
 function DStream:reduceByWindow(f, length, slide) end
 
 --- The number of records in the window: nothing before the first record ever seen, then 0 for empty windows.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@return rille.DStream
 function DStream:countByWindow(length, slide) end
 
 --- (value, how often it is in the window); values that are not in it are gone.
----@param length number seconds
----@param slide number? seconds
+---@param length rille.Duration
+---@param slide rille.Duration?
 ---@param n integer?
 ---@return rille.DStream
 function DStream:countByValueAndWindow(length, slide, n) end
@@ -226,7 +226,7 @@ function DStream:cache() end
 
 --- persist("MEMORY_ONLY_SER"), as in Spark. The interval is checked at start: it needs a checkpoint directory, and is a
 --- multiple of the stream's slide. It has no other effect: state is logged in every batch.
----@param interval number seconds
+---@param interval rille.Duration
 ---@return rille.DStream self
 function DStream:checkpoint(interval) end
 

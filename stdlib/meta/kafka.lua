@@ -52,3 +52,29 @@ function kafka.createRDD(sc, options, ranges) end
 ---@param from rille.DStream|rille.RDD
 ---@param options { brokers: string|string[], topic: string|function, transactional: boolean?, marker: string?, [string]: any } and librdkafka's settings
 function kafka.saveToKafka(from, options) end
+
+--- A producer, for functions of the job and for the script itself: all with the same settings are one in the process,
+--- kept between batches. Idempotent, unless ["enable.idempotence"] = false. What is wrong with the settings is told here.
+--- A task, and an output's function in the script, is done when the brokers have acknowledged all that it sent; a record
+--- that they refuse fails it. What runs again sends again: at least once.
+---@param options { brokers: string|string[], [string]: any } and librdkafka's settings
+---@return rille.KafkaProducer
+function kafka.producer(options) end
+
+--- What `rille.kafka.producer` makes. Functions may capture it; it comes back with a checkpoint's setup.
+---@class rille.KafkaProducer
+local KafkaProducer = {}
+
+--- Sends a record; `send(topic, value)` one whose key is null. Strings are sent as they are, numbers and booleans as
+--- text, nil and rille.null as null; a value of nil is a tombstone. Waits while as much is queued as may be
+--- (["queue.buffering.max.kbytes"]), and may raise what became of a record sent before.
+---@param topic string
+---@param key string|number|boolean|nil
+---@param value string|number|boolean|nil
+---@param options { partition: integer?, timestamp: integer?, headers: table<string, any>? }? timestamp in milliseconds; the values of a header that comes several times are an array
+function KafkaProducer:send(topic, key, value, options) end
+
+--- Waits until all that was sent here is acknowledged: in this task, this function of an output, or the script. Raises
+--- what the brokers refused, or did not take in time.
+---@param seconds number? at most; without it as long as a record may take: ["message.timeout.ms"]
+function KafkaProducer:flush(seconds) end

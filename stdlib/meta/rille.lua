@@ -1,10 +1,13 @@
 ---@meta rille
---- What `require "rille"` gives to a job. Names are Spark's. Durations are seconds, fractions allowed (whole
---- milliseconds); times handed to functions are integers, milliseconds since the epoch.
+--- What `require "rille"` gives to a job. Names are Spark's. Durations (rille.Duration) are seconds, fractions
+--- allowed (whole milliseconds), or texts with a unit as in settings: `"500ms"`, `"10s"`, `"2m"`, `"1h"`. Times handed
+--- to functions are integers, milliseconds since the epoch.
 ---
 --- Functions given to operations get the fields of a record as arguments and return the fields of a new one: `return w`
 --- makes a record of one value, `return w, 1` a key-value record. They run in workers, on copies of what they capture.
 --- Functions given to transform, foreachRDD, listeners and fileStream's filter run in place, in the job's own state.
+
+---@alias rille.Duration number|string seconds, or a text with a unit: "500ms"
 
 ---@class rille
 ---@field version string                       of the engine
@@ -31,7 +34,7 @@ function rille.tuple(...) end
 function rille.once(name, make) end
 
 --- Waits; the active streaming context goes on meanwhile. In a receiver: to its stop at most.
----@param seconds number from 0
+---@param seconds rille.Duration from 0
 function rille.sleep(seconds) end
 
 ---@class rille.Tuple

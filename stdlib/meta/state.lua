@@ -6,7 +6,7 @@
 local StateSpec = {}
 
 --- Keys that were not touched for longer time out. Touched is a key with data that has a state then.
----@param seconds number
+---@param seconds rille.Duration
 ---@return rille.StateSpec
 function StateSpec:timeout(seconds) end
 

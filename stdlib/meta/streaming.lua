@@ -1,10 +1,10 @@
 ---@meta _
 
 --- Inputs, streams and outputs of a job, and its life. Streams and outputs can be added until start. The second
---- argument is the batch duration in seconds.
+--- argument is the batch duration.
 ---@class rille.StreamingContext
----@overload fun(conf: rille.Settings, batchDuration: number): rille.StreamingContext
----@overload fun(context: rille.Context, batchDuration: number): rille.StreamingContext
+---@overload fun(conf: rille.Settings, batchDuration: rille.Duration): rille.StreamingContext
+---@overload fun(context: rille.Context, batchDuration: rille.Duration): rille.StreamingContext
 local StreamingContext = {}
 
 --- The context that was started and not yet stopped.
@@ -94,7 +94,7 @@ function StreamingContext:union(streams) end
 function StreamingContext:transform(streams, f) end
 
 --- How long RDDs are kept at least; may be said once.
----@param seconds number
+---@param seconds rille.Duration
 function StreamingContext:remember(seconds) end
 
 --- Reads what the operator with this uid (`:uid`) remembers; from start on.
@@ -129,7 +129,7 @@ function StreamingContext:stop(stopContext, gracefully) end
 --- Waits until the context is stopped. Raises what failed meanwhile.
 function StreamingContext:awaitTermination() end
 
----@param seconds number
+---@param seconds rille.Duration
 ---@return boolean stopped # false: the time is over
 function StreamingContext:awaitTerminationOrTimeout(seconds) end
 
@@ -140,7 +140,7 @@ local Clock = {}
 function Clock:now() end
 
 --- Moves the manual clock on; returns when all that this caused has finished.
----@param seconds number
+---@param seconds rille.Duration
 function Clock:advance(seconds) end
 
 ---@class rille.Receiver
@@ -161,7 +161,7 @@ function ReceiverSelf:store(...) end
 
 --- Stops and starts again.
 ---@param message string
----@param seconds number? pause; rille.streaming.receiverRestartDelay without it
+---@param seconds rille.Duration? pause; rille.streaming.receiverRestartDelay without it
 function ReceiverSelf:restart(message, seconds) end
 
 ---@param message string

@@ -3,7 +3,7 @@
 ---@class rille.testing.Options
 ---@field inputs (any[]|false)[][]  for each input its batches: arrays of records, or false where it gives no RDD
 ---@field operation fun(ssc: rille.StreamingContext, ...: rille.DStream): rille.DStream
----@field batch number?             seconds; 1 without it
+---@field batch rille.Duration?     1 second without it
 ---@field batches integer?          how many are run; without it those that the longest input has, and has left
 ---@field partitions integer?       of the inputs' RDDs; 2 without it
 ---@field conf rille.Settings?      the clock is always the manual one
@@ -80,7 +80,7 @@ function Job:batch(records) end
 function Job:batches(lists) end
 
 --- Moves the clock on; batches that are due run without new records.
----@param seconds number
+---@param seconds rille.Duration
 ---@return rille.testing.Job self
 function Job:advance(seconds) end
 

@@ -22,6 +22,6 @@ function time.format(ms, pattern) end
 
 --- The beginning of the window of so many seconds that a time is in; windows begin at multiples of their length.
 ---@param ms integer
----@param seconds number
+---@param seconds rille.Duration
 ---@return integer ms
 function time.floor(ms, seconds) end

@@ -103,14 +103,16 @@ local kinds = {
   partitions = { "number of partitions (a whole number from 1)", integer_from(1, MAX_PARTITIONS) },
   time = { "time (whole milliseconds since the epoch)", integer_from(math.mininteger, math.maxinteger) },
   port = { "port (1 to 65535)", integer_from(1, 65535) },
-  seconds = { "number of seconds from 0", function(value)
-    if type(value) ~= "number" or not (value >= 0 and value < MAX_SECONDS) then return end
-    return true, math.floor(value * 1000 + 0.5)
+  seconds = { "number of seconds from 0, or a text such as '500ms' or '2m'", function(value)
+    local s = core.seconds(value)
+    if not (s and s >= 0 and s < MAX_SECONDS) then return end
+    return true, math.floor(s * 1000 + 0.5)
   end },
-  duration = { "duration (seconds above 0, in whole milliseconds)", function(value)
-    if type(value) ~= "number" or not (value > 0 and value < MAX_SECONDS) then return end
-    local ms = math.floor(value * 1000 + 0.5)
-    return ms > 0 and math.abs(value * 1000 - ms) < 1e-6 * ms, ms
+  duration = { "duration (seconds above 0, or a text such as '500ms' or '2m', in whole milliseconds)", function(value)
+    local s = core.seconds(value)
+    if not (s and s > 0 and s < MAX_SECONDS) then return end
+    local ms = math.floor(s * 1000 + 0.5)
+    return ms > 0 and math.abs(s * 1000 - ms) < 1e-6 * ms, ms
   end },
 }
 

@@ -230,7 +230,10 @@ function DStream.output(stream, made)
   local owner, where = stream.owner, site.here(made.f)
   owner:check_open()
   made.stream, made.site = stream, where
-  function made.run(handle, time) made.body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time) end
+  function made.run(handle, time)
+    made.body(RDD.wrap(owner.sc, handle, { time = time, site = where }), time)
+    core.settleProducers()
+  end
   owner.outputs[#owner.outputs + 1] = made
 end
 

@@ -262,9 +262,14 @@ end
 ---@return function main the script as a chunk
 ---@return string ... its arguments
 function durable.recover(dir, given)
-  if not core.checkpointExists(dir) then error(("there is no checkpoint in %s"):format(dir), 0) end
-  local job, why = durable.job(dir)
-  if why then error(("the checkpoint in %s cannot be read: %s"):format(dir, why), 0) end
+  local found, unreadable = core.checkpointExists(dir)
+  if not found then error(unreadable or ("there is no checkpoint in %s"):format(dir), 0) end
+  local job, why, in_use = durable.job(dir)
+  if in_use then error(("the checkpoint in %s cannot be opened: %s"):format(dir, why), 0) end
+  if why then
+    error(("the script in the checkpoint in %s cannot be had: %s; where the script is at hand, run that")
+      :format(dir, why), 0)
+  end
   if not job or not job.main then
     error(("the checkpoint in %s has no script recorded; run the script itself"):format(dir), 0)
   end

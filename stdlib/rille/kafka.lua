@@ -1,5 +1,5 @@
---- rille.kafka: streams and RDDs of Kafka topics. Here what a job gives is checked and brought into the form that the
---- primitives take; the work is done in C.
+--- rille.kafka: streams and RDDs of Kafka topics, sinks and producers. Here what a job gives is checked and brought
+--- into the form that the primitives take; the work is done in C.
 local check = require "rille.check"
 local Context = require "rille.context"
 local control = require "rille.control"
@@ -20,14 +20,16 @@ local function wrong(position, name, what)
 end
 
 -- Settings of librdkafka: all string keys that are no options of ours.
-local function settings_of(name, options, known)
+local function settings_of(name, options, known, position)
+  position = position or 2
   local settings = {}
   for key, value in pairs(options) do
     if not known[key] then
       local kind = type(value)
-      if type(key) ~= "string" then wrong(2, name, "an option's name is a " .. type(key)) end
+      if type(key) ~= "string" then wrong(position, name, "an option's name is a " .. type(key)) end
       if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
-        wrong(2, name, ("option '%s': string, number or boolean expected, got %s"):format(key, check.describe(value)))
+        wrong(position, name, ("option '%s': string, number or boolean expected, got %s")
+          :format(key, check.describe(value)))
       end
       settings[#settings + 1] = { name = key, value = math.type(value) == "float" and value == math.floor(value) and
         ("%d"):format(value) or tostring(value) }
@@ -37,7 +39,7 @@ local function settings_of(name, options, known)
   local brokers = options.brokers
   if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
   if brokers ~= nil and type(brokers) ~= "string" then
-    wrong(2, name, "option 'brokers': string or array of strings expected, got " .. check.describe(brokers))
+    wrong(position, name, "option 'brokers': string or array of strings expected, got " .. check.describe(brokers))
   end
   if brokers then settings[#settings + 1] = { name = "bootstrap.servers", value = brokers } end
   return settings
@@ -223,6 +225,14 @@ function kafka.saveToKafka(from, options)
   if not is_stream then return send(from, name, op) end
   local identity = chosen and core.fingerprint(topic) or topic
   DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end, identity = identity })
+end
+
+--- A producer for functions of the job. Under test nothing is sent.
+function kafka.producer(options)
+  local name <const> = "producer"
+  check.argument(1, name, "list", options)
+  local settings = settings_of(name, options, { brokers = true }, 1)
+  return (site.call(core.kafkaProducer, { settings = settings, mute = control.holder ~= nil }))
 end
 
 methods_of(RDD)("offsetRanges", {}, function(self)

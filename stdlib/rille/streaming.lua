@@ -94,7 +94,10 @@ end
 
 -- Is there a checkpoint to go on with? What cannot be read is put aside when it may be.
 local function find_checkpoint(name, path, create_on_error)
-  if core.overrides["rille.reliable"] == "false" or not core.checkpointExists(path) then return false end
+  if core.overrides["rille.reliable"] == "false" then return false end
+  local found, unreadable = core.checkpointExists(path)
+  if unreadable then check.fail(("%s: %s"):format(name, unreadable)) end
+  if not found then return false end
   local readable, why, in_use = core.probeCheckpoint(path, create_on_error)
   if readable or in_use then return true end -- who has it is told by the start
   if not create_on_error then

@@ -1,0 +1,202 @@
+/* Giving inputs and receivers of a durable job back what its earlier runs took. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "run/durable_impl.h"
+
+static rl_status lost_blocks(const rl_dstream *d, const rl_past *p)
+{
+  return rl_fail(RL_EDATA, "%s: the log lacks received blocks of batch %" PRId64 " ms", d->label, p->time);
+}
+
+static rl_status restore_blocks(rl_dstream *d, const rl_past *p, rl_journal_input in, rl_rdd **out)
+{
+  rl_durable *durable = d->s->durable;
+  rl_block **blocks = rl_calloc(in.nblocks + 1, sizeof(rl_block *));
+  uint32_t n = 0;
+  uint64_t seq;
+  rl_status st = RL_OK;
+  while (!st && rl_journal_next_block(&in, &seq)) {
+    const rl_past_block *b = rl_found_block(&durable->found, seq);
+    if (b) blocks[n++] = rl_block_logged(durable->gate, &b->at, b->records, b->bytes);
+    else st = lost_blocks(d, p);
+  }
+  if (!st) *out = n ? rl_rdd_from_blocks(blocks, n) : rl_rdd_empty(0);
+  for (uint32_t i = 0; i < n; i++) rl_block_unref(blocks[i]);
+  rl_free(blocks);
+  return st;
+}
+
+/* What was not logged: it is gone, which is said when it is missed. */
+static rl_rdd *nothing_of(const rl_dstream *d, const rl_past *p, const rl_journal_input *in)
+{
+  if (!p->complete && in->records > 0 && rl_input_receiver(d->input))
+    rl_warn("%s: %" PRId64 " records of batch %" PRId64 " ms were received without a log and are lost "
+            "(rille.streaming.receiver.writeAheadLog.enable)",
+            d->label, in->records, p->time);
+  return rl_rdd_empty(0);
+}
+
+/* Its place, and nothing of the batch. */
+static rl_status restore_place(rl_dstream *d, const rl_past *p, const rl_journal_input *in)
+{
+  rl_input_info info = {.stream = d->input->id};
+  rl_rdd *rdd = NULL;
+  rl_status st = d->input->cls->restore(d->input, p->time, in->bytes.p, in->bytes.n, &rdd, &info);
+  rl_free(info.description);
+  rl_rdd_unref(rdd);
+  return st;
+}
+
+static rl_status restore_input(rl_dstream *d, const rl_past *p, const rl_journal_input *in)
+{
+  const rl_input_class *cls = d->input->cls;
+  rl_input_info info = {.stream = d->input->id};
+  rl_rdd *rdd = NULL;
+  rl_status st = RL_OK;
+  if (cls->repeats) st = cls->compute(d->input, p->time, &rdd, &info);
+  else if (in->kind == RL_JOURNAL_BLOCKS && rl_input_receiver(d->input)) st = restore_blocks(d, p, *in, &rdd);
+  else if (in->kind == RL_JOURNAL_SAVED && cls->restore)
+    st = cls->restore(d->input, p->time, in->bytes.p, in->bytes.n, &rdd, &info);
+  else rdd = nothing_of(d, p, in);
+  if (in->kind == RL_JOURNAL_PLACE && cls->restore) st = restore_place(d, p, in);
+  rl_free(info.description);
+  if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  if (st) rl_rdd_unref(rdd);
+  else rl_graph_restore(d, p->time, rdd);
+  return st;
+}
+
+static rl_journal_input find_input(const rl_past *p, const rl_dstream *d)
+{
+  rl_journal_begin begin;
+  rl_journal_input in;
+  if (rl_journal_get_begin(p->begin, p->begin_n, &begin) == RL_OK)
+    for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++)
+      if (rl_slice_is(in.uid, rl_dstream_uid(d))) return in;
+  return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
+}
+
+rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
+{
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached || !rl_past_is_needed(d, p)) continue;
+    const rl_journal_input in = find_input(p, d);
+    st = restore_input(d, p, &in);
+  }
+  return st;
+}
+
+/* Its records are in nothing, but its inputs were taken: they go on behind it. */
+rl_status rl_restore_places(rl_streaming *s, const rl_past *p)
+{
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore || !rl_past_is_needed(d, p)) continue;
+    const rl_journal_input in = find_input(p, d);
+    if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
+    st = restore_place(d, p, &in);
+    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  }
+  return st;
+}
+
+rl_status rl_check_inputs(const rl_streaming *s)
+{
+  for (const rl_dstream *d = s->nodes; d; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached) continue;
+    const rl_input_class *cls = d->input->cls;
+    if (cls->repeats || cls->restore || rl_input_receiver(d->input)) continue;
+    if (!s->durable->found.started) {
+      rl_warn("%s: the job cannot be recovered with it, as it cannot give again what it gave", d->label);
+      continue;
+    }
+    return rl_fail(RL_EUNSUPPORTED, "%s cannot give again what it gave before, so the job in %s cannot be recovered with "
+                   "it; use another directory, or another source", d->label, s->checkpoint);
+  }
+  return RL_OK;
+}
+
+/* Receivers -------------------------------------------------------------------------------------------------------- */
+
+/* A receiver goes on behind its newest block; what no batch has had yet is for the next. */
+static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *r)
+{
+  rl_durable *durable = s->durable;
+  const rl_found *f = &durable->found;
+  const char *uid = rl_dstream_uid(d);
+  uint64_t position = 0;
+  if (f->nbatches) position = find_input(f->batches[f->nbatches - 1], d).position;
+  (void)rl_receiver_begin(r, position);
+  for (size_t i = 0; i < f->nblocks; i++) {
+    rl_past_block *b = &f->blocks[i];
+    if (strcmp(b->uid, uid) != 0) continue;
+    if (b->position > position) position = b->position;
+    if (b->allocated) continue;
+    b->allocated = true;
+    rl_gather_restore(rl_receiver_gather(r), rl_block_logged(durable->gate, &b->at, b->records, b->bytes));
+  }
+  if (durable->logs_receivers) rl_receiver_log(r, durable->wal, uid, position);
+}
+
+static bool has_input(const rl_streaming *s, rl_slice uid)
+{
+  for (const rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->kind == RL_NODE_INPUT && d->reached && rl_slice_is(uid, rl_dstream_uid(d))) return true;
+  return false;
+}
+
+/* Of the newest batch: it has the places of all inputs, also of those that were carried on to it. */
+static void carry_places(rl_streaming *s)
+{
+  rl_durable *d = s->durable;
+  rl_journal_begin begin;
+  rl_journal_input in;
+  if (!d->found.nbatches) return;
+  const rl_past *last = d->found.batches[d->found.nbatches - 1];
+  if (rl_journal_get_begin(last->begin, last->begin_n, &begin) != RL_OK) return;
+  for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++) {
+    if (has_input(s, in.uid)) continue;
+    in.blocks = NULL; /* its blocks were that batch's */
+    in.nblocks = 0;
+    in.records = -1;
+    if (in.kind == RL_JOURNAL_SAVED) in.kind = RL_JOURNAL_PLACE;
+    d->carried = rl_grow(d->carried, &d->carried_cap, d->ncarried + 1, sizeof *d->carried);
+    d->carried[d->ncarried++] = in;
+    rl_warn("%s: the job has no input '%.*s' any more; its place is kept", s->checkpoint, (int)in.uid.n, in.uid.p);
+  }
+}
+
+/* Records that were acknowledged, and that no batch of this job would have. */
+static rl_status check_orphans(const rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  const char *drop = "rille.checkpoint.allowDropped";
+  uint64_t records = 0;
+  const char *uid = NULL;
+  for (size_t i = 0; i < f->nblocks; i++) {
+    const rl_past_block *b = &f->blocks[i];
+    if (b->allocated || (uid && strcmp(uid, b->uid) != 0)) continue;
+    uid = b->uid;
+    records += b->records;
+  }
+  if (!uid) return RL_OK;
+  if (!rl_conf_bool(rl_context_conf(s->c), drop))
+    return rl_fail(RL_EINVAL, "%" PRIu64 " records received for '%s' were in no batch yet, and the job has no input of that "
+                   "name any more; give it back, or drop them with %s = true", records, uid, drop);
+  rl_warn("%s: %" PRIu64 " records received for '%s' are dropped (%s)", s->checkpoint, records, uid, drop);
+  return RL_OK;
+}
+
+rl_status rl_restore_receivers(rl_streaming *s)
+{
+  for (rl_dstream *d = s->nodes; d; d = d->next) {
+    rl_receiver *r = d->kind == RL_NODE_INPUT ? rl_input_receiver(d->input) : NULL;
+    if (r) restore_receiver(s, d, r);
+  }
+  carry_places(s);
+  return check_orphans(s);
+}
