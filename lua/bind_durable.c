@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/secrets.h"
 #include "bind.h"
 #include "capture_durable.h"
 #include "data/codec.h"
@@ -24,8 +25,8 @@ static int image_gc(lua_State *L)
 
 static void push_buf(lua_State *L, const rl_buf *b) { lua_pushlstring(L, b->n ? b->p : "", b->n); }
 
-/* core.encodeFunction(value, role[, site]) -> bytes */
-static int encode_function(lua_State *L)
+/* core.captureFunction(value, role[, site]) -> image */
+static int capture_function(lua_State *L)
 {
   luaL_checkany(L, 1);
   const rl_capture_root root = {.index = 1,
@@ -33,12 +34,36 @@ static int encode_function(lua_State *L)
                                 .site = luaL_optstring(L, 3, NULL),
                                 .in_place = true};
   void **h = rl_handle_new(L, RL_META_IMAGE, 0);
-  rl_buf *bytes = rl_lua_push_buf(L);
   rl_image *img = NULL;
   rl_bind_check(L, rl_capture_durable(L, &root, 1, &img));
   *h = img;
-  rl_bind_check(L, rl_closure_encode(img, bytes));
+  return 1;
+}
+
+/* core.encodeFunction(image) -> bytes, and a line for each secret that is not in them */
+static int encode_function(lua_State *L)
+{
+  void **h = luaL_checkudata(L, 1, RL_META_IMAGE);
+  rl_buf *bytes = rl_lua_push_buf(L), *left = rl_lua_push_buf(L);
+  rl_bind_check(L, rl_closure_encode(*h, bytes, left));
   push_buf(L, bytes);
+  push_buf(L, left);
+  return 2;
+}
+
+/* core.isSecretName(name) -> boolean */
+static int is_secret_name(lua_State *L)
+{
+  lua_pushboolean(L, rl_secret_is_name(luaL_checkstring(L, 1)));
+  return 1;
+}
+
+/* core.secretIn(text) -> name of the setting whose secret is in it, or nil */
+static int secret_in(lua_State *L)
+{
+  size_t n;
+  const char *text = luaL_checklstring(L, 1, &n);
+  lua_pushstring(L, rl_secret_in(text, n));
   return 1;
 }
 
@@ -333,7 +358,10 @@ int rl_streaming_keep_values(lua_State *L)
 void rl_bind_add_durable(lua_State *L)
 {
   static const luaL_Reg functions[] = {
+    {"captureFunction", capture_function},
     {"encodeFunction", encode_function},
+    {"isSecretName", is_secret_name},
+    {"secretIn", secret_in},
     {"decodeFunction", decode_function},
     {"addClass", add_class},
     {"checkDurable", check_durable},

@@ -4,9 +4,12 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/mem.h"
+#include "base/secrets.h"
 #include "capture_durable_impl.h"
 #include "data/codec.h"
 #include "producer.h"
+#include "proto.h"
 
 const uint8_t rl_durable_kind[] = {
   [RL_R_STRING] = 1, [RL_R_TABLE] = 2, [RL_R_FUNCTION] = 3, [RL_R_CELL] = 4, [RL_R_ENV] = 5,    [RL_R_GLOBAL] = 6,
@@ -16,10 +19,99 @@ const uint8_t rl_durable_kind[] = {
 typedef struct encoder {
   const rl_image *img;
   rl_buf *out;
-  int depth; /* of broadcasts */
+  rl_buf *left; /* NULL: nobody wants to know */
+  int depth;    /* of broadcasts */
 } encoder;
 
-static rl_status encode(const rl_image *img, rl_buf *out, int depth);
+static rl_status encode(const rl_image *img, rl_buf *out, rl_buf *left, int depth);
+
+/* --- what is secret ----------------------------------------------------------------------------------------------- */
+
+/* The setting whose secret the value has in it; NULL: none. */
+static const char *secret_of(const encoder *e, rl_coded v)
+{
+  if (v.tag == RL_V_STRING) return rl_secret_in(v.s, v.n);
+  if (v.tag != RL_V_RECORD) return NULL;
+  rl_record kind;
+  size_t n;
+  const char *p = rl_image_at(e->img, v.record, &kind);
+  if (kind != RL_R_STRING) return NULL;
+  p = rl_get_bytes(&p, &n);
+  return rl_secret_in(p, n);
+}
+
+static void tell(const encoder *e, const char *what, const char *name, size_t n, const char *setting)
+{
+  if (!e->left) return;
+  if (e->left->n > 0) rl_buf_putc(e->left, '\n');
+  char *line = rl_format("%s '%.*s' (the value of %s)", what, (int)(n < 100 ? n : 100), name, setting);
+  rl_buf_puts(e->left, line);
+  rl_free(line);
+}
+
+/* A function as its record has it; moves past it. */
+typedef struct function {
+  rl_coded source;
+  uint32_t line, text;
+  const char *dump;
+  size_t dump_n;
+  uint32_t upvalues;
+  const char *cells;
+} function;
+
+static function read_function(const char *p)
+{
+  function f = {.source = rl_get_coded(&p), .line = 0};
+  f.line = rl_get_u32(&p);
+  f.text = rl_get_u32(&p);
+  for (uint32_t levels = rl_get_u32(&p); levels > 0; levels--) rl_get_u32(&p);
+  f.dump = rl_get_bytes(&p, &f.dump_n);
+  f.upvalues = rl_get_u32(&p);
+  f.cells = p;
+  return f;
+}
+
+/* Is the cell a variable of the function? Tells of it then. */
+static bool tell_variable(const encoder *e, const function *f, uint32_t cell, const char *setting)
+{
+  const char *p = f->cells;
+  uint32_t i = 0;
+  while (i < f->upvalues && rl_get_u32(&p) != cell) i++;
+  if (i == f->upvalues) return false;
+  rl_proto *tree = NULL;
+  rl_status st = rl_proto_read(f->dump, f->dump_n, &tree);
+  const char *name = st == RL_OK && i < tree->nupvals && *tree->upvals[i].name ? tree->upvals[i].name : "?";
+  tell(e, "the variable", name, strlen(name), setting);
+  rl_proto_delete(tree);
+  if (st != RL_OK) rl_error_drop();
+  return true;
+}
+
+static void tell_cell(const encoder *e, uint32_t cell, const char *setting)
+{
+  for (size_t i = 0; i < e->img->nrecords; i++) {
+    rl_record kind;
+    const char *p = rl_image_at(e->img, (uint32_t)i, &kind);
+    if (kind != RL_R_FUNCTION) continue;
+    function f = read_function(p);
+    if (tell_variable(e, &f, cell, setting)) return;
+  }
+}
+
+/* The name of a chunk that was compiled from a text may have a secret in it as the text has, and is needed. */
+static bool is_source(const encoder *e, uint32_t record)
+{
+  for (size_t i = 0; i < e->img->nrecords; i++) {
+    rl_record kind;
+    const char *p = rl_image_at(e->img, (uint32_t)i, &kind);
+    if (kind != RL_R_FUNCTION) continue;
+    function f = read_function(p);
+    if (f.source.tag == RL_V_RECORD && f.source.record == record) return true;
+  }
+  return false;
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------ */
 
 static void put_coded(encoder *e, rl_coded v)
 {
@@ -53,17 +145,62 @@ static void put_next(encoder *e, const char **p)
   put_coded(e, rl_get_coded(p));
 }
 
+/* A field that has a secret in it; tells of it. */
+static bool is_left_out(const encoder *e, rl_coded key, rl_coded value, bool tells)
+{
+  const char *of_key = secret_of(e, key), *of_value = secret_of(e, value);
+  if (!of_key && !of_value) return false;
+  bool named = !of_key && key.tag == RL_V_STRING;
+  if (tells) tell(e, "the field", named ? key.s : "?", named ? key.n : 1, of_key ? of_key : of_value);
+  return true;
+}
+
+/* How many of the pairs at p are kept. */
+static uint64_t kept_pairs(const encoder *e, const char *p, uint64_t pairs)
+{
+  uint64_t n = 0;
+  for (; pairs > 0; pairs--) {
+    rl_coded key = rl_get_coded(&p), value = rl_get_coded(&p);
+    n += !is_left_out(e, key, value, false);
+  }
+  return n;
+}
+
 static void put_table(encoder *e, const char *p)
 {
-  rl_put_varint(e->out, rl_get_u32(&p));
-  rl_put_varint(e->out, rl_get_u32(&p));
+  uint32_t array = rl_get_u32(&p), rest = rl_get_u32(&p);
+  const char *at = p;
+  rl_get_coded(&at); /* the metatable */
+  uint64_t pairs = rl_get_u64(&at), kept = kept_pairs(e, at, pairs);
+  rl_put_varint(e->out, kept == pairs ? array : 0); /* hints for making it */
+  rl_put_varint(e->out, kept == pairs ? rest : 0);
   put_next(e, &p);
-  uint64_t pairs = rl_get_u64(&p);
-  rl_put_varint(e->out, pairs);
-  for (; pairs > 0; pairs--) {
-    put_next(e, &p);
-    put_next(e, &p);
+  rl_put_varint(e->out, kept);
+  for (p = at; pairs > 0; pairs--) {
+    rl_coded key = rl_get_coded(&p), value = rl_get_coded(&p);
+    if (is_left_out(e, key, value, true)) continue;
+    put_coded(e, key);
+    put_coded(e, value);
   }
+}
+
+static void put_cell(encoder *e, uint32_t record, const char *p)
+{
+  rl_coded v = rl_get_coded(&p);
+  const char *setting = secret_of(e, v);
+  if (setting) tell_cell(e, record, setting);
+  put_coded(e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
+}
+
+static void put_global(encoder *e, const char *p)
+{
+  rl_put_varint(e->out, rl_get_u32(&p));
+  rl_coded name = rl_get_coded(&p), v = rl_get_coded(&p);
+  const char *setting = secret_of(e, v);
+  bool named = name.tag == RL_V_STRING;
+  if (setting) tell(e, "the global", named ? name.s : "?", named ? name.n : 1, setting);
+  put_coded(e, name);
+  put_coded(e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
 }
 
 static rl_status put_function(encoder *e, const char *p)
@@ -106,7 +243,7 @@ static rl_status put_broadcast(encoder *e, rl_shared *s)
   rl_buf value = {0};
   rl_image *img = rl_broadcast_image(s);
   if (!img) return rl_fail(RL_EINVAL, "a broadcast that was destroyed cannot be written to a checkpoint");
-  rl_status st = encode(img, &value, e->depth + 1);
+  rl_status st = encode(img, &value, e->left, e->depth + 1);
   if (st == RL_OK) rl_put_bytes(e->out, value.p, value.n);
   rl_image_unref(img);
   rl_buf_free(&value);
@@ -117,7 +254,7 @@ static void put_producer(encoder *e, const rl_kafka_setting *settings, size_t n)
 {
   rl_put_varint(e->out, n);
   for (size_t i = 0; i < n; i++) {
-    const char *value = rl_kafka_is_secret(settings[i].name) ? NULL : settings[i].value;
+    const char *value = rl_secret_is_name(settings[i].name) ? NULL : settings[i].value;
     rl_put_bytes(e->out, settings[i].name, strlen(settings[i].name));
     rl_put_value(e->out, value ? rl_str(value, strlen(value)) : rl_nil());
   }
@@ -156,11 +293,11 @@ static rl_status put_record(encoder *e, uint32_t record)
     case RL_R_FUNCTION:
       return put_function(e, p);
     case RL_R_GLOBAL:
-      rl_put_varint(e->out, rl_get_u32(&p));
-      put_next(e, &p);
-      put_next(e, &p);
+      put_global(e, p);
       break;
     case RL_R_CELL:
+      put_cell(e, record, p);
+      break;
     case RL_R_NAMED:
       put_next(e, &p);
       break;
@@ -189,7 +326,8 @@ static void put_all_of(encoder *e, rl_record wanted)
     const char *p = rl_image_at(e->img, (uint32_t)i, &kind);
     if (kind != wanted) continue;
     const char *bytes = rl_get_bytes(&p, &n);
-    rl_put_bytes(e->out, bytes, n);
+    bool hidden = kind == RL_R_STRING && rl_secret_in(bytes, n) && !is_source(e, (uint32_t)i);
+    rl_put_bytes(e->out, bytes, hidden ? 0 : n);
   }
 }
 
@@ -213,10 +351,10 @@ static void put_sum(rl_buf *out, size_t at)
   for (int i = 0; i < 8; i++) out->p[at + (size_t)i] = (char)(sum >> (8 * i) & 0xff);
 }
 
-static rl_status encode(const rl_image *img, rl_buf *out, int depth)
+static rl_status encode(const rl_image *img, rl_buf *out, rl_buf *left, int depth)
 {
   if (depth > RL_DURABLE_DEPTH) return rl_fail(RL_ELIMIT, "broadcasts hold broadcasts too deeply for a checkpoint");
-  encoder e = {.img = img, .out = out, .depth = depth};
+  encoder e = {.img = img, .out = out, .left = left, .depth = depth};
   rl_status st = RL_OK;
   rl_buf_puts(out, RL_CLOSURE_MAGIC);
   size_t sum_at = out->n;
@@ -226,15 +364,20 @@ static rl_status encode(const rl_image *img, rl_buf *out, int depth)
   put_next(&e, &p); /* package.path */
   put_next(&e, &p); /* package.cpath */
   rl_put_varint(out, img->nroots);
-  for (size_t i = 0; i < img->nroots; i++) put_next(&e, &p);
+  for (size_t i = 0; i < img->nroots; i++) {
+    rl_coded v = rl_get_coded(&p);
+    const char *setting = secret_of(&e, v);
+    if (setting) tell(&e, "the value", "", 0, setting);
+    put_coded(&e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
+  }
   for (size_t i = 0; i < img->nrecords && st == RL_OK; i++) st = put_record(&e, (uint32_t)i);
   if (st == RL_OK) put_sum(out, sum_at);
   return st;
 }
 
-rl_status rl_closure_encode(const rl_image *img, rl_buf *out)
+rl_status rl_closure_encode(const rl_image *img, rl_buf *out, rl_buf *left)
 {
-  return encode(img, out, 0);
+  return encode(img, out, left, 0);
 }
 
 void rl_image_modules(const rl_image *img,

@@ -6,7 +6,8 @@
  * is an image like any other. Nothing of it runs before it is pushed.
  *
  * Broadcasts travel with their value. Accumulators go by name, else by their number in their context: decoding finds
- * those that the state has. Kafka producers go by their settings; values of secrets are left out. */
+ * those that the state has. Kafka producers go by their settings; values of secrets are left out. So are strings that
+ * the process knows to be secret (base/secrets.h), wherever they are but in texts: variables are nil then. */
 #ifndef RL_LUA_CAPTURE_DURABLE_H
 #define RL_LUA_CAPTURE_DURABLE_H
 
@@ -25,8 +26,9 @@ rl_status rl_capture_durable(lua_State *L, const rl_capture_root *roots, size_t 
  * them anew. What comes out is for rl_image_modules only. */
 rl_status rl_capture_look(lua_State *L, const rl_capture_root *roots, size_t n, rl_image **out);
 
-/* Appends the image. RL_EINVAL when a function in it has no text (not of images by rl_capture_durable). */
-rl_status rl_closure_encode(const rl_image *img, rl_buf *out);
+/* Appends the image. RL_EINVAL when a function in it has no text (not of images by rl_capture_durable). `left`, unless
+ * NULL, gets a line for each secret that is left out: "the variable 'pw' (the value of sasl.password)". */
+rl_status rl_closure_encode(const rl_image *img, rl_buf *out, rl_buf *left);
 
 /* L compiles the texts; the stack is left as it was, and nothing is raised. RL_EDATA for damaged bytes, RL_EUNSUPPORTED
  * for those of another version; RL_ESTATE when the state lacks an accumulator. */

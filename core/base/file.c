@@ -38,6 +38,7 @@ const rl_fs rl_fs_system = {
     .chmod = chmod,
     .rmdir = rmdir,
     .stat = stat,
+    .fstat = fstat,
     .opendir = opendir,
     .readdir = readdir,
     .closedir = closedir,
@@ -140,6 +141,14 @@ rl_status rl_file_size(const char *path, uint64_t *size)
   struct stat st;
   if (fs->stat(path, &st) != 0) return fail_path("look at", path);
   *size = (uint64_t)st.st_size;
+  return RL_OK;
+}
+
+rl_status rl_file_has_name(int fd, const char *path, bool *has)
+{
+  struct stat st;
+  if (fs->fstat(fd, &st) != 0) return fail_path("look at", path);
+  *has = st.st_nlink > 0;
   return RL_OK;
 }
 

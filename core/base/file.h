@@ -36,6 +36,7 @@ typedef struct rl_fs {
   int (*chmod)(const char *path, mode_t mode);
   int (*rmdir)(const char *path);
   int (*stat)(const char *path, struct stat *st);
+  int (*fstat)(int fd, struct stat *st);
   DIR *(*opendir)(const char *path);
   struct dirent *(*readdir)(DIR *d);
   int (*closedir)(DIR *d);
@@ -58,6 +59,8 @@ rl_status rl_file_truncate(int fd, const char *path, int64_t size);
 rl_status rl_file_sync(int fd, const char *path);
 rl_status rl_file_sync_data(int fd, const char *path); /* contents and size, not the times */
 rl_status rl_file_size(const char *path, uint64_t *size);
+/* Has the open file still a name? What is written to one without is gone when it is closed. */
+rl_status rl_file_has_name(int fd, const char *path, bool *has);
 /* Gives the disk space of a stretch back where the file system can; it reads as zeros then. */
 void rl_file_punch(int fd, int64_t at, int64_t n);
 /* Locks the open file for as long as it is open, without waiting: *got = false when another has it. */

@@ -201,9 +201,10 @@ char *rl_output_key(const rl_output *o)
 /* Did a stop or a second signal make it fail? Then nobody is to blame, and it is not passed over. */
 static bool hurried(const rl_streaming *s) { return s->stopping || rl_streaming_signals() > 1; }
 
+/* While a graceful stop works batches off, failures are as before. */
 static bool skips_failures(const rl_streaming *s)
 {
-  return !hurried(s) && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k'; /* skip */
+  return (s->working_off || !s->stopping) && rl_streaming_signals() < 2 && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k'; /* skip */
 }
 
 static void stop_failed(rl_streaming *s)
@@ -269,13 +270,19 @@ static void start_run(rl_streaming *s, rl_output_run *r)
   r->output->fn(r->output->user, r->rdd, r->batch->time, r);
 }
 
+/* May a batch or an output begin? */
+static bool goes_on(const rl_streaming *s)
+{
+  return !s->failed && rl_streaming_signals() < 2 && !rl_streaming_is_overdue(s);
+}
+
 /* Starts outputs, and behind those the roots of the batch that comes next, while there is room and nobody hurries the
  * stop. What is started may end before the call returns, which comes back here: the outer call goes on then. */
 static void pump(rl_streaming *s)
 {
   if (s->pumping) return;
   s->pumping = true;
-  while (s->running < s->concurrent && !s->failed && rl_streaming_signals() < 2) {
+  while (s->running < s->concurrent && goes_on(s)) {
     rl_output_run *r = next_run(s);
     if (r) {
       s->running++;
@@ -404,7 +411,7 @@ static void begin(rl_streaming *s, rl_batch *b)
 static void generate_ticked(rl_streaming *s)
 {
   rl_batch *b;
-  while (!s->rooted && !s->beginning && !s->failed && rl_streaming_signals() < 2 && (b = take_ticked(s))) {
+  while (!s->rooted && !s->beginning && goes_on(s) && (b = take_ticked(s))) {
     if (!s->durable || !b->past) s->latest = b->time;
     if (s->durable && !b->past) {
       begin(s, b);

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/secrets.h"
 
 const rl_conf_key rl_conf_keys[] = {
   {"rille.app.name", RL_CONF_TEXT, "rille", 0, "the job's name, in messages"},
@@ -357,6 +358,7 @@ static rl_status check(const rl_conf_key *k, const char *value, bool spark, int6
 rl_status rl_conf_set(rl_conf *c, const char *key, const char *value)
 {
   bool spark = strncmp(key, "spark.", 6) == 0;
+  rl_secret_note(key, value);
   char *name = spark ? rl_format("rille.%s", key + 6) : rl_strdup(key);
   int i = find(name);
   rl_free(name);

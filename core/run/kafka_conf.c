@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/secrets.h"
 
 /* Health ----------------------------------------------------------------------------------------------------------- */
 
@@ -225,14 +226,6 @@ static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
   return RL_OK;
 }
 
-bool rl_kafka_is_secret(const char *name)
-{
-  static const char *const parts[] = {"password", "secret", "key.pem", "jaas", "oauthbearer.config", "token", NULL};
-  for (const char *const *part = parts; *part; part++)
-    if (strstr(name, *part)) return true;
-  return false;
-}
-
 static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
 {
   char reason[512] = "";
@@ -241,7 +234,7 @@ static rl_status set(rd_kafka_conf_t *to, const char *name, const char *value)
   if (res == RD_KAFKA_CONF_UNKNOWN) {
     return rl_fail(RL_EINVAL, "unknown Kafka setting '%s' (librdkafka %s): %s", name, rd_kafka_version_str(), reason);
   }
-  if (rl_kafka_is_secret(name)) return rl_fail(RL_EINVAL, "librdkafka refuses the value of '%s'", name);
+  if (rl_secret_is_name(name)) return rl_fail(RL_EINVAL, "librdkafka refuses the value of '%s'", name);
   return rl_fail(RL_EINVAL, "Kafka setting '%s': %s", name, reason);
 }
 
@@ -305,6 +298,7 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   c->v = rl_calloc(n + 1, sizeof *c->v);
   for (size_t i = 0; i < n; i++) {
     c->v[i] = (rl_kafka_setting){rl_strdup(settings[i].name), rl_strdup(settings[i].value)};
+    rl_secret_note(c->v[i].name, c->v[i].value);
   }
   rl_status st = check(c, use);
   if (st == RL_OK) *out = c;

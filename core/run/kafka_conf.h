@@ -17,9 +17,6 @@ typedef struct rl_kafka_setting {
   const char *name, *value;
 } rl_kafka_setting;
 
-/* Is the value of this setting to be shown to nobody, and kept nowhere? */
-bool rl_kafka_is_secret(const char *name);
-
 /* Health: what librdkafka last had to say, and one warning when the brokers stop answering and one when they do again.
  * librdkafka's own messages go to the log at its level debug. */
 typedef struct rl_kafka_health rl_kafka_health;

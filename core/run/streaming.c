@@ -16,6 +16,7 @@
 /* Driver threads of several contexts may exist in one process, but only one context may be active. */
 static _Atomic(rl_streaming *) active;
 static volatile sig_atomic_t signals_seen; /* since the active context's start */
+static _Atomic int64_t signal_ns;          /* when the first of them came */
 
 /* Making and freeing ----------------------------------------------------------------------------------------------- */
 
@@ -34,7 +35,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   s->clock = clock[0] == 'm' ? rl_clock_new_manual(0) : rl_clock_new_system();
   s->batch_ms = batch_ms;
   s->zero = s->latest = RL_NO_TIME;
-  s->stuck = INT64_MAX;
+  s->stuck = s->deadline_ns = INT64_MAX;
   atomic_init(&s->state, RL_INITIALIZED);
   s->last_output = &s->outputs;
   s->last_batch = &s->queue;
@@ -308,6 +309,7 @@ static void on_signal(int sig)
   int64_t now = rl_mono_ns();
   bool same = signals_seen == 1 && now - last_ns < SAME_SIGNAL_NS;
   last_ns = now;
+  if (signals_seen == 0) atomic_store(&signal_ns, now); /* before it counts */
   if (!same) signals_seen = signals_seen + 1;
   void (*fn)(void *) = hurry;
   if (signals_seen > 2) { /* nothing has helped */
@@ -420,6 +422,30 @@ static int64_t graceful_limit_ns(const rl_streaming *s)
   return ns > 10 * SECOND_NS ? ns : 10 * SECOND_NS;
 }
 
+static bool is_graceful(const rl_streaming *s)
+{
+  return rl_conf_bool(rl_context_conf(s->c), "rille.streaming.stopGracefullyOnShutdown");
+}
+
+/* The limit counts from the signal or the call: the driver may be in a callback then, and stops when that has ended. */
+static int64_t deadline_of(const rl_streaming *s)
+{
+  if (signals_seen == 0 || !is_graceful(s)) return s->deadline_ns;
+  int64_t of_signal = atomic_load(&signal_ns) + graceful_limit_ns(s);
+  return of_signal < s->deadline_ns ? of_signal : s->deadline_ns;
+}
+
+bool rl_streaming_is_overdue(const rl_streaming *s)
+{
+  int64_t deadline = deadline_of(s);
+  return deadline != INT64_MAX && rl_mono_ns() >= deadline;
+}
+
+static void set_deadline(rl_streaming *s)
+{
+  if (s->deadline_ns == INT64_MAX) s->deadline_ns = rl_mono_ns() + graceful_limit_ns(s);
+}
+
 /* The pending tick and one more come (section 1 of the reference: a timer that is stopped without interrupt): so what
  * came last into a queue or a directory has its batch, too. On the manual clock no time passes any more. */
 static void end_ticks(rl_streaming *s, int64_t deadline_ns)
@@ -442,17 +468,20 @@ static const char *where_it_is(const rl_streaming *s)
 static void work_off(rl_streaming *s)
 {
   rl_driver *d = rl_context_driver(s->c);
-  int64_t limit = graceful_limit_ns(s), deadline = rl_mono_ns() + limit;
+  set_deadline(s);
+  int64_t deadline = deadline_of(s);
+  s->working_off = true;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) manual_tick(s);
-  bool done = rl_driver_serve(d, nothing_unallocated, s, limit);
+  bool done = rl_driver_serve(d, nothing_unallocated, s, left(deadline));
   if (done) end_ticks(s, deadline);
   set_next_tick(s, RL_NO_TIME);
   rl_timer_cancel(s->c, &s->timer);
   if (done) done = rl_driver_serve(d, worked_off, s, left(deadline));
+  s->working_off = false;
   if (!done)
     rl_warn("the graceful stop was cut short after %.1f s (rille.streaming.gracefulStopTimeout); what was received and "
             "not worked off is %s",
-            (double)limit / 1e9, where_it_is(s));
+            (double)graceful_limit_ns(s) / 1e9, where_it_is(s));
 }
 
 static void cut_off(rl_streaming *s)
@@ -509,6 +538,7 @@ rl_status rl_streaming_stop(rl_streaming *s, bool stop_context, bool graceful)
   }
   if (rl_driver_in_message(rl_context_driver(s->c))) {
     s->stop_asked = true;
+    if (graceful) set_deadline(s);
     rl_driver_wake(rl_context_driver(s->c));
     return RL_OK;
   }
@@ -540,7 +570,7 @@ static rl_status take_error(rl_streaming *s)
 static void obey_signal(rl_streaming *s)
 {
   if (signals_seen == 0 || rl_streaming_state(s) != RL_ACTIVE) return;
-  bool graceful = rl_conf_bool(rl_context_conf(s->c), "rille.streaming.stopGracefullyOnShutdown");
+  bool graceful = is_graceful(s);
   rl_info("stopping%s", graceful ? ": working off what was received (a second signal stops at once)" : " at once");
   rl_streaming_stop(s, true, graceful);
 }

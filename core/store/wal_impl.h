@@ -182,6 +182,7 @@ struct rl_wal {
   rl_wal_segment current;
   uint64_t expected; /* sequence of the record that comes behind those that are written */
   int64_t made_ns;
+  int64_t looked_ns; /* when the file was last seen to have a name */
   rl_wal_tail tail;
   bool unmarked; /* records stand behind the last mark that is on disk */
   bool final;    /* the failure at hand is one of syncing: no other try */

@@ -76,7 +76,7 @@ void rl_wal_set_current(rl_wal *w, const rl_wal_segment *s, int fd)
   w->fd = fd;
   w->tail = RL_WAL_BARE;
   w->current = *s;
-  w->made_ns = rl_mono_ns();
+  w->made_ns = w->looked_ns = rl_mono_ns();
 }
 
 static rl_status read_segments(rl_wal *w, const rl_wal_firsts *firsts)

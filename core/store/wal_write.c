@@ -205,6 +205,25 @@ static rl_status fail_for_good(const rl_wal *w, const rl_wal_queue *group, uint6
   return st;
 }
 
+#define LOOK_NS INT64_C(1000000000)
+
+/* Somebody may delete the checkpoint of a job that runs. A look a second is enough: nobody has more of what was written
+ * since by looking more often. */
+static rl_status look_for_file(rl_wal *w, const rl_wal_queue *group)
+{
+  int64_t now = rl_mono_ns();
+  bool has = true;
+  if (now - w->looked_ns < LOOK_NS) return RL_OK;
+  w->looked_ns = now;
+  rl_status st = rl_file_has_name(w->fd, w->path, &has);
+  if (st != RL_OK) return fail_for_good(w, group, w->current.bytes);
+  if (has) return RL_OK;
+  st = rl_fail(RL_EIO, "write-ahead log %s: the file was deleted while the job runs. Nothing more is acknowledged, and "
+               "what is in it is lost: put the checkpoint directory back from a backup, or start anew", w->path);
+  rl_error_set_retriable(false);
+  return st;
+}
+
 /* The next group is there, and written at once: its frames say as much as a mark. */
 static bool is_followed(rl_wal *w)
 {
@@ -222,6 +241,8 @@ rl_status rl_wal_write_group(rl_wal *w, rl_wal_queue *group)
   uint64_t at = w->current.bytes;
   if (st == RL_OK) st = rl_file_sync_data(w->fd, w->path);
   if (st != RL_OK) return fail_for_good(w, group, at);
+  st = look_for_file(w, group);
+  if (st != RL_OK) return st;
   w->current.bytes += group->bytes;
   w->expected = group->head->head.seq + group->n;
   w->tail = RL_WAL_BARE;

@@ -412,6 +412,11 @@ static inline int faulty_stat(const char *path, struct stat *st)
   return (int)(faulty_enter("stat", path, NULL) ? faulty_leave(-1) : faulty_leave(stat(path, st)));
 }
 
+static inline int faulty_fstat(int fd, struct stat *st)
+{
+  return (int)(faulty_enter_fd("fstat", fd, NULL) ? faulty_leave(-1) : faulty_leave(fstat(fd, st)));
+}
+
 static inline DIR *faulty_opendir(const char *path)
 {
   DIR *d = faulty_enter("opendir", path, NULL) ? NULL : opendir(path);
@@ -453,6 +458,7 @@ static const rl_fs faulty_table = {
     .chmod = faulty_chmod,
     .rmdir = faulty_rmdir,
     .stat = faulty_stat,
+    .fstat = faulty_fstat,
     .opendir = faulty_opendir,
     .readdir = faulty_readdir,
     .closedir = faulty_closedir,

@@ -355,6 +355,43 @@ static void stopping_wakes_who_waits_for_a_full_disk(void **state)
   end_failing();
 }
 
+/* Writes until it fails, which takes a second at most on a machine with nothing else to do. */
+static rl_status write_for_a_while(rl_wal *w)
+{
+  rl_wal_part part = {NULL, "record", 6};
+  rl_status st = RL_OK;
+  for (unsigned i = 0; i < 600 && st == RL_OK; i++) {
+    usleep(100000);
+    st = rl_wal_write(w, 1, &part, 1, NULL);
+  }
+  return st;
+}
+
+static void a_log_that_was_deleted_acknowledges_nothing(void **state)
+{
+  rl_wal *w = NULL;
+  rl_wal_part part = {NULL, "record", 6};
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = *state}, &w), RL_OK);
+  assert_int_equal(rl_wal_write(w, 1, &part, 1, NULL), RL_OK);
+  assert_int_equal(rl_dir_remove(*state), RL_OK);
+  assert_int_equal(write_for_a_while(w), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "log-0000000000000001: the file was deleted while the job runs"));
+  assert_false(rl_error_current()->retriable);
+  assert_int_equal(rl_wal_write(w, 1, &part, 1, NULL), RL_EIO);
+  assert_int_equal(rl_wal_close(w), RL_EIO);
+}
+
+static void a_log_that_cannot_be_looked_at_acknowledges_nothing(void **state)
+{
+  rl_wal *w = NULL;
+  let_fail("fstat", EIO, 1);
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = *state}, &w), RL_OK);
+  assert_int_equal(write_for_a_while(w), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "cannot look at"));
+  assert_int_equal(rl_wal_close(w), RL_EIO);
+  end_failing();
+}
+
 int main(void)
 {
   rl_log_set_sink(model_quiet, NULL);
@@ -371,6 +408,8 @@ int main(void)
       in_a_folder(a_segment_left_on_a_full_disk_ends_with_a_whole_record),
       in_a_folder(a_mark_that_cannot_be_written_is_done_without),
       in_a_folder(stopping_wakes_who_waits_for_a_full_disk),
+      in_a_folder(a_log_that_was_deleted_acknowledges_nothing),
+      in_a_folder(a_log_that_cannot_be_looked_at_acknowledges_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

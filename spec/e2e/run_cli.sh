@@ -156,4 +156,24 @@ kill -TERM "$begun"
 until_true 10 ended "$begun"
 expect_in limit.err 'gracefulStopTimeout'
 expect_clean limit.err
+
+begin held rille run "$jobs/stop.lua" held held.gate --conf rille.streaming.gracefulStopTimeout=100ms
+until_true 10 shown held '^ready$'
+kill -TERM "$begun"
+sleep 0.5
+touch held.gate
+expect_end "$begun" 0 10
+expect_in held.err 'cut short after 0.1 s'
+expect_not_in held.out '^late$'
 say "limit of a graceful stop: ok"
+
+begin failing rille run "$jobs/stop.lua" failing failing.gate --conf rille.streaming.onBatchFailure=skip \
+  --conf rille.streaming.gracefulStopTimeout=60s
+until_true 10 shown failing '^ready$'
+kill -TERM "$begun"
+sleep 0.5
+touch failing.gate
+expect_end "$begun" 0 30
+expect_in failing.out '^late$'
+expect_in failing.out 'STOPPED$'
+say "failures are skipped in a graceful stop, too: ok"

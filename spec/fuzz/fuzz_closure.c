@@ -70,9 +70,9 @@ static void check(lua_State *L, const rl_image *img)
 {
   rl_buf once = {0}, twice = {0};
   rl_image *again = NULL;
-  if (rl_closure_encode(img, &once)) abort();
+  if (rl_closure_encode(img, &once, NULL)) abort();
   if (rl_closure_decode(L, once.p, once.n, &again)) abort();
-  if (rl_closure_encode(again, &twice)) abort();
+  if (rl_closure_encode(again, &twice, NULL)) abort();
   if (once.n != twice.n || memcmp(once.p, twice.p, once.n) != 0) abort();
   rl_buf_free(&once);
   rl_buf_free(&twice);

@@ -40,7 +40,25 @@ expect_status 0 openssl s_client -connect "127.0.0.1:$tls" -CAfile "$RILLE_KAFKA
   -verify_ip 127.0.0.1
 say "three brokers: ok"
 
+modes=$(stat -c %a "$RILLE_KAFKA_DIR"/*.key "$RILLE_KAFKA_DIR/broker.pem" | sort -u)
+[[ $modes == 600 ]] || fail "keys can be read by all"
+touch "$RILLE_KAFKA_DIR/mine"
+expect_status 0 "$kafka" wipe
+[[ $(ls -A "$RILLE_KAFKA_DIR") == mine ]] || fail "wipe took more than its own, or less"
+mkdir -p foreign/1
+touch foreign/1/file
+RILLE_KAFKA_DIR=foreign expect_status 1 "$kafka" start --port 0
+expect_in last.err 'foreign has other things in it \(1\): give a folder of its own in RILLE_KAFKA_DIR'
+echo "mine, too" >foreign/options
+RILLE_KAFKA_DIR=foreign expect_status 1 "$kafka" start --port 0
+RILLE_KAFKA_DIR=foreign expect_status 0 "$kafka" wipe
+[[ -f foreign/1/file && -f foreign/options ]] || fail "wipe removed what it did not make"
+say "other people's folders: ok"
+
 expect_status 2 "$kafka" start --brokers 2
 expect_status 2 "$kafka" begin
+expect_status 2 "$kafka" start --port 099999
+expect_status 0 "$kafka" --help
+expect_in last.out 'the authority to trust is in RILLE_KAFKA_DIR/ca.pem$'
 expect_status 2 "$kafka"
 say "wrong arguments: ok"

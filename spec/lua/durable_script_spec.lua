@@ -17,6 +17,8 @@ local function new(conf)
   return ssc
 end
 
+local function encode(f, role) return (core.encodeFunction(core.captureFunction(f, role))) end
+
 -- An input that gives 1, 2, 3, ... in its batches, again if need be.
 local function numbers(context)
   local function compute(time) return context:context().handle:parallelize({ time // 1000 }, 1) end
@@ -69,12 +71,12 @@ describe("durable scripts", function()
   it("write functions as text and read them again", function()
     local n = 3
     local function twice(x) return 2 * x end
-    local bytes = core.encodeFunction(function(x) return twice(x) + n end, "a function")
+    local bytes = encode(function(x) return twice(x) + n end, "a function")
     assert.is_nil(bytes:find("\27Lua", 1, true))
     assert.equal(23, core.decodeFunction(bytes)(10))
     assert.matches("a function captures 'file' %(userdata", failure(function()
       local file = io.tmpfile()
-      core.encodeFunction(function() return file end, "a function")
+      encode(function() return file end, "a function")
     end))
     assert.matches("checksum", failure(core.decodeFunction, bytes .. "\0"))
     assert.matches("cut short", failure(core.decodeFunction, ""))
@@ -83,7 +85,7 @@ describe("durable scripts", function()
   it("find accumulators by name or number", function()
     new()
     local named, other = ssc:context():longAccumulator("named"), ssc:context():longAccumulator()
-    local bytes = core.encodeFunction(function() return named, other end, "a function")
+    local bytes = encode(function() return named, other end, "a function")
     local a, b = core.decodeFunction(bytes)()
     assert.equal(named, a)
     assert.equal(other, b)
@@ -233,6 +235,51 @@ describe("durable scripts", function()
     numbers(ssc):foreachRDD(nothing)
     ssc:start()
     assert.is_false(core.checkpointExists(dir .. "/unused"))
+  end)
+
+  -- A job whose function gives `password` to Kafka.
+  local function guarded(password, more)
+    return function()
+      failure(rille.kafka.producer, { ["sasl.password"] = password, extra = more and more.uri or nil })
+      return summing(1)()
+    end
+  end
+
+  it("leave secrets out", function()
+    local password = table.concat({ "moon", "light", "er" }, "-") -- the text of this file is recorded, too
+    local log = log_of(run, guarded(password, { uri = "x://" .. password .. "@y", "kept" }), 1)
+    assert.matches("durable_script_spec.lua:%d+: the function given to getOrCreate is recorded without " ..
+      "the variable 'password' %(the value of sasl.password%), the field 'uri' %(the value of sasl.password%)", log)
+    local file = assert(io.open(dir .. "/state/data.mdb", "rb"))
+    assert.is_nil(file:read "a":find(password, 1, true))
+    file:close()
+    assert.matches("no such table; and the checkpoint in '.-' cannot stand in: the function recorded in it lacks " ..
+      "the variable 'password' %(the value of sasl.password%), the field 'uri' .-os.getenv",
+      failure(getOrCreate, dir, function() error("no such table") end))
+    ssc = nil -- `new` has it, and it cannot be recorded
+    run(summing(1), 1) -- what is recorded now is whole
+    run(nil, 1)
+    assert.equal(1 + 2 + 3, shown)
+  end)
+
+  it("leave secrets out of arguments and settings, and tell of those in texts", function()
+    local name = "secret-in-" .. "all-places"
+    failure(rille.kafka.producer, { ["sasl.password"] = name })
+    failure(rille.kafka.producer, { ["sasl.password"] = "all-in-the-text" })
+    local arg = rawget(_G, "arg")
+    rawset(_G, "arg", { [0] = "spec/lua/support.lua", "-u", "x:" .. name })
+    core.overrides["rille.app.name"] = name
+    local log = log_of(run, summing(1), 1)
+    core.overrides["rille.app.name"] = nil
+    rawset(_G, "arg", arg)
+    assert.matches("the text of the function given to getOrCreate has the value of sasl.password in it", log)
+    local durable = require "rille.durable"
+    local job = durable.job(dir)
+    assert.same({ [0] = "spec/lua/support.lua", "-u", false }, job.arguments)
+    assert.matches("argument 2 of the script had a secret in it.-give the arguments again, behind the directory",
+      failure(durable.recover, dir, {}))
+    assert.same({ "rille.app.name" }, job.secrets)
+    assert.is_nil(job.settings["rille.app.name"])
   end)
 
   it("record what the job is made of", function()

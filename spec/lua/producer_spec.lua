@@ -14,6 +14,8 @@ local function quick(settings)
   return settings
 end
 
+local function encode(f, role) return (core.encodeFunction(core.captureFunction(f, role))) end
+
 describe("rille.kafka.producer", function()
   it("checks its settings at once, with librdkafka's reason, at the line of the job", function()
     local function refused(options) return failure(function() rille.kafka.producer(options) end) end
@@ -86,13 +88,13 @@ describe("rille.kafka.producer", function()
     local secret = ("hush"):rep(3) -- the text of this file is in there, too
     local options = quick { ["sasl.password"] = secret, ["client.id"] = "spec" }
     local producer = rille.kafka.producer(options)
-    local bytes = core.encodeFunction(function(what) producer[what](producer, "t", "v") end, "a function")
+    local bytes = encode(function(what) producer[what](producer, "t", "v") end, "a function")
     assert.is_nil(bytes:find(secret, 1, true))
     assert.is_truthy(bytes:find("client.id", 1, true))
     local send = core.decodeFunction(bytes)
     send "send" -- there is one with these settings
     assert.matches("was not taken", failure(function() producer:flush() end)) -- and it is the same
-    local lone = core.encodeFunction((function()
+    local lone = encode((function()
       local gone = rille.kafka.producer(quick { ["sasl.password"] = "hush", ["client.id"] = "gone" })
       return function() gone:send("t", "v") end
     end)(), "a function")

@@ -94,7 +94,7 @@ static rl_status encode(fixture *f, const char *code, const char *name)
     roots[i] = (rl_capture_root){lua_gettop(L) - n + 1 + i, "the function given to getOrCreate", "job.lua:12", false};
   rl_buf_clear(&f->bytes);
   rl_status st = rl_capture_durable(L, roots, (size_t)n, &img);
-  if (st == RL_OK) st = rl_closure_encode(img, &f->bytes);
+  if (st == RL_OK) st = rl_closure_encode(img, &f->bytes, NULL);
   rl_image_unref(img);
   lua_pop(L, n);
   if (st == RL_OK) write_seed(&f->bytes);
@@ -122,7 +122,7 @@ static void restore(fixture *f)
   lua_State *L = f->fresh;
   if (decode(L, f->bytes.p, f->bytes.n, &img)) fail_msg("%s", rl_error_message());
   rl_buf again = {0};
-  assert_int_equal(rl_closure_encode(img, &again), RL_OK);
+  assert_int_equal(rl_closure_encode(img, &again, NULL), RL_OK);
   assert_int_equal(again.n, f->bytes.n);
   assert_memory_equal(again.p, f->bytes.p, again.n);
   rl_buf_free(&again);

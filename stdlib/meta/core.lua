@@ -42,7 +42,10 @@ function core.keepLog(on) end              ---@return string? false: the lines k
 
 -- durable jobs (lua/bind_durable.c) --------------------------------------------------------------------------------------
 core.main = nil ---@type string? chunk name of the script that `rille run` runs
-function core.encodeFunction(value, role, site) end ---@return string docs/formats.md; raises for what has no such form
+function core.captureFunction(value, role, site) end ---@return userdata raises for what has no durable form
+function core.encodeFunction(image) end    ---@return string, string docs/formats.md; lines: what secrets are left out
+function core.isSecretName(name) end       ---@return boolean
+function core.secretIn(text) end           ---@return string? the setting whose secret is in the text
 function core.decodeFunction(bytes) end    ---@return any
 ---@param list { f: any, role: string, site: string? }[] raises for what is not fit for a checkpoint
 ---@return table<string, rille.RecordedModule> modules in them

@@ -18,7 +18,7 @@ local FORM <const> = 1 -- of the script's note
 ---@field form integer
 ---@field release string              of Rille
 ---@field main rille.RecordedModule?  the script; nil: its text could not be had
----@field arguments string[]          the script's, and its name at [0]
+---@field arguments (string|false)[]  the script's, and its name at [0]; false: a secret was in it
 ---@field modules table<string, rille.RecordedModule>
 ---@field path string                 package.path
 ---@field cpath string
@@ -26,6 +26,15 @@ local FORM <const> = 1 -- of the script's note
 ---@field secrets string[]            names of those that were left out
 ---@field properties string?          file of settings
 ---@field directory string            of the checkpoint, as the script named it
+---@field without string[]?           secrets that the recorded function lacks: "the variable 'pw' (...)"
+
+--- The function given to getOrCreate, as it was before it was called: an image; as it came out of a checkpoint; or why
+--- there is none.
+---@class rille.Setup
+---@field site string?
+---@field image userdata?
+---@field bytes string?
+---@field why string?
 
 --- Modules that came out of a checkpoint in this process, by name.
 ---@type table<string, rille.RecordedModule>
@@ -37,14 +46,8 @@ local recovering
 
 -- what is recorded ----------------------------------------------------------------------------------------------------
 
-local SECRETS <const> = { "password", "passwd", "token", "secret", "sasl", "credential" }
-
-local function is_secret(name)
-  name = name:lower()
-  for _, part in ipairs(SECRETS) do
-    if name:find(part, 1, true) then return true end
-  end
-  return false
+local function is_secret(name, value)
+  return core.isSecretName(name) or name:lower():find("sasl", 1, true) ~= nil or core.secretIn(value) ~= nil
 end
 
 local function read_file(path)
@@ -84,7 +87,8 @@ end
 local function split_settings()
   local settings, secrets = {}, {}
   for key, value in pairs(core.overrides) do
-    if is_secret(key) then secrets[#secrets + 1] = key else settings[key] = tostring(value) end
+    value = tostring(value)
+    if is_secret(key, value) then secrets[#secrets + 1] = key else settings[key] = value end
   end
   table.sort(secrets)
   return settings, secrets
@@ -107,7 +111,10 @@ end
 local function arguments()
   local given, list = rawget(_G, "arg"), {}
   if type(given) ~= "table" then return list end
-  for i = 0, #given do list[i] = tostring(given[i]) end
+  for i = 0, #given do
+    local word = tostring(given[i])
+    list[i] = not core.secretIn(word) and word
+  end
   return list
 end
 
@@ -175,22 +182,57 @@ end
 --- A function that makes the job, as it is before it is called.
 ---@param make function
 ---@param name string what it was given to
----@return { bytes: string?, why: string? }
+---@return rille.Setup
 function durable.setup(make, name)
   local where = site.here(make)
-  local ok, result = without_options(core.encodeFunction, make, "the function given to " .. name, where)
-  if ok then return { bytes = result } end
+  local ok, result = without_options(core.captureFunction, make, "the function given to " .. name, where)
+  if ok then return { image = result, site = where } end
   return { why = result }
+end
+
+-- The bytes of the function, and what secrets they lack. Only now, as it may have made them known itself.
+local function encode_setup(setup)
+  if not setup.image then return setup.bytes, setup.why, {} end
+  local ok, bytes, left = pcall(core.encodeFunction, setup.image)
+  if not ok then return nil, bytes, {} end
+  local without, seen = {}, {}
+  for line in left:gmatch "[^\n]+" do
+    if not seen[line] then without[#without + 1] = line end
+    seen[line] = true
+  end
+  if #without > 0 then
+    core.log("warn", site.located(setup.site, ("the function given to getOrCreate is recorded without %s, which is " ..
+      "secret, and cannot stand in for the script; let it read that itself, with os.getenv"):format(
+      table.concat(without, ", "))))
+  end
+  return bytes, nil, without
+end
+
+-- Texts go into the checkpoint as they are: they are the user's.
+local function warn_of_texts(job, setup)
+  local function look(what, text)
+    local setting = text and core.secretIn(text)
+    if not setting then return false end
+    core.log("warn", ("the text of %s has the value of %s in it, and is written to the checkpoint as it is; read it " ..
+      "from the environment or a file"):format(what, setting))
+    return true
+  end
+  local told = job.main and look((job.main.source:gsub("^@", "")), job.main.text)
+  for name, module in pairs(job.modules) do told = look("the module " .. name, module.text) or told end
+  if not told then look("the function given to getOrCreate", setup) end
 end
 
 --- Writes a started job's script into its checkpoint.
 ---@param ssc rille.StreamingContext
 ---@param found table<string, rille.RecordedModule> modules in the functions of its graph
 function durable.record(ssc, found)
-  local job, setup = describe(ssc, found), ssc.setup or {}
-  if setup.why then core.log("warn", "the job cannot be recovered without its script: " .. setup.why) end
+  local job = describe(ssc, found)
+  local bytes, why, without = encode_setup(ssc.setup or {})
+  warn_of_texts(job, bytes)
+  if why then core.log("warn", "the job cannot be recovered without its script: " .. why) end
+  job.without = without
   ssc.handle:putNote(SCRIPT[1], SCRIPT[2], core.encodeValue(job))
-  ssc.handle:putNote(SETUP[1], SETUP[2], setup.bytes)
+  ssc.handle:putNote(SETUP[1], SETUP[2], bytes)
 end
 
 -- what comes back -----------------------------------------------------------------------------------------------------
@@ -218,6 +260,11 @@ end
 function durable.recorded_setup(dir)
   local bytes, why = core.readNote(dir, SETUP[1], SETUP[2])
   if not bytes then return nil, why or "it has none recorded" end
+  local job = durable.job(dir)
+  if job and job.without and #job.without > 0 then
+    return nil, ("the function recorded in it lacks %s, as secrets are not kept in checkpoints; run the script, and " ..
+      "let its function read that itself, with os.getenv"):format(table.concat(job.without, ", "))
+  end
   local path, cpath = package.path, package.cpath
   local ok, setup = pcall(core.decodeFunction, bytes)
   -- Where modules were found comes first, as it did; the script of today has its own places, too.
@@ -256,6 +303,15 @@ local function take_settings(job)
   else core.log("warn", ("the file of settings %s is gone; the job goes on without"):format(job.properties)) end
 end
 
+local function check_arguments(job)
+  for i, word in ipairs(job.arguments) do
+    if not word then
+      error(("argument %d of the script had a secret in it, which is not kept in checkpoints; give the arguments " ..
+        "again, behind the directory"):format(i), 0)
+    end
+  end
+end
+
 --- Makes the recorded job the one of this process: its modules are found, its settings and `arg` are set.
 ---@param dir string
 ---@param given string[] arguments for the script; none: those that were recorded
@@ -273,6 +329,7 @@ function durable.recover(dir, given)
   if not job or not job.main then
     error(("the checkpoint in %s has no script recorded; run the script itself"):format(dir), 0)
   end
+  if #given == 0 then check_arguments(job) end
   adopted, recovering = job.modules, { place = dir, name = job.directory }
   package.path, package.cpath = job.path, job.cpath
   table.insert(package.searchers, 2, search)

@@ -23,7 +23,7 @@ local uid = require "rille.uid"
 ---@field package made boolean?                the primitive streams exist
 ---@field package modules table<string, rille.RecordedModule>? in its functions, from then on
 ---@field package checkpoint_dir string?
----@field package setup { bytes: string?, why: string? }? of the function given to getOrCreate, for the checkpoint
+---@field package setup rille.Setup? the function given to getOrCreate, for the checkpoint
 ---@field package listening boolean?           a listener is being called
 local StreamingContext = class "StreamingContext"
 

@@ -2,6 +2,8 @@
 --   received  at a line from the fifo GATE, a receiver stores 1000 records, right behind a tick; says so on the fifo GATE.done
 --   slow      every batch takes 1 s
 --   stuck     the first batch never ends (but by rille.task.maxSeconds)
+--   held      a function of the driver waits for the file GATE in the first batch, and says "late" in others
+--   failing   likewise, and fails in each
 --   output, transform   a function of the driver never ends, and catches every error
 -- Prints "ready" when it waits, and how many records were processed when awaitTermination has returned.
 local rille = require "rille"
@@ -33,6 +35,13 @@ end
 
 if how == "output" then
   ssc:queueStream({}):foreachRDD(for_ever)
+elseif how == "held" or how == "failing" then
+  ssc:queueStream({}):foreachRDD(function()
+    if told then tell "late" end
+    tell_ready()
+    while not os.rename(gate, gate) do rille.sleep(0.02) end
+    if how == "failing" then error "odd output" end
+  end)
 elseif how == "transform" then
   ssc:queueStream({}):transform(for_ever):print()
 elseif how == "received" then
