@@ -7,6 +7,7 @@
 #define RL_STORE_INSPECT_H
 
 #include "store/journal.h"
+#include "store/outline.h"
 #include "store/wal.h"
 
 char *rl_checkpoint_log(const char *dir); /* paths in it; the caller's */
@@ -102,6 +103,8 @@ typedef struct rl_inspect_image {
   size_t nops, ops_cap;
   rl_inspect_note *notes;
   size_t nnotes, notes_cap;
+  bool has_graph;
+  rl_outline graph; /* as it was last started */
   uint64_t bytes; /* pages in use */
   char *damage;   /* why it could not be read to its end; NULL */
 } rl_inspect_image;
