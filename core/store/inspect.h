@@ -113,6 +113,10 @@ typedef struct rl_inspect_image {
 rl_status rl_inspect_image_read(const char *dir, bool sizes, rl_inspect_image *out);
 void rl_inspect_image_free(rl_inspect_image *i);
 
+/* Why the log, where it is not damaged otherwise, cannot be that of the image: one line, the caller's; NULL: it can. It
+ * reads the log, after the image was read: a job may go on meanwhile. */
+char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i);
+
 /* One value -------------------------------------------------------------------------------------------------------- */
 
 typedef struct rl_inspect_value {
@@ -136,6 +140,7 @@ typedef struct rl_inspect_damage {
   const char *uid, *key; /* in the image; NULL: it concerns none */
   const char *message; /* one line with all of that in it */
   bool torn;           /* only an unfinished tail: no damage */
+  bool ahead;          /* the log lacks what the image was made of: neither is of use without the other */
 } rl_inspect_damage;
 
 typedef void rl_inspect_damage_fn(void *user, const rl_inspect_damage *d);
