@@ -14,8 +14,8 @@
 /* The streaming context of the stream at `index`, pushed. */
 static void push_streaming(lua_State *L, int index) { lua_getiuservalue(L, index, 1); }
 
-/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil,
- * parent) */
+/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, form =, window =, slide = }, update,
+ * initial or nil, parent) */
 static int new_stateful(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -34,6 +34,7 @@ static int new_stateful(lua_State *L)
     .passing = rl_bind_flag(L, 1, "passing"),
     .window_ms = rl_bind_int(L, 1, "window", 0),
     .slide_ms = rl_bind_int(L, 1, "slide", 0),
+    .form = rl_bind_text(L, 1, "form"),
   };
   rl_dstream *parent = rl_check_dstream(L, 4), *d = NULL;
   spec.op = rl_op_new(&like);

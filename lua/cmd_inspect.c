@@ -101,6 +101,8 @@ static int show(const options *o)
   rl_status st = rl_inspect_log_read(o->dir, &f.log);
   if (st == RL_OK) st = rl_inspect_image_read(o->dir, true, &f.image);
   bool shown = true;
+  if (st == RL_OK && f.log.damages == 0) f.log.damage = rl_inspect_misfit(o->dir, &f.image);
+  if (f.log.damage && f.log.damages == 0) f.log.damages = 1;
   if (st == RL_OK && o->json) shown = rl_cmd_show_json(&f);
   else if (st == RL_OK) rl_cmd_show(&f);
   bool damaged = f.log.damages > 0 || f.image.damage;

@@ -437,6 +437,7 @@ rl_status rl_durable_open(rl_streaming *s)
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);
+  if (!st) st = rl_durable_record_graph(s);
   if (!st && d->found.started) s->zero = d->found.zero;
   if (!st) st = log_start(s);
   if (st) return st;

@@ -70,7 +70,7 @@ static void note_damage(void *user, const rl_inspect_damage *d)
   repair *x = user;
   if (d->torn) return;
   if (d->file) x->log_damaged = true;
-  else x->state_damaged = true;
+  if (!d->file || d->ahead) x->state_damaged = true;
   rl_salvage_say(&x->s, "%s", d->message);
 }
 
@@ -147,6 +147,8 @@ static rl_status plan(repair *x)
   else if (x->r->from) st = read_versions(s, x->r->from);
   if (st == RL_OK) st = rl_salvage_load(s);
   if (st != RL_OK) return st;
+  if (replaced && !x->r->from && s->nitems == 0)
+    return rl_fail(RL_EDATA, "nothing can be rebuilt: there is no record in the log; give a backup with --from");
   if (replaced && !x->r->from && s->first != 1) {
     return rl_fail(RL_EDATA, "nothing can be rebuilt: the log begins with record %" PRIu64 " and not with the job, so "
                    "the state cannot be made of it alone; give a backup with --from", s->first);

@@ -388,9 +388,20 @@ local function check_checkpoints(self)
   end
 end
 
+-- State belongs to a uid: a derived one is another as soon as an operation above is, and its state is left behind.
+local function warn_of_unnamed_state(self, uids)
+  for _, node in ipairs(self.nodes) do
+    if node.has_state and not node.given then
+      core.log("warn", ("%s: %s keeps its state under the derived uid '%s', which changes with the operations above " ..
+        "it; name it with :uid(name)"):format(node.site or "?", node.operation, uids[node]))
+    end
+  end
+end
+
 -- The modules in its functions, of a durable job.
 local function materialise(self)
   local uids, fns, is_durable = uid.all(self.nodes), {}, durable.is(self)
+  if is_durable then warn_of_unnamed_state(self, uids) end
   for _, node in ipairs(self.nodes) do
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)
