@@ -78,6 +78,8 @@ rl_status rl_check_inputs(const rl_streaming *s);
 rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p);
 /* Of a batch that was discarded: its records are in nothing, but its inputs were taken, and go on behind it. */
 rl_status rl_restore_places(rl_streaming *s, const rl_past *p);
+/* Before all batches: no start loses a place that a record of the log has. */
+rl_status rl_restore_old_places(rl_streaming *s);
 /* Behind all batches. RL_EINVAL: there are records of an input that the job has no more. */
 rl_status rl_restore_receivers(rl_streaming *s);
 

@@ -148,9 +148,13 @@ rl_status rl_kafka_find_topics(rl_kafka_control *k, const char *const *topics, s
 
 static rl_status compile(const char *pattern, regex_t *re)
 {
-  char *whole = rl_format("^(%s)$", pattern);
-  int err = regcomp(re, whole, REG_EXTENDED | REG_NOSUB);
-  rl_free(whole);
+  int err = regcomp(re, pattern, REG_EXTENDED | REG_NOSUB); /* "a)(b" is none by itself */
+  if (err == 0) {
+    regfree(re);
+    char *whole = rl_format("^(%s)$", pattern);
+    err = regcomp(re, whole, REG_EXTENDED | REG_NOSUB);
+    rl_free(whole);
+  }
   if (err == 0) return RL_OK;
   char reason[200];
   regerror(err, re, reason, sizeof reason);
@@ -163,6 +167,23 @@ rl_status rl_kafka_check_pattern(const char *pattern)
   rl_status st = compile(pattern, &re);
   if (st == RL_OK) regfree(&re);
   return st;
+}
+
+static bool matches(const regex_t *re, const char *topic)
+{
+  return strncmp(topic, "__", 2) != 0 && regexec(re, topic, 0, NULL, 0) == 0;
+}
+
+bool rl_kafka_matches(const char *pattern, const char *topic)
+{
+  regex_t re;
+  if (compile(pattern, &re) != RL_OK) {
+    rl_error_drop();
+    return false;
+  }
+  bool yes = matches(&re, topic);
+  regfree(&re);
+  return yes;
 }
 
 static int by_topic(const void *a, const void *b)
@@ -185,8 +206,7 @@ rl_status rl_kafka_find_matching(rl_kafka_control *k, const char *pattern, int w
   const rd_kafka_metadata_topic_t **found = rl_calloc((size_t)md->topic_cnt + 1, sizeof *found);
   size_t n = 0;
   for (int i = 0; i < md->topic_cnt; i++) {
-    const char *name = md->topics[i].topic;
-    if (strncmp(name, "__", 2) != 0 && regexec(&re, name, 0, NULL, 0) == 0) found[n++] = &md->topics[i];
+    if (matches(&re, md->topics[i].topic)) found[n++] = &md->topics[i];
   }
   qsort(found, n, sizeof *found, by_topic);
   for (size_t i = 0; i < n; i++) add_partitions(found[i], out);

@@ -21,6 +21,8 @@ rl_status rl_kafka_find_topics(rl_kafka_control *k, const char *const *topics, s
 rl_status rl_kafka_find_matching(rl_kafka_control *k, const char *pattern, int wait_ms, rl_kafka_ranges *out);
 /* RL_EINVAL for what is no regular expression. */
 rl_status rl_kafka_check_pattern(const char *pattern);
+/* Would rl_kafka_find_matching take a topic of this name? */
+bool rl_kafka_matches(const char *pattern, const char *topic);
 
 /* Sets `from` to each partition's first offset and `until` to the one behind its last (for read_committed: the last
  * that is decided); both to -1 of a partition that has no answer. Fails when there is none at all. */

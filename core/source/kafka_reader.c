@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "source/kafka_columns.h"
+#include "source/kafka_ranges.h"
 
 #define SLICE_MS 100 /* how long one wait lasts, between looks at whether the task was cancelled */
 #define FIRST_FETCH 64
@@ -42,9 +43,10 @@ struct rl_kafka_pool {
   int64_t queue_bytes, queue_messages; /* as much as librdkafka fetches ahead of a partition */
   int64_t wait_ns;  /* for the next record */
   int64_t total_ns; /* from the begin of a read, while it waits; 0: no limit */
-  pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not */
+  pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not, `passed` */
   client *clients;
   reader *readers;
+  rl_kafka_ranges passed; /* of each partition what was last said to be passed over */
 };
 
 /* Readers ---------------------------------------------------------------------------------------------------------- */
@@ -132,6 +134,7 @@ void rl_kafka_pool_unref(rl_kafka_pool *p)
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) > 1) return;
   delete_readers(p->readers);
   delete_clients(p->clients);
+  rl_kafka_ranges_clear(&p->passed);
   pthread_mutex_destroy(&p->lock);
   rl_kafka_health_unref(p->health);
   rl_kafka_conf_unref(p->conf);
@@ -300,51 +303,63 @@ static rl_status give_up(read *in, rl_status st)
   return st;
 }
 
-static void pass_over(read *in, int64_t to)
+/* Each action over a batch reads it anew, and comes upon the same: that is said once. */
+static bool is_news(rl_kafka_pool *p, const reader *r, int64_t to)
 {
-  rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are no longer there and are passed over, as "
-          "auto.offset.reset says", in->topic, in->r->partition, in->r->position, to - 1);
+  bool told = false;
+  pthread_mutex_lock(&p->lock);
+  rl_kafka_range *last = NULL;
+  for (size_t i = 0; i < p->passed.n && !last; i++)
+    if (is_of(r, &p->passed.v[i])) last = &p->passed.v[i];
+  if (last) {
+    told = last->from == r->position && last->until == to;
+    last->from = r->position;
+    last->until = to;
+  } else {
+    rl_kafka_ranges_add(&p->passed, r->topic, r->partition, r->position, to);
+  }
+  pthread_mutex_unlock(&p->lock);
+  return !told;
 }
 
-/* One bound of what is there. With a special number as its "time" the request for offsets by time asks for it;
- * rd_kafka_query_watermark_offsets would wait for ever for a leader that is gone (librdkafka's issue 2588). */
-static rd_kafka_resp_err_t ask_bound(const read *in, int64_t which, int64_t *out)
+/* The range goes on at `to`; what is before it is not there. */
+static rl_status pass_over(read *in, int64_t to, int64_t low, int64_t high)
 {
-  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-  rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, in->r->topic, in->r->partition);
-  tp->offset = which;
-  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(in->r->client->rk, list, (int)(in->pool->wait_ns / 1000000));
-  if (!err) err = tp->err;
-  *out = tp->offset;
-  rd_kafka_topic_partition_list_destroy(list);
-  return err;
+  reader *r = in->r;
+  if (is_news(in->pool, r, to)) {
+    rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are %s there (now it has %" PRId64 " to %" PRId64 ") and are "
+            "passed over, as auto.offset.reset says", in->topic, r->partition, r->position, to - 1,
+            r->position < low ? "no longer" : "not", low, high);
+  }
+  if (to < in->until) return start_reader(r, to);
+  stop_reader(r);
+  r->position = to;
+  return RL_OK;
 }
 
-/* The position is no longer there. */
+/* The position is not there. A range is fixed: what is left of it is read, whichever end auto.offset.reset names. */
 static rl_status on_lost(read *in)
 {
   reader *r = in->r;
   rl_kafka_reset reset = rl_kafka_conf_reset(in->pool->conf);
   int64_t low = -1, high = -1;
-  rd_kafka_resp_err_t err = ask_bound(in, RD_KAFKA_OFFSET_BEGINNING, &low);
-  if (!err) err = ask_bound(in, RD_KAFKA_OFFSET_END, &high);
+  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(r->client->rk, r->topic, r->partition, &low, &high,
+                                                             (int)(in->pool->wait_ns / 1000000));
   if (err) {
     return rl_fail(RL_EIO, "%s/%" PRId32 ": offset %" PRId64 " is not there, and its bounds cannot be asked for: %s",
                    r->topic, r->partition, r->position, rd_kafka_err2str(err));
   }
-  if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
-    return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is no longer there (now it has %" PRId64 " to %" PRId64
-                   "); with auto.offset.reset the job goes on without what is gone",
+  if (low <= r->position && r->position <= high) { /* a leader that does not know of it yet */
+    return rl_fail(RL_EIO, "%s/%" PRId32 " was not given from offset %" PRId64 " on, though it has %" PRId64 " to %" PRId64,
                    r->topic, r->partition, r->position, low, high);
   }
-  if (reset == RL_KAFKA_RESET_EARLIEST && low >= r->position && low < in->until) {
-    pass_over(in, low);
-    return start_reader(r, low);
+  if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
+    return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is %s there (now it has %" PRId64 " to %" PRId64
+                   "); with auto.offset.reset the job goes on without it",
+                   r->topic, r->partition, r->position, r->position < low ? "no longer" : "not", low, high);
   }
-  pass_over(in, in->until);
-  stop_reader(r);
-  r->position = in->until;
-  return RL_OK;
+  bool some = r->position < low && low < in->until;
+  return pass_over(in, some ? low : in->until, low, high);
 }
 
 static rl_status on_error(read *in, const rd_kafka_message_t *m)
@@ -360,6 +375,12 @@ static rl_status on_error(read *in, const rd_kafka_message_t *m)
   case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
   case RD_KAFKA_RESP_ERR__RESOLVE:
   case RD_KAFKA_RESP_ERR__TIMED_OUT: return RL_OK;
+  case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+  case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    return rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s", r->topic, rl_kafka_conf_brokers(in->pool->conf));
+  case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    return rl_fail(RL_ENOTFOUND, "there is no partition %" PRId32 " of topic '%s' in Kafka at %s", r->partition, r->topic,
+                   rl_kafka_conf_brokers(in->pool->conf));
   case RD_KAFKA_RESP_ERR__BAD_MSG:
   case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
     return rl_fail(RL_EDATA, "%s/%" PRId32 ", at or behind offset %" PRId64 ": %s", r->topic, r->partition, r->position,

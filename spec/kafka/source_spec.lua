@@ -137,7 +137,7 @@ describe("a Kafka stream", function()
     kafka.fill(topic, 0, 0, 10)
     kafka.trim(topic, 0, 6)
     with_job({ topics = topic, fromOffsets = { [topic] = { [0] = 2 } } }, nil, function(j)
-      assert.matches("/0: offset 2 is no longer there %(now it has 6 to 10%)", failure_of(j))
+      assert.matches("/0: offsets 2 to 5 are no longer there %(now it has 6 to 10%)", failure_of(j))
     end)
   end)
 
