@@ -186,6 +186,16 @@ static int decode_value(lua_State *L)
 
 /* --- notes -------------------------------------------------------------------------------------------------------- */
 
+/* core.isSameFile(path, other) -> boolean; false when either is not there */
+static int is_same_file(lua_State *L)
+{
+  struct stat a, b;
+  const rl_fs *fs = rl_fs_get();
+  bool found = fs->stat(luaL_checkstring(L, 1), &a) == 0 && fs->stat(luaL_checkstring(L, 2), &b) == 0;
+  lua_pushboolean(L, found && a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+  return 1;
+}
+
 /* core.checkpointExists(dir) -> boolean, and why it cannot be looked at, if that is so */
 static int checkpoint_exists(lua_State *L)
 {
@@ -369,6 +379,7 @@ void rl_bind_add_durable(lua_State *L)
     {"knownText", known_text},
     {"encodeValue", encode_value},
     {"decodeValue", decode_value},
+    {"isSameFile", is_same_file},
     {"checkpointExists", checkpoint_exists},
     {"readNote", read_note},
     {"probeCheckpoint", probe_checkpoint},

@@ -44,3 +44,7 @@ run received rille run "$jobs/memory_received.lua" "$port" "$lines" 256m "$scrat
 bounded received
 same received received.plenty
 expect_in "$scratch/received.out" "are there.$lines"
+
+run held rille run "$jobs/memory_held.lua" "$scratch/spill"
+expect_in "$scratch/held.out" '^stopped$'
+expect_not_in "$scratch/held.err" 'trying again'

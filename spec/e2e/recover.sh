@@ -125,6 +125,11 @@ counts moved 'ck else: a=2 b=2 c=2 d=2; 6 lines'
 kill -TERM "$begun"
 expect_end "$begun" 0 60
 [[ ! -e elsewhere/ck ]] || fail "a checkpoint was begun where the script says"
+
+# Arguments that lead it to another directory are refused.
+expect_status 1 rille recover ck ck2 in
+expect_in "$err" 'the job in ck is to be recovered, but the script has its checkpoint in ck2'
+[[ ! -e ck2 ]] || fail "another job was begun"
 say "without the script: ok"
 
 # the script of today --------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ function core.loadText(text, chunk, module) end ---@return function?, string? as
 function core.knownText(chunk) end         ---@return string?
 function core.encodeValue(value) end       ---@return string as the codec writes it
 function core.decodeValue(bytes) end       ---@return any
+function core.isSameFile(path, other) end  ---@return boolean false when either is not there
 function core.checkpointExists(dir) end    ---@return boolean, string? why it cannot be looked at
 function core.probeCheckpoint(dir, all) end ---@return true?, string?, boolean? nil, why it cannot be read, in use; all: reads the log
 function core.readNote(dir, dbi, name) end ---@return string?, string?, boolean? nil: there is none; nil, why, in use

@@ -431,6 +431,7 @@ end
 local function start(self)
   local first = self.handle:state() == "INITIALIZED"
   if first and not self.made then
+    if durable.is(self) then durable.check_place(self.checkpoint_dir) end
     if control.holder then control.holder:starting(self) end
     check_checkpoints(self)
     self.modules = materialise(self)
