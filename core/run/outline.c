@@ -201,7 +201,8 @@ static rl_status check_log(const rl_streaming *s, bool recorded)
     return rl_fail(RL_EDATA, "%s: the state of a job is there, and its log is missing; put back a copy made by rille "
                    "backup, or go on with this state, without what the log would have had, with %s = true",
                    s->checkpoint, drop);
-  rl_warn("%s: the job's log is missing; inputs may be read again (%s)", s->checkpoint, drop);
+  if (rl_state_newest(s->store) == RL_NO_TIME) /* else it is told of with the state */
+    rl_warn("%s: the job's log is missing; inputs may be read again (%s)", s->checkpoint, drop);
   return RL_OK;
 }
 

@@ -63,8 +63,8 @@ local function refused(dir, setting, was, is)
   local _, lines = result.err:gsub("rille: ", "")
   assert.equal(1, lines)
   assert.matches(("ck: the state of 'st' is that of %s, and at job.lua:"):format(was), result.err, 1, true)
-  assert.matches((" there is %s now, which cannot go on with it; give that operator another uid"):format(is), result.err,
-    1, true)
+  assert.matches((" there is %s now, which cannot go on with it; give that operator another uid"):format(is),
+    result.err, 1, true)
 end
 
 local function accepted(dir, setting)
@@ -102,7 +102,8 @@ describe("the graph of a durable job", function()
 
   it("lets values by key be taken over by who keeps values by key only", function()
     with_job("KIND=update", function(dir)
-      refused(dir, "KIND=inverse", "updateStateByKey (values)", "reduceByKeyAndWindow (inverse window of 1 s, every 0.2 s)")
+      refused(dir, "KIND=inverse", "updateStateByKey (values)",
+        "reduceByKeyAndWindow (inverse window of 1 s, every 0.2 s)")
       support.write(dir .. "/in/g", "a\n")
       assert.matches("(a,", accepted(dir, "KIND=map").out, 1, true)
       refused(dir, "KIND=sum", "mapWithState (values)", "reduceByKeyAndWindow (sum window of 1 s, every 0.2 s)")
@@ -125,7 +126,8 @@ describe("the graph of a durable job", function()
       assert.equal(0, shown.status, shown.err)
       assert.matches("\ngraph      files: File stream %[0%] at job.lua:5\n" ..
         "             files/map: map at job.lua:5\n" ..
-        "               st: countByValueAndWindow at job.lua:%d+, of 60 s, every 0.2 s; keeps state %(inverse window%)\n" ..
+        "               st: countByValueAndWindow at job.lua:%d+, of 60 s, every 0.2 s; keeps state " ..
+        "%(inverse window%)\n" ..
         "                 %-> foreachRDD at job.lua:%d+\n", shown.out)
       local graph = json.decode(program.run_in(dir, "rille inspect ck --json").out).graph
       assert.equal(3, #graph)
