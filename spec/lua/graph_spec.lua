@@ -120,6 +120,21 @@ describe("the graph of a durable job", function()
     end)
   end)
 
+  it("is recorded anew where it is damaged, and that is said", function()
+    with_job("KIND=inverse WINDOW=60", function(dir)
+      local image = dir .. "/ck/state/data.mdb"
+      support.write(image, (support.read(image):gsub("inverse window", "inverse Window")))
+      local shown = program.run_in(dir, "rille inspect ck")
+      assert.equal(1, shown.status)
+      assert.matches("damage     the state in ck/state: the note 'job' (graph) is damaged", shown.out, 1, true)
+      local result = accepted(dir, "KIND=inverse WINDOW=60")
+      assert.matches("whether its state was made by operators like today's is not known", result.err, 1, true)
+      assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
+      refused(dir, "KIND=inverse WINDOW=40", "reduceByKeyAndWindow (inverse window of 60 s, every 0.2 s)",
+        "reduceByKeyAndWindow (inverse window of 40 s, every 0.2 s)")
+    end)
+  end)
+
   it("is shown by inspect", function()
     with_job("KIND=values WINDOW=60", function(dir)
       local shown = program.run_in(dir, "rille inspect ck")
