@@ -83,9 +83,11 @@ rl_status rl_restore_old_places(rl_streaming *s);
 /* Behind all batches. RL_EINVAL: there are records of an input that the job has no more. */
 rl_status rl_restore_receivers(rl_streaming *s);
 
-/* Compares the graph with the one recorded beside the state, and records it in its place: before anything of the job is
- * done. RL_EINVAL: an operator cannot go on with the state under its uid; the record is as it was. */
-rl_status rl_durable_record_graph(rl_streaming *s);
+/* Compares the graph with the one recorded beside the state: before anything of the job is done. RL_EINVAL: an operator
+ * cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is to be recorded in its
+ * place, once the start is logged; empty: nothing. */
+rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out);
+rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph);
 
 void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor);
 

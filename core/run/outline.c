@@ -17,7 +17,8 @@ static bool is_part(const rl_dstream *part, const rl_dstream *whole)
 {
   const char *uid = rl_dstream_uid(whole), *other = rl_dstream_uid(part);
   size_t n = strlen(uid);
-  if (part->kind == RL_NODE_INPUT || strcmp(part->label, whole->label) != 0 || strncmp(uid, other, n) != 0) return false;
+  if (part->kind == RL_NODE_INPUT || strcmp(part->label, whole->label) != 0) return false;
+  if (strncmp(uid, other, n) != 0) return false;
   if (other[n] == '\0') return true;
   const char *number = other + n + 1;
   return other[n] == ':' && *number && strspn(number, "0123456789") == strlen(number);
@@ -191,24 +192,42 @@ static rl_status read_before(const rl_streaming *s, rl_buf *bytes, rl_outline *o
   return RL_OK;
 }
 
-rl_status rl_durable_record_graph(rl_streaming *s)
+/* The first record of a log is on disk before the graph is. */
+static rl_status check_log(const rl_streaming *s, bool recorded)
+{
+  const char *drop = "rille.checkpoint.allowDropped";
+  if (!recorded || s->durable->found.started) return RL_OK;
+  if (!rl_conf_bool(rl_context_conf(s->c), drop))
+    return rl_fail(RL_EDATA, "%s: the state of a job is there, and its log is missing; put back a copy made by rille "
+                   "backup, or go on with this state, without what the log would have had, with %s = true",
+                   s->checkpoint, drop);
+  if (rl_state_newest(s->store) == RL_NO_TIME) /* else it is told of with the state */
+    rl_warn("%s: the job's log is missing; inputs may be read again (%s)", s->checkpoint, drop);
+  return RL_OK;
+}
+
+rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out)
 {
   rl_outline before = {0}, now = {0};
-  rl_buf old = {0}, new = {0};
+  rl_buf old = {0};
   rl_status st = read_before(s, &old, &before);
+  if (!st) st = check_log(s, old.n > 0);
   if (!st) {
     draw(s, &now);
     st = compare(s, &before, &now);
   }
   if (!st) {
     carry(s, &before, &now);
-    rl_outline_encode(&now, &new);
-    bool same = old.n == new.n && memcmp(old.p, new.p, new.n) == 0;
-    if (!same) st = rl_state_put_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, new.p, new.n);
+    rl_outline_encode(&now, out);
+    if (old.n == out->n && memcmp(old.p, out->p, out->n) == 0) rl_buf_clear(out);
   }
   rl_outline_free(&before);
   rl_outline_free(&now);
   rl_buf_free(&old);
-  rl_buf_free(&new);
   return st;
+}
+
+rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph)
+{
+  return graph->n ? rl_state_put_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, graph->p, graph->n) : RL_OK;
 }

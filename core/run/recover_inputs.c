@@ -219,8 +219,9 @@ static rl_status check_orphans(const rl_streaming *s)
   if (!uid) return RL_OK;
   if (!rl_conf_bool(rl_context_conf(s->c), drop))
     return rl_fail(RL_EINVAL, "%" PRIu64 " records received for '%s' were in no batch yet, and the job has no input of that "
-                   "name any more; give it back, or drop them with %s = true", records, uid, drop);
-  rl_warn("%s: %" PRIu64 " records received for '%s' are dropped (%s)", s->checkpoint, records, uid, drop);
+                   "name any more; give it back, or go on without them with %s = true", records, uid, drop);
+  rl_warn("%s: %" PRIu64 " records received for '%s' are left out (%s): they stay in the log until it is cut, and are "
+          "counted should the input come back before", s->checkpoint, records, uid, drop);
   return RL_OK;
 }
 

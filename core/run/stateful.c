@@ -84,7 +84,9 @@ static void warn_of_end(const rl_streaming *s)
   }
   if (!first) return;
   char *others = count > 1 ? rl_format(" and of %" PRIu32 " more", count - 1) : rl_strdup("");
-  rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
+  rl_warn("the state of %s%s ends with this process: %s", first->label, others,
+          s->checkpoint ? "rille.reliable is false, so the checkpoint directory is not used"
+                        : "there is no checkpoint directory");
   rl_free(others);
 }
 

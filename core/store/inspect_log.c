@@ -411,11 +411,11 @@ char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i)
   char *log = rl_checkpoint_log(dir), *why = NULL;
   if (is_gone(log)) why = rl_format("damaged log: %s: there is none, and there is a state", log);
   else if (is_behind(log, version))
-    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, which it does not have: part of the log "
-                    "is missing, or the directory was copied while the job ran", log, version);
+    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, which it does not have: part of the "
+                    "log is missing, or the directory was copied while the job ran", log, version);
   if (why) {
-    char *advice = rl_format("%s; put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or go "
-                             "on without what is lost, with rille.checkpoint.allowDropped = true", why, dir);
+    char *advice = rl_format("%s; put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or "
+                             "go on without what is lost, with rille.checkpoint.allowDropped = true", why, dir);
     rl_free(why);
     why = advice;
   }

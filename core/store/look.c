@@ -288,8 +288,8 @@ static rl_status note_in(const rl_look *l, MDB_dbi dbi, unsigned kind, rl_octets
   if (rc == MDB_NOTFOUND) return RL_OK;
   if (rc != 0) return failed(l, rc);
   if (!rl_note_read(kind, name, octets_of(&value), &content))
-    return rl_fail(RL_EDATA, "the state in %s: the note '%s' (%s) is damaged: wrong checksum", l->store.image.dir, name.p,
-                   rl_note_kinds[kind]);
+    return rl_fail(RL_EDATA, "the state in %s: the note '%s' (%s) is damaged: wrong checksum", l->store.image.dir,
+                   name.p, rl_note_kinds[kind]);
   rl_buf_add(out, content.p, content.n);
   *found = true;
   return RL_OK;

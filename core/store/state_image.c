@@ -25,7 +25,10 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
   case MDB_VERSION_MISMATCH:
     return rl_fail(RL_EDATA, "cannot %s the state in %s: %s; it is damaged: `rille inspect --verify` tells more, and "
                    "--repair puts it aside", what, im->dir, mdb_strerror(rc));
-  case ENOMEM: return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
+  case ENOMEM:
+    return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s; it is mapped, which takes %zu MB of address space at "
+                   "least: allow the process more (ulimit -v, limits of its service)", what, im->dir, mdb_strerror(rc),
+                   MAP_SMALLEST >> 20);
   case EIO: /* also for what was written in part */
     return rl_fail(RL_EIO, "cannot %s the state in %s: %s, or no space left there", what, im->dir, mdb_strerror(rc));
   default: return rl_fail(RL_EIO, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));

@@ -63,8 +63,8 @@ local function refused(dir, setting, was, is)
   local _, lines = result.err:gsub("rille: ", "")
   assert.equal(1, lines)
   assert.matches(("ck: the state of 'st' is that of %s, and at job.lua:"):format(was), result.err, 1, true)
-  assert.matches((" there is %s now, which cannot go on with it; give that operator another uid"):format(is), result.err,
-    1, true)
+  assert.matches((" there is %s now, which cannot go on with it; give that operator another uid"):format(is),
+    result.err, 1, true)
 end
 
 local function accepted(dir, setting)
@@ -102,7 +102,8 @@ describe("the graph of a durable job", function()
 
   it("lets values by key be taken over by who keeps values by key only", function()
     with_job("KIND=update", function(dir)
-      refused(dir, "KIND=inverse", "updateStateByKey (values)", "reduceByKeyAndWindow (inverse window of 1 s, every 0.2 s)")
+      refused(dir, "KIND=inverse", "updateStateByKey (values)",
+        "reduceByKeyAndWindow (inverse window of 1 s, every 0.2 s)")
       support.write(dir .. "/in/g", "a\n")
       assert.matches("(a,", accepted(dir, "KIND=map").out, 1, true)
       refused(dir, "KIND=sum", "mapWithState (values)", "reduceByKeyAndWindow (sum window of 1 s, every 0.2 s)")
@@ -119,13 +120,29 @@ describe("the graph of a durable job", function()
     end)
   end)
 
+  it("is recorded anew where it is damaged, and that is said", function()
+    with_job("KIND=inverse WINDOW=60", function(dir)
+      local image = dir .. "/ck/state/data.mdb"
+      support.write(image, (support.read(image):gsub("inverse window", "inverse Window")))
+      local shown = program.run_in(dir, "rille inspect ck")
+      assert.equal(1, shown.status)
+      assert.matches("damage     the state in ck/state: the note 'job' (graph) is damaged", shown.out, 1, true)
+      local result = accepted(dir, "KIND=inverse WINDOW=60")
+      assert.matches("whether its state was made by operators like today's is not known", result.err, 1, true)
+      assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
+      refused(dir, "KIND=inverse WINDOW=40", "reduceByKeyAndWindow (inverse window of 60 s, every 0.2 s)",
+        "reduceByKeyAndWindow (inverse window of 40 s, every 0.2 s)")
+    end)
+  end)
+
   it("is shown by inspect", function()
     with_job("KIND=values WINDOW=60", function(dir)
       local shown = program.run_in(dir, "rille inspect ck")
       assert.equal(0, shown.status, shown.err)
       assert.matches("\ngraph      files: File stream %[0%] at job.lua:5\n" ..
         "             files/map: map at job.lua:5\n" ..
-        "               st: countByValueAndWindow at job.lua:%d+, of 60 s, every 0.2 s; keeps state %(inverse window%)\n" ..
+        "               st: countByValueAndWindow at job.lua:%d+, of 60 s, every 0.2 s; keeps state " ..
+        "%(inverse window%)\n" ..
         "                 %-> foreachRDD at job.lua:%d+\n", shown.out)
       local graph = json.decode(program.run_in(dir, "rille inspect ck --json").out).graph
       assert.equal(3, #graph)

@@ -366,6 +366,9 @@ local function check_interval(node, has_directory)
   if not has_directory then
     refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
   end
+  if node.level == "NONE" then
+    refuse("%s has a checkpoint interval, and storage level NONE; persist it at another level, or before checkpoint")
+  end
   if ms < node.slide then
     refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
       ms / 1000, node.slide / 1000)
