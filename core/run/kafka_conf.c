@@ -149,7 +149,7 @@ static const struct {
 } defaults[] = {
   {{"client.id", "rille"}, true, true, false},
   {{"reconnect.backoff.max.ms", "1000"}, true, true, false},
-  {{"topic.metadata.propagation.max.ms", "5000"}, true, true, false},
+  {{"topic.metadata.propagation.max.ms", "5000"}, false, true, false},
   {{"queued.min.messages", "1000000"}, true, false, false},
   {{"queued.max.messages.kbytes", "32768"}, true, false, false},
   {{"fetch.wait.max.ms", "100"}, true, false, false},
@@ -281,16 +281,27 @@ static rl_status fill_member(const rl_kafka_conf *c, rd_kafka_conf_t *to)
 
 static bool is_producer(rl_kafka_use use) { return use == RL_KAFKA_WRITE || use == RL_KAFKA_TRANSACT; }
 
-static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
+/* A transaction shorter than our message.timeout.ms: librdkafka finds one that fits. */
+static bool ends_soon(const rl_kafka_conf *c) { return rl_kafka_conf_number(c, "transaction.timeout.ms") < 30000; }
+
+static bool is_address(const char *name)
+{
+  return strcmp(name, "bootstrap.servers") == 0 || strcmp(name, "metadata.broker.list") == 0;
+}
+
+/* `for_trial`: without what it would connect to. */
+static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, bool for_trial, rd_kafka_conf_t *to)
 {
   bool writes = is_producer(use);
   rl_status st = RL_OK;
   for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) {
     if (use != RL_KAFKA_TRANSACT && defaults[i].transacts) continue;
+    if (use == RL_KAFKA_TRANSACT && ends_soon(c) && strcmp(defaults[i].base.name, "message.timeout.ms") == 0) continue;
     if (writes ? defaults[i].writes : defaults[i].reads) st = set(to, defaults[i].base.name, defaults[i].base.value);
   }
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
+    if (for_trial && is_address(name)) continue;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
     if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* see below */
     st = set(to, name, c->v[i].value);
@@ -298,6 +309,20 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t 
   if (st == RL_OK && use == RL_KAFKA_JOIN) return fill_member(c, to);
   for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
   return st;
+}
+
+/* Settings that contradict one another are found when a client is made of them, which of these is long after the call. */
+static rl_status try_client(const rl_kafka_conf *c, rl_kafka_use use)
+{
+  char reason[512] = "";
+  rd_kafka_conf_t *trial = rd_kafka_conf_new();
+  rl_status st = fill(c, use, true, trial);
+  rd_kafka_conf_set_log_cb(trial, NULL);
+  rd_kafka_type_t type = is_producer(use) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
+  rd_kafka_t *rk = st == RL_OK ? rd_kafka_new(type, trial, reason, sizeof reason) : NULL;
+  if (rk) rd_kafka_destroy(rk);
+  else rd_kafka_conf_destroy(trial);
+  return rk || st != RL_OK ? st : rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);
 }
 
 static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
@@ -309,9 +334,9 @@ static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
   if (st == RL_OK) st = check_own(c, use);
   if (st != RL_OK) return st;
   rd_kafka_conf_t *trial = rd_kafka_conf_new();
-  st = fill(c, use, trial);
+  st = fill(c, use, false, trial);
   rd_kafka_conf_destroy(trial);
-  return st;
+  return st == RL_OK && (is_producer(use) || use == RL_KAFKA_JOIN) ? try_client(c, use) : st;
 }
 
 rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out)
@@ -353,7 +378,7 @@ rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka
 {
   char reason[512] = "";
   rd_kafka_conf_t *conf = rd_kafka_conf_new();
-  rl_status st = fill(c, use, conf);
+  rl_status st = fill(c, use, false, conf);
   if (st == RL_OK) {
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_opaque(conf, h);

@@ -14,6 +14,8 @@
 #define SLICE_MS 100 /* how long one wait lasts, between looks at whether the task was cancelled */
 #define FIRST_FETCH 64
 #define NUDGE_MS 100
+#define DOUBT_NS INT64_C(2000000000) /* nothing came for so long: is there such a partition? */
+#define DOUBT_MS 2000                /* for the answer */
 
 typedef struct client {
   struct client *next;
@@ -283,6 +285,7 @@ typedef struct read {
   rl_kafka_records form;
   int64_t since_ns;    /* when the read began */
   int64_t progress_ns; /* when something last came */
+  bool asked;          /* whether the partition is there */
 } read;
 
 static void finish(read *in)
@@ -375,12 +378,6 @@ static rl_status on_error(read *in, const rd_kafka_message_t *m)
   case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
   case RD_KAFKA_RESP_ERR__RESOLVE:
   case RD_KAFKA_RESP_ERR__TIMED_OUT: return RL_OK;
-  case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-  case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-    return rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s", r->topic, rl_kafka_conf_brokers(in->pool->conf));
-  case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    return rl_fail(RL_ENOTFOUND, "there is no partition %" PRId32 " of topic '%s' in Kafka at %s", r->partition, r->topic,
-                   rl_kafka_conf_brokers(in->pool->conf));
   case RD_KAFKA_RESP_ERR__BAD_MSG:
   case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
     return rl_fail(RL_EDATA, "%s/%" PRId32 ", at or behind offset %" PRId64 ": %s", r->topic, r->partition, r->position,
@@ -401,9 +398,39 @@ static void follow_gaps(reader *r)
   rd_kafka_topic_partition_list_destroy(list);
 }
 
-static rl_status check_patience(const read *in)
+static bool has_partition(const rd_kafka_metadata_topic_t *t, int32_t partition)
+{
+  for (int i = 0; i < t->partition_cnt; i++)
+    if (t->partitions[i].id == partition) return true;
+  return false;
+}
+
+/* librdkafka waits for a partition that is not there as for one that has no records yet. */
+static rl_status check_there(const read *in)
+{
+  const reader *r = in->r;
+  const char *brokers = rl_kafka_conf_brokers(in->pool->conf);
+  const rd_kafka_metadata_t *md = NULL;
+  if (rd_kafka_metadata(r->client->rk, 0, r->rkt, &md, DOUBT_MS)) return RL_OK; /* no broker answers: that is waited for */
+  rl_status st = RL_OK;
+  const rd_kafka_metadata_topic_t *t = md->topic_cnt == 1 ? &md->topics[0] : NULL;
+  if (t && t->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    st = rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s", r->topic, brokers);
+  else if (t && !t->err && !has_partition(t, r->partition))
+    st = rl_fail(RL_ENOTFOUND, "topic '%s' in Kafka at %s has no partition %" PRId32 " (it has %d)", r->topic, brokers,
+                 r->partition, t->partition_cnt);
+  rd_kafka_metadata_destroy(md);
+  return st;
+}
+
+static rl_status check_patience(read *in)
 {
   int64_t now = rl_mono_ns();
+  if (!in->asked && now - in->progress_ns > DOUBT_NS) {
+    in->asked = true;
+    rl_status st = check_there(in);
+    if (st != RL_OK) return st;
+  }
   bool over = now - in->progress_ns > in->pool->wait_ns;
   if (in->pool->total_ns > 0 && now - in->since_ns > in->pool->total_ns) over = true;
   if (!over) return RL_OK;
