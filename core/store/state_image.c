@@ -28,7 +28,7 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
   case ENOMEM:
     return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s; it is mapped, which takes %zu MB of address space at "
                    "least: allow the process more (ulimit -v, limits of its service)", what, im->dir, mdb_strerror(rc),
-                   MAP_SMALLEST >> 20);
+                   RL_IMAGE_MAP_SMALLEST >> 20);
   case EIO: /* also for what was written in part */
     return rl_fail(RL_EIO, "cannot %s the state in %s: %s, or no space left there", what, im->dir, mdb_strerror(rc));
   default: return rl_fail(RL_EIO, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));

@@ -160,9 +160,9 @@ function durable.check_place(dir)
   if not recovering or not dir or durable.is_same(dir, recovering.place) or core.isSameFile(dir, recovering.place) then
     return
   end
-  error(("the job in %s is to be recovered, but the script has its checkpoint in %s: the arguments for it behind the " ..
-    "directory must be those that it takes then; to begin a job there, run the script itself"):format(recovering.place,
-    dir), 0)
+  error(("the job in %s is to be recovered, but the script has its checkpoint in %s: the arguments for it behind " ..
+    "the directory must be those that it takes then; to begin a job there, run the script itself"):format(
+    recovering.place, dir), 0)
 end
 
 --- Is this context's job kept in its checkpoint directory?
