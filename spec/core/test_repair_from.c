@@ -137,7 +137,7 @@ static void without_any_batch_inputs_are_told_to_begin_anew(void **state)
   assert_int_equal(repair(dir, NULL, &said), RL_OK);
   assert_non_null(strstr(said.p, "no batch is left that tells how far inputs were taken"));
   assert_non_null(strstr(said.p, "records of the log from 1 on are lost"));
-  assert_non_null(strstr(said.p, "the state is that of batch 300"));
+  assert_non_null(strstr(said.p, "the state is that of batch 500"));
   rl_buf_free(&said);
   rl_free(dir);
   rl_free(backup);
