@@ -60,7 +60,7 @@ static rl_status check_format(const rl_look *l)
   MDB_val key = {.mv_size = strlen(rl_meta_format_name), .mv_data = rl_meta_format_name}, value;
   uint64_t format = 0;
   int rc = mdb_get(l->txn, l->store.image.meta, &key, &value);
-  if (rc != 0) return failed(l, rc);
+  if (rc != 0) return failed(l, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc);
   if (!rl_meta_read(octets_of(&key), octets_of(&value), &format, 1)) return failed(l, MDB_CORRUPTED);
   return format == RL_META_FORMAT ? RL_OK : rl_meta_other_format(l->store.image.dir, format);
 }
@@ -78,7 +78,7 @@ rl_status rl_look_open(const char *dir, rl_look **out)
   int rc = open_env(l);
   if (rc == 0) st = check_format(l);
   else if (rc == MDB_NOTFOUND && is_blank(l)) st = rl_fail(RL_ENOTFOUND, "there is no state in %s yet", dir);
-  else st = failed(l, rc);
+  else st = failed(l, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc); /* a table that every state has is not found */
   if (st == RL_OK) *out = l;
   else rl_look_close(l);
   return st;
