@@ -208,16 +208,7 @@ static char known_key; /* in the driver's registry: [name, or number] = the newe
 /* The holder on top becomes known. */
 static void make_known(lua_State *L, const accumulator *a)
 {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &known_key) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &known_key);
-  }
+  rl_push_weak_table(L, &known_key, "v");
   if (a->name) lua_pushstring(L, a->name);
   else lua_pushinteger(L, a->number);
   lua_pushvalue(L, -3);

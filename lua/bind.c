@@ -36,6 +36,39 @@ void rl_handle_type(lua_State *L, const char *meta, lua_CFunction gc, const luaL
   lua_pop(L, 1);
 }
 
+void rl_handle_type_closed(lua_State *L, const char *meta, lua_CFunction close)
+{
+  rl_handle_type(L, meta, close, NULL);
+  luaL_getmetatable(L, meta);
+  lua_pushcfunction(L, close);
+  lua_setfield(L, -2, "__close");
+  lua_pop(L, 1);
+}
+
+int rl_push_iterator(lua_State *L, lua_CFunction next)
+{
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, next, 1);
+  lua_insert(L, -2);
+  lua_pushnil(L);
+  lua_pushnil(L);
+  lua_rotate(L, -3, 2);
+  return 4;
+}
+
+void rl_push_weak_table(lua_State *L, const void *key, const char *mode)
+{
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, key) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
 void *rl_bind_array(lua_State *L, size_t n, size_t size)
 {
   void *p = lua_newuserdatauv(L, (n ? n : 1) * size, 0);

@@ -97,6 +97,13 @@ void rl_callback_push(lua_State *L, const rl_callback *cb);
 void **rl_handle_new(lua_State *L, const char *meta, int values);
 /* Makes a handle's metatable; `methods` may be NULL. */
 void rl_handle_type(lua_State *L, const char *meta, lua_CFunction gc, const luaL_Reg *methods);
+/* Of handles that are closed at the end of their block (<close>, generic for), or else collected. */
+void rl_handle_type_closed(lua_State *L, const char *meta, lua_CFunction close);
+/* Makes of the handle on top what a generic `for` takes: next with the handle as its upvalue, nil, nil, and the handle,
+ * to be closed. Returns how many these are. */
+int rl_push_iterator(lua_State *L, lua_CFunction next);
+/* Pushes the table that the registry has for `key`; it is made with weak keys ("k") or values ("v"). */
+void rl_push_weak_table(lua_State *L, const void *key, const char *mode);
 
 struct rl_op *rl_check_op(lua_State *L, int index);
 rl_context *rl_check_context(lua_State *L, int index);

@@ -111,13 +111,7 @@ static int read_all(lua_State *L)
   rl_lmdb_reader *r = NULL;
   rl_bind_check(L, rl_lmdb_reader_open(path, db, format, &r));
   *h = r;
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, next_entry, 1);
-  lua_insert(L, -2);
-  lua_pushnil(L);
-  lua_pushnil(L);
-  lua_rotate(L, -3, 2);
-  return 4;
+  return rl_push_iterator(L, next_entry);
 }
 
 void rl_bind_add_lmdb(lua_State *L)
@@ -126,10 +120,6 @@ void rl_bind_add_lmdb(lua_State *L)
     {"newest", sink_newest}, {"again", sink_again}, {"writer", sink_writer}, {"old", sink_old}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"lmdbSink", new_sink}, {"lmdbRead", read_all}, {NULL, NULL}};
   rl_handle_type(L, RL_META_LMDB_SINK, sink_gc, methods);
-  rl_handle_type(L, RL_META_LMDB_READER, reader_gc, NULL);
-  luaL_getmetatable(L, RL_META_LMDB_READER);
-  lua_pushcfunction(L, reader_gc);
-  lua_setfield(L, -2, "__close");
-  lua_pop(L, 1);
+  rl_handle_type_closed(L, RL_META_LMDB_READER, reader_gc);
   luaL_setfuncs(L, functions, 0);
 }

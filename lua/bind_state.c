@@ -14,8 +14,8 @@
 /* The streaming context of the stream at `index`, pushed. */
 static void push_streaming(lua_State *L, int index) { lua_getiuservalue(L, index, 1); }
 
-/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, window =, slide = }, update, initial or nil,
- * parent) */
+/* core.dstateful({ name =, site =, uid =, timed =, always =, passing =, form =, window =, slide = }, update,
+ * initial or nil, parent) */
 static int new_stateful(lua_State *L)
 {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -34,6 +34,7 @@ static int new_stateful(lua_State *L)
     .passing = rl_bind_flag(L, 1, "passing"),
     .window_ms = rl_bind_int(L, 1, "window", 0),
     .slide_ms = rl_bind_int(L, 1, "slide", 0),
+    .form = rl_bind_text(L, 1, "form"),
   };
   rl_dstream *parent = rl_check_dstream(L, 4), *d = NULL;
   spec.op = rl_op_new(&like);
@@ -178,22 +179,7 @@ static int state_iterate(lua_State *L)
   if (rl_state_sealed(op) != RL_NO_TIME)
     rl_bind_check(L, rl_state_scan_open(op, RL_NO_TIME, 0, RL_KEY_GROUPS, prefix, n, &scan));
   *h = scan;
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, next_entry, 1);
-  lua_insert(L, -2);
-  lua_pushnil(L);
-  lua_pushnil(L);
-  lua_rotate(L, -3, 2);
-  return 4;
-}
-
-static void add_scan_type(lua_State *L)
-{
-  rl_handle_type(L, RL_META_SCAN, scan_gc, NULL);
-  luaL_getmetatable(L, RL_META_SCAN);
-  lua_pushcfunction(L, scan_gc);
-  lua_setfield(L, -2, "__close");
-  lua_pop(L, 1);
+  return rl_push_iterator(L, next_entry);
 }
 
 void rl_bind_add_states(lua_State *L)
@@ -203,6 +189,6 @@ void rl_bind_add_states(lua_State *L)
   static const luaL_Reg functions[] = {
     {"dstateful", new_stateful}, {"dsnapshots", new_snapshots}, {"panes", new_panes}, {NULL, NULL}};
   rl_handle_type(L, RL_META_STATE, state_gc, methods);
-  add_scan_type(L);
+  rl_handle_type_closed(L, RL_META_SCAN, scan_gc);
   luaL_setfuncs(L, functions, 0);
 }

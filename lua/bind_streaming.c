@@ -23,15 +23,7 @@ rl_streaming *rl_check_streaming(lua_State *L, int index)
 
 static void push_handles(lua_State *L)
 {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &handles_key) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &handles_key);
+  rl_push_weak_table(L, &handles_key, "v");
 }
 
 static int new_streaming(lua_State *L)

@@ -114,11 +114,7 @@ void rl_bind_add_turns(lua_State *L)
 {
   static const luaL_Reg methods[] = {{"take", turn_take}, {NULL, NULL}};
   rl_handle_type(L, RL_META_TURN, turn_gc, methods);
-  rl_handle_type(L, META_PLACE, place_leave, NULL);
-  luaL_getmetatable(L, META_PLACE);
-  lua_pushcfunction(L, place_leave);
-  lua_setfield(L, -2, "__close");
-  lua_pop(L, 1);
+  rl_handle_type_closed(L, META_PLACE, place_leave);
   lua_pushcfunction(L, new_turn);
   lua_setfield(L, -2, "turn");
 }

@@ -64,16 +64,7 @@ rl_image *rl_broadcast_image(rl_shared *s)
 static void remember_copy(lua_State *L)
 {
   luaL_checkstack(L, 4, NULL);
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &copies_key) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &copies_key);
-  }
+  rl_push_weak_table(L, &copies_key, "k");
   lua_pushvalue(L, 1);
   lua_pushboolean(L, true);
   lua_rawset(L, -3);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cmd.h"
 #include "store/repair.h"
+#include "values.h"
 
 const char rl_cmd_inspect_help[] =
   "usage: rille inspect DIR [OPTION]...\n"
@@ -16,8 +17,9 @@ const char rl_cmd_inspect_help[] =
   "\n"
   "  --json                 as one JSON object\n"
   "  --key UID KEY          only the value of KEY in the state of operator UID, which is its name as shown under\n"
-  "                         `state`; KEY is a text, or a number as Lua writes it; in quotes ('\"42\"') it is a text in\n"
-  "                         any case. Exit status 1 when there is none\n"
+  "                         `state`; KEY is a text, or as Lua writes it a number, true, false, null, {1, 'a'} or\n"
+  "                         tuple('a', 1); in quotes ('\"42\"') it is a text in any case. Exit status 1 when there is\n"
+  "                         none\n"
   "  --verify               checks every checksum, and that all records can be read; tells each damage on a line\n"
   "  --repair               puts damage aside, into DIR/quarantine, and makes DIR usable again of what is whole;\n"
   "                         tells what is lost, and deletes nothing. The job must not be running\n"
@@ -101,6 +103,8 @@ static int show(const options *o)
   rl_status st = rl_inspect_log_read(o->dir, &f.log);
   if (st == RL_OK) st = rl_inspect_image_read(o->dir, true, &f.image);
   bool shown = true;
+  if (st == RL_OK && f.log.damages == 0) f.log.damage = rl_inspect_misfit(o->dir, &f.image);
+  if (f.log.damage && f.log.damages == 0) f.log.damages = 1;
   if (st == RL_OK && o->json) shown = rl_cmd_show_json(&f);
   else if (st == RL_OK) rl_cmd_show(&f);
   bool damaged = f.log.damages > 0 || f.image.damage;
@@ -110,33 +114,91 @@ static int show(const options *o)
   return damaged || !shown ? RL_EXIT_FAILED : RL_EXIT_DONE;
 }
 
-/* As Lua reads it. */
-static bool read_number(const char *text, rl_value *out)
+/* A key, and what it is a view of. */
+typedef struct key {
+  lua_State *L;
+  rl_buf scratch;
+  rl_value v;
+} key;
+
+static bool begins(const char *text, const char *with)
 {
-  lua_State *L = luaL_newstate();
-  bool is = L && lua_stringtonumber(L, text) == strlen(text) + 1;
-  if (is) *out = lua_isinteger(L, -1) ? rl_int(lua_tointeger(L, -1)) : rl_float(lua_tonumber(L, -1));
-  if (L) lua_close(L);
-  return is;
+  return strncmp(text, with, strlen(with)) == 0;
 }
 
-static rl_value read_key(const char *text)
+/* Of the texts that Lua could read, those that are hardly meant as texts. */
+static bool is_literal(const char *text)
+{
+  return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 || strcmp(text, "null") == 0 ||
+         strcmp(text, "rille.null") == 0 || begins(text, "rille.tuple(") || begins(text, "tuple(") || *text == '{';
+}
+
+/* What a key may be written with. */
+static int set_names(lua_State *L)
+{
+  rl_values_prepare(L);
+  lua_newtable(L);
+  rl_lua_push_null(L);
+  lua_setfield(L, -2, "null");
+  lua_pushcfunction(L, rl_lua_tuple);
+  lua_setfield(L, -2, "tuple");
+  lua_getfield(L, -1, "null");
+  lua_setglobal(L, "null");
+  lua_getfield(L, -1, "tuple");
+  lua_setglobal(L, "tuple");
+  lua_setglobal(L, "rille");
+  return 0;
+}
+
+/* `text` is a Lua literal: leaves its value on top. False: it is none after all. */
+static bool evaluate(lua_State *L, const char *text)
+{
+  lua_pushcfunction(L, set_names);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK) return false;
+  lua_pushfstring(L, "return %s", text);
+  const char *code = lua_tostring(L, -1);
+  return luaL_loadbufferx(L, code, strlen(code), "=KEY", "t") == LUA_OK && lua_pcall(L, 0, 1, 0) == LUA_OK &&
+         !lua_isnil(L, -1);
+}
+
+static bool read_number(lua_State *L, const char *text)
+{
+  return lua_stringtonumber(L, text) == strlen(text) + 1;
+}
+
+/* Numbers and literals as Lua reads them; all else is text. */
+static rl_status read_key(const char *text, key *out)
 {
   size_t n = strlen(text);
-  rl_value number;
-  if (n >= 2 && (text[0] == '"' || text[0] == '\'') && text[n - 1] == text[0]) return rl_str(text + 1, n - 2);
-  return read_number(text, &number) ? number : rl_str(text, n);
+  *out = (key){.v = rl_str(text, n)};
+  if (n >= 2 && (text[0] == '"' || text[0] == '\'') && text[n - 1] == text[0]) {
+    out->v = rl_str(text + 1, n - 2);
+    return RL_OK;
+  }
+  out->L = luaL_newstate();
+  if (!out->L) return rl_fail(RL_ENOMEM, "no memory for reading the key");
+  if (!read_number(out->L, text) && !(is_literal(text) && evaluate(out->L, text))) return RL_OK;
+  rl_status st = rl_lua_to_value(out->L, -1, &out->v, &out->scratch);
+  if (st != RL_OK) rl_error_prefix("the key: ");
+  return st;
+}
+
+static void free_key(key *k)
+{
+  if (k->L) lua_close(k->L);
+  rl_buf_free(&k->scratch);
 }
 
 static int show_key(const options *o)
 {
-  rl_inspect_value v;
-  rl_value key = read_key(o->key);
+  rl_inspect_value v = {0};
+  key k;
   int status = RL_EXIT_DONE;
-  rl_status st = rl_inspect_key(o->dir, o->uid, key, &v);
+  rl_status st = read_key(o->key, &k);
+  if (st == RL_OK) st = rl_inspect_key(o->dir, o->uid, k.v, &v);
   if (st != RL_OK) {
     status = failed();
-  } else if (o->json && !rl_cmd_show_value_json(o->uid, key, &v)) {
+  } else if (o->json && !rl_cmd_show_value_json(o->uid, k.v, &v)) {
     status = RL_EXIT_FAILED;
   } else if (!v.found) {
     fprintf(stderr, "rille: operator '%s' has no value of that key\n", o->uid);
@@ -145,6 +207,7 @@ static int show_key(const options *o)
     rl_cmd_show_value(&v);
   }
   rl_inspect_value_free(&v);
+  free_key(&k);
   return status;
 }
 

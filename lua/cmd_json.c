@@ -243,6 +243,45 @@ static json_t *state_of(const rl_cmd_found *f)
   return j;
 }
 
+static json_t *seconds(int64_t ms)
+{
+  return ms > 0 ? json_real((double)ms / 1000) : json_null();
+}
+
+static json_t *outputs_of(const rl_outline *g, size_t stream)
+{
+  json_t *all = json_array();
+  for (size_t i = 0; i < g->noutputs; i++) {
+    if (g->outputs[i].stream != stream) continue;
+    json_t *j = json_object();
+    set(j, "name", text(g->outputs[i].name));
+    set(j, "key", text(g->outputs[i].key));
+    json_array_append_new(all, j);
+  }
+  return all;
+}
+
+static json_t *graph_of(const rl_inspect_image *image)
+{
+  const rl_outline *g = &image->graph;
+  json_t *all = json_array();
+  for (size_t i = 0; i < g->nstreams; i++) {
+    const rl_outline_stream *s = &g->streams[i];
+    json_t *j = json_object(), *parents = json_array();
+    for (uint32_t k = 0; k < s->nparents; k++) json_array_append_new(parents, text(g->streams[s->parents[k]].uid));
+    set(j, "uid", text(s->uid));
+    set(j, "operation", text(s->operation));
+    set(j, "site", *s->site ? text(s->site) : json_null());
+    set(j, "parents", parents);
+    set(j, "state", *s->form ? text(s->form) : json_null());
+    set(j, "window", seconds(s->window_ms));
+    set(j, "slide", seconds(s->slide_ms));
+    set(j, "outputs", outputs_of(g, i));
+    json_array_append_new(all, j);
+  }
+  return all;
+}
+
 static json_t *notes_of(const rl_inspect_image *image)
 {
   json_t *all = json_array();
@@ -267,6 +306,7 @@ bool rl_cmd_show_json(const rl_cmd_found *f)
   set(j, "inputs", inputs_of(&f->log.last));
   set(j, "waiting", waiting_of(&f->log));
   set(j, "state", state_of(f));
+  set(j, "graph", graph_of(&f->image));
   set(j, "recorded", notes_of(&f->image));
   return show(j);
 }

@@ -228,6 +228,45 @@ static void show_state(const rl_cmd_found *f)
   }
 }
 
+/* "counts: reduceByKeyAndWindow at job.lua:7, of 4 s, every 1 s; keeps state (sum window)" */
+static void show_stream(const rl_outline *g, const rl_outline_stream *s, const char *about, unsigned depth)
+{
+  rl_buf b = {0};
+  rl_buf_printf(&b, "%*s%s: %s", (int)(depth * 2), "", s->uid, s->operation);
+  if (*s->site) rl_buf_printf(&b, " at %s", s->site);
+  for (uint32_t i = 1; i < s->nparents; i++)
+    rl_buf_printf(&b, "%s %s", i == 1 ? ", with" : " and", g->streams[s->parents[i]].uid);
+  if (s->window_ms > 0)
+    rl_buf_printf(&b, ", of %.15g s, every %.15g s", (double)s->window_ms / 1000, (double)s->slide_ms / 1000);
+  if (*s->form) rl_buf_printf(&b, "; keeps state (%s)", s->form);
+  line(about, "%s", rl_buf_cstr(&b));
+  rl_buf_free(&b);
+}
+
+/* A stream, its outputs, and what stands on it first of all. Without recursion: a graph may be deep. */
+static void show_graph(const rl_outline *g)
+{
+  unsigned *depth = rl_calloc(g->nstreams + 1, sizeof *depth);
+  size_t *stack = rl_calloc(g->nstreams + 1, sizeof *stack), n = 0;
+  const char *about = "graph";
+  for (size_t i = g->nstreams; i-- > 0;)
+    if (g->streams[i].nparents == 0) stack[n++] = i;
+  while (n > 0) {
+    size_t at = stack[--n];
+    show_stream(g, &g->streams[at], about, depth[at]);
+    about = "";
+    for (size_t i = 0; i < g->noutputs; i++)
+      if (g->outputs[i].stream == at) line("", "%*s-> %s", (int)(depth[at] * 2 + 2), "", g->outputs[i].name);
+    for (size_t i = g->nstreams; i-- > at + 1;) {
+      if (g->streams[i].nparents == 0 || g->streams[i].parents[0] != at) continue;
+      depth[i] = depth[at] + 1;
+      stack[n++] = i;
+    }
+  }
+  rl_free(depth);
+  rl_free(stack);
+}
+
 static void show_notes(const rl_inspect_image *image)
 {
   const char *about = "recorded";
@@ -246,6 +285,7 @@ void rl_cmd_show(const rl_cmd_found *f)
   show_pending(&f->log);
   show_inputs(&f->log);
   show_state(f);
+  if (f->image.has_graph) show_graph(&f->image.graph);
   show_notes(&f->image);
   if (f->log.torn) line("tail", "%s", f->log.torn);
   if (f->log.damages > 0) line("damage", "%s", f->log.damage);

@@ -2,6 +2,8 @@
 
 #include <lauxlib.h>
 
+#include "bind.h"
+
 static char class_key, holders_key;
 
 void rl_shared_init(rl_shared *s, const rl_shared_class *cls)
@@ -66,15 +68,7 @@ void rl_shared_type(lua_State *L, const rl_shared_class *cls, const luaL_Reg *me
 /* Pushes the table [object] = holder of the state; it keeps none alive. */
 static void push_holders(lua_State *L)
 {
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &holders_key) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &holders_key);
+  rl_push_weak_table(L, &holders_key, "v");
 }
 
 rl_holder *rl_shared_push_empty(lua_State *L, const rl_shared_class *cls)

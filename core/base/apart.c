@@ -108,7 +108,7 @@ static void take_messages(listener *l)
     if (l->in.n - at - sizeof h < h.n) break;
     char *p = l->in.p + at + sizeof h;
     if (h.end) take_end(l, &h, p);
-    else l->spec->told(l->spec->user, p, h.n);
+    else if (l->spec->told) l->spec->told(l->spec->user, p, h.n);
     at += sizeof h + h.n;
   }
   l->in.n -= at;

@@ -55,7 +55,7 @@ const rl_conf_key rl_conf_keys[] = {
   {"rille.streaming.receiver.writeAheadLog.enable", RL_CONF_BOOL, "", 0,
    "received blocks are logged before they are acknowledged; unset: when there is a checkpoint directory"},
   {"rille.streaming.receiver.writeAheadLog.rollingInterval", RL_CONF_DURATION, "60", 1000,
-   "a segment of the log is followed by a new one at this age"},
+   "a segment of the log is followed by a new one at this age; 0: only where it is large"},
   {"rille.streaming.receiver.writeAheadLog.maxFailures", RL_CONF_INT, "3", 0, "how often a failing write is tried"},
   {"rille.streaming.receiver.writeAheadLog.closeFileAfterWrite", RL_CONF_BOOL, "false", 0,
    "the log's file is closed after each group of records"},

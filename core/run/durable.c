@@ -431,14 +431,18 @@ rl_status rl_durable_open(rl_streaming *s)
   d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
+  rl_buf graph = {0};
   rl_status st = check_record_size(d, conf);
   if (!st) st = rl_dir_make_durable(s->checkpoint);
   if (!st) st = rl_checkpoint_claim(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);
+  if (!st) st = rl_durable_compare_graph(s, &graph);
   if (!st && d->found.started) s->zero = d->found.zero;
   if (!st) st = log_start(s);
+  if (!st) st = rl_durable_record_graph(s, &graph);
+  rl_buf_free(&graph);
   if (st) return st;
   d->gate = rl_log_gate_new(d->wal);
   d->state_log = (rl_state_log){write_state, ref_gate, unref_gate, d->gate};

@@ -78,8 +78,16 @@ rl_status rl_check_inputs(const rl_streaming *s);
 rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p);
 /* Of a batch that was discarded: its records are in nothing, but its inputs were taken, and go on behind it. */
 rl_status rl_restore_places(rl_streaming *s, const rl_past *p);
+/* Before all batches: no start loses a place that a record of the log has. */
+rl_status rl_restore_old_places(rl_streaming *s);
 /* Behind all batches. RL_EINVAL: there are records of an input that the job has no more. */
 rl_status rl_restore_receivers(rl_streaming *s);
+
+/* Compares the graph with the one recorded beside the state: before anything of the job is done. RL_EINVAL: an operator
+ * cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is to be recorded in its
+ * place, once the start is logged; empty: nothing. */
+rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out);
+rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph);
 
 void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor);
 

@@ -17,8 +17,10 @@ struct rl_kafka_health {
   _Atomic uint32_t refs;
   pthread_mutex_t lock;
   char *label;
+  char *brokers; /* of a member of a group */
   char *reason; /* librdkafka's last complaint; NULL: none */
   bool down;
+  bool cut_off; /* down, as librdkafka said that no broker can be reached */
 };
 
 rl_kafka_health *rl_kafka_health_new(const char *label)
@@ -41,6 +43,7 @@ void rl_kafka_health_unref(rl_kafka_health *h)
   if (!h || atomic_fetch_sub_explicit(&h->refs, 1, memory_order_acq_rel) > 1) return;
   pthread_mutex_destroy(&h->lock);
   rl_free(h->label);
+  rl_free(h->brokers);
   rl_free(h->reason);
   rl_free(h);
 }
@@ -53,13 +56,24 @@ void rl_kafka_health_set_label(rl_kafka_health *h, const char *label)
   pthread_mutex_unlock(&h->lock);
 }
 
+static void set_brokers(rl_kafka_health *h, const char *brokers)
+{
+  pthread_mutex_lock(&h->lock);
+  rl_free(h->brokers);
+  h->brokers = rl_strdup(brokers);
+  pthread_mutex_unlock(&h->lock);
+}
+
+static void go_down(rl_kafka_health *h, const char *what)
+{
+  if (!h->down) rl_warn("%s: %s; its records wait until that is mended", h->label, what);
+  h->down = true;
+}
+
 void rl_kafka_health_down(rl_kafka_health *h, const char *what)
 {
   pthread_mutex_lock(&h->lock);
-  if (!h->down) {
-    rl_warn("%s: %s; its records wait until that is mended", h->label, what);
-  }
-  h->down = true;
+  go_down(h, what);
   pthread_mutex_unlock(&h->lock);
 }
 
@@ -67,7 +81,7 @@ void rl_kafka_health_up(rl_kafka_health *h)
 {
   pthread_mutex_lock(&h->lock);
   if (h->down) rl_warn("%s: all partitions answer again", h->label);
-  h->down = false;
+  h->down = h->cut_off = false;
   rl_free(h->reason);
   h->reason = NULL;
   pthread_mutex_unlock(&h->lock);
@@ -79,6 +93,14 @@ bool rl_kafka_health_is_down(rl_kafka_health *h)
   bool down = h->down;
   pthread_mutex_unlock(&h->lock);
   return down;
+}
+
+bool rl_kafka_health_is_cut_off(rl_kafka_health *h)
+{
+  pthread_mutex_lock(&h->lock);
+  bool cut_off = h->cut_off;
+  pthread_mutex_unlock(&h->lock);
+  return cut_off;
 }
 
 char *rl_kafka_health_reason(rl_kafka_health *h)
@@ -119,13 +141,15 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 /* Where they differ from librdkafka's; the user's win. What is queued is outside of the memory budget, so its bytes are
  * the limit that counts: for a reader per partition. A message that does not arrive is told of before the watchdog ends
  * the task that waits for it. Java's clients put a key into the same partition as murmur2_random. A transaction that is
- * not ended in time is undone by the brokers: the batch must have been computed by then. */
+ * not ended in time is undone by the brokers: the batch must have been computed by then. A topic that is not there is
+ * told of before its records time out; brokers that make topics when they are asked for them do so in that time. */
 static const struct {
   rl_kafka_setting base;
   bool reads, writes, transacts; /* transacts: only then */
 } defaults[] = {
   {{"client.id", "rille"}, true, true, false},
   {{"reconnect.backoff.max.ms", "1000"}, true, true, false},
+  {{"topic.metadata.propagation.max.ms", "5000"}, false, true, false},
   {{"queued.min.messages", "1000000"}, true, false, false},
   {{"queued.max.messages.kbytes", "32768"}, true, false, false},
   {{"fetch.wait.max.ms", "100"}, true, false, false},
@@ -257,16 +281,27 @@ static rl_status fill_member(const rl_kafka_conf *c, rd_kafka_conf_t *to)
 
 static bool is_producer(rl_kafka_use use) { return use == RL_KAFKA_WRITE || use == RL_KAFKA_TRANSACT; }
 
-static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t *to)
+/* A transaction shorter than our message.timeout.ms: librdkafka finds one that fits. */
+static bool ends_soon(const rl_kafka_conf *c) { return rl_kafka_conf_number(c, "transaction.timeout.ms") < 30000; }
+
+static bool is_address(const char *name)
+{
+  return strcmp(name, "bootstrap.servers") == 0 || strcmp(name, "metadata.broker.list") == 0;
+}
+
+/* `for_trial`: without what it would connect to. */
+static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, bool for_trial, rd_kafka_conf_t *to)
 {
   bool writes = is_producer(use);
   rl_status st = RL_OK;
   for (size_t i = 0; i < DEFAULTS && st == RL_OK; i++) {
     if (use != RL_KAFKA_TRANSACT && defaults[i].transacts) continue;
+    if (use == RL_KAFKA_TRANSACT && ends_soon(c) && strcmp(defaults[i].base.name, "message.timeout.ms") == 0) continue;
     if (writes ? defaults[i].writes : defaults[i].reads) st = set(to, defaults[i].base.name, defaults[i].base.value);
   }
   for (size_t i = 0; i < c->n && st == RL_OK; i++) {
     const char *name = c->v[i].name;
+    if (for_trial && is_address(name)) continue;
     if (use == RL_KAFKA_READ && strncmp(name, "group.", 6) == 0) continue; /* it reads for no group */
     if (!writes && strcmp(name, "auto.offset.reset") == 0) continue;       /* see below */
     st = set(to, name, c->v[i].value);
@@ -274,6 +309,20 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, rd_kafka_conf_t 
   if (st == RL_OK && use == RL_KAFKA_JOIN) return fill_member(c, to);
   for (size_t i = 0; i < CONSUMERS && st == RL_OK && !writes; i++) st = set(to, consumers[i].name, consumers[i].value);
   return st;
+}
+
+/* Settings that contradict one another are found when a client is made of them, which of these is long after the call. */
+static rl_status try_client(const rl_kafka_conf *c, rl_kafka_use use)
+{
+  char reason[512] = "";
+  rd_kafka_conf_t *trial = rd_kafka_conf_new();
+  rl_status st = fill(c, use, true, trial);
+  rd_kafka_conf_set_log_cb(trial, NULL);
+  rd_kafka_type_t type = is_producer(use) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER;
+  rd_kafka_t *rk = st == RL_OK ? rd_kafka_new(type, trial, reason, sizeof reason) : NULL;
+  if (rk) rd_kafka_destroy(rk);
+  else rd_kafka_conf_destroy(trial);
+  return rk || st != RL_OK ? st : rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);
 }
 
 static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
@@ -285,9 +334,9 @@ static rl_status check(rl_kafka_conf *c, rl_kafka_use use)
   if (st == RL_OK) st = check_own(c, use);
   if (st != RL_OK) return st;
   rd_kafka_conf_t *trial = rd_kafka_conf_new();
-  st = fill(c, use, trial);
+  st = fill(c, use, false, trial);
   rd_kafka_conf_destroy(trial);
-  return st;
+  return st == RL_OK && (is_producer(use) || use == RL_KAFKA_JOIN) ? try_client(c, use) : st;
 }
 
 rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka_use use, rl_kafka_conf **out)
@@ -306,16 +355,38 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   return st;
 }
 
+/* For members of a group, on the thread that polls: what they wait for comes from elsewhere, and they would wait for ever.
+ * One broker of many is no matter; one that refuses the client is, as all do. */
+static void on_error(rd_kafka_t *rk, int err, const char *reason, void *health)
+{
+  rl_kafka_health *h = health;
+  (void)rk;
+  if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && err != RD_KAFKA_RESP_ERR__AUTHENTICATION &&
+      err != RD_KAFKA_RESP_ERR__SSL)
+    return;
+  pthread_mutex_lock(&h->lock);
+  const char *why = err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && h->reason ? h->reason : reason;
+  char *what = rl_format("no broker of Kafka at %s can be reached: %s", h->brokers, why);
+  go_down(h, what);
+  h->cut_off = true;
+  rl_free(what);
+  pthread_mutex_unlock(&h->lock);
+}
+
 rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h,
                               rl_kafka_delivered_fn *delivered, rd_kafka_t **out)
 {
   char reason[512] = "";
   rd_kafka_conf_t *conf = rd_kafka_conf_new();
-  rl_status st = fill(c, use, conf);
+  rl_status st = fill(c, use, false, conf);
   if (st == RL_OK) {
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_opaque(conf, h);
     if (delivered) rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    if (use == RL_KAFKA_JOIN) {
+      set_brokers(h, rl_kafka_conf_brokers(c));
+      rd_kafka_conf_set_error_cb(conf, on_error);
+    }
     *out = rd_kafka_new(is_producer(use) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, reason, sizeof reason);
     if (*out) return RL_OK; /* conf is its own now */
     st = rl_fail(RL_EINVAL, "no Kafka client can be made with these settings: %s", reason);

@@ -27,6 +27,8 @@ void rl_kafka_health_set_label(rl_kafka_health *h, const char *label);
 void rl_kafka_health_up(rl_kafka_health *h);
 void rl_kafka_health_down(rl_kafka_health *h, const char *what);
 bool rl_kafka_health_is_down(rl_kafka_health *h);
+/* Of a member of a group: librdkafka found no broker that takes it. Nothing tells when one does: that is to be asked. */
+bool rl_kafka_health_is_cut_off(rl_kafka_health *h);
 /* ": " and what librdkafka last complained of, or "". Owned by the caller. */
 char *rl_kafka_health_reason(rl_kafka_health *h);
 

@@ -272,6 +272,7 @@ rl_status rl_durable_restore(rl_streaming *s)
   if (f->nbatches) settle(s);
   if (f->image > s->latest) s->latest = f->image;
   set_floor(d);
+  if (!st) st = rl_restore_old_places(s);
   for (size_t i = 0; i < f->nbatches && !st; i++) st = restore_batch(s, f->batches[i]);
   if (!st) st = rl_restore_receivers(s);
   if (!st) rl_state_each_operator(s->store, tell_state, s);

@@ -79,6 +79,40 @@ static rl_journal_input find_input(const rl_past *p, const rl_dstream *d)
   return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
 }
 
+static bool has_place(const rl_journal_input *in)
+{
+  return in->kind == RL_JOURNAL_SAVED || in->kind == RL_JOURNAL_PLACE || in->kind == RL_JOURNAL_BLOCKS;
+}
+
+/* The newest record of where the input was, whatever the batches behind it have of it; NONE: there is none at all. */
+static rl_journal_input newest_place(const rl_found *f, const rl_dstream *d)
+{
+  for (size_t i = f->nbatches; i-- > 0;) {
+    const rl_journal_input in = find_input(f->batches[i], d);
+    if (has_place(&in)) return in;
+  }
+  return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
+}
+
+/* Of inputs whose newest place is in a batch that nobody needs: the others get theirs with their batches. */
+rl_status rl_restore_old_places(rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore) continue;
+    for (size_t i = f->nbatches; i-- > 0;) {
+      const rl_past *p = f->batches[i];
+      const rl_journal_input in = find_input(p, d);
+      if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
+      if (!rl_past_is_needed(d, p)) st = restore_place(d, p, &in);
+      if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+      break;
+    }
+  }
+  return st;
+}
+
 rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
 {
   rl_status st = RL_OK;
@@ -128,8 +162,7 @@ static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *
   rl_durable *durable = s->durable;
   const rl_found *f = &durable->found;
   const char *uid = rl_dstream_uid(d);
-  uint64_t position = 0;
-  if (f->nbatches) position = find_input(f->batches[f->nbatches - 1], d).position;
+  uint64_t position = newest_place(f, d).position;
   (void)rl_receiver_begin(r, position);
   for (size_t i = 0; i < f->nblocks; i++) {
     rl_past_block *b = &f->blocks[i];
@@ -186,8 +219,9 @@ static rl_status check_orphans(const rl_streaming *s)
   if (!uid) return RL_OK;
   if (!rl_conf_bool(rl_context_conf(s->c), drop))
     return rl_fail(RL_EINVAL, "%" PRIu64 " records received for '%s' were in no batch yet, and the job has no input of that "
-                   "name any more; give it back, or drop them with %s = true", records, uid, drop);
-  rl_warn("%s: %" PRIu64 " records received for '%s' are dropped (%s)", s->checkpoint, records, uid, drop);
+                   "name any more; give it back, or go on without them with %s = true", records, uid, drop);
+  rl_warn("%s: %" PRIu64 " records received for '%s' are left out (%s): they stay in the log until it is cut, and are "
+          "counted should the input come back before", s->checkpoint, records, uid, drop);
   return RL_OK;
 }
 

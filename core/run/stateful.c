@@ -12,6 +12,7 @@ typedef struct rl_stateful_node {
   rl_op *update, *both; /* `both`: the RDDs of several batches as one */
   rl_rdd *initial;
   bool timed, always, passing;
+  char *form;
   rl_state_op *state; /* from start on */
 } rl_stateful_node;
 
@@ -27,6 +28,7 @@ static rl_stateful_node *new_stateful(const rl_stateful *spec)
   n->timed = spec->timed;
   n->always = spec->always;
   n->passing = spec->passing;
+  n->form = rl_strdup(spec->form ? spec->form : "values");
   return n;
 }
 
@@ -36,6 +38,7 @@ void rl_stateful_delete(rl_stateful_node *n)
   rl_op_unref(n->update);
   rl_op_unref(n->both);
   rl_rdd_unref(n->initial);
+  rl_free(n->form);
   rl_free(n);
 }
 
@@ -63,6 +66,8 @@ rl_status rl_dstream_snapshots(rl_op *op, rl_dstream *stateful, rl_dstream **out
   return RL_OK;
 }
 
+const char *rl_stateful_form(const rl_dstream *d) { return d->stateful->form; }
+
 /* Start ------------------------------------------------------------------------------------------------------------ */
 
 static bool has_state(const rl_dstream *d) { return d->kind == RL_NODE_STATEFUL && d->reached; }
@@ -79,7 +84,9 @@ static void warn_of_end(const rl_streaming *s)
   }
   if (!first) return;
   char *others = count > 1 ? rl_format(" and of %" PRIu32 " more", count - 1) : rl_strdup("");
-  rl_warn("the state of %s%s ends with this process: there is no checkpoint directory", first->label, others);
+  rl_warn("the state of %s%s ends with this process: %s", first->label, others,
+          s->checkpoint ? "rille.reliable is false, so the checkpoint directory is not used"
+                        : "there is no checkpoint directory");
   rl_free(others);
 }
 

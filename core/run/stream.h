@@ -190,6 +190,7 @@ void rl_stateful_stop(rl_streaming *s);       /* gives the store back; RDDs that
 rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 rl_status rl_snapshots_compute(rl_dstream *d, int64_t time, rl_rdd **out);
 void rl_stateful_delete(struct rl_stateful_node *n);
+const char *rl_stateful_form(const rl_dstream *d); /* of what a stateful stream keeps */
 /* What is asked for in a later batch: the newest version of every window, if that is older than `time`. `newest` tells
  * which a stateful stream has, RL_NO_TIME for none: rl_stateful_sealed, or, before they are made again, who knows. */
 typedef int64_t rl_stateful_newest(const rl_dstream *d);

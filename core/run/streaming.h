@@ -101,6 +101,7 @@ typedef struct rl_stateful {
   bool passing;    /* it holds nothing that its window does not: there is no warning that it ends with the process */
   bool always;     /* there is a version of every batch; otherwise not before the stream's first RDD */
   int64_t window_ms, slide_ms; /* 0, 0: no window */
+  const char *form; /* of what is kept ("values"), copied: a start goes on with state of the same form only. NULL: "values" */
 } rl_stateful;
 /* All members are referenced or copied. The stream gives what the update's function emits. */
 rl_status rl_dstream_stateful(const rl_stateful *spec, rl_dstream *parent, rl_dstream **out);

@@ -75,18 +75,26 @@ uint64_t rl_kafka_sends_under_way(const rl_kafka_sends *s) { return atomic_load(
 
 /* Failures --------------------------------------------------------------------------------------------------------- */
 
+static rl_status too_large(const rl_kafka_sends *s, const char *topic, rd_kafka_resp_err_t err)
+{
+  return rl_fail(RL_ELIMIT, "a record for topic '%s' was not taken by Kafka at %s: %s: it is larger than the producer's "
+                 "message.max.bytes, or the topic's max.message.bytes", topic, rl_kafka_producer_brokers(s->spec.producer),
+                 rd_kafka_err2str(err));
+}
+
 static rl_status not_delivered(const rl_kafka_sends *s, const char *topic, int32_t partition, rd_kafka_resp_err_t err)
 {
+  const char *brokers = rl_kafka_producer_brokers(s->spec.producer);
+  if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) return too_large(s, topic, err);
+  if (err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    return rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s, for which there is a record", topic, brokers);
   char *reason = rl_kafka_producer_reason(s->spec.producer);
-  rl_status code = RL_EIO;
-  if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) code = RL_ELIMIT;
-  if (err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) code = RL_ENOTFOUND;
   char *where = partition >= 0 ? rl_format(", partition %" PRId32, partition) : rl_strdup("");
-  rl_fail(code, "a record for topic '%s' was not taken by Kafka at %s%s: %s%s", topic,
-          rl_kafka_producer_brokers(s->spec.producer), where, rd_kafka_err2str(err), reason);
+  rl_fail(RL_EIO, "a record for topic '%s' was not taken by Kafka at %s%s: %s%s", topic, brokers, where,
+          rd_kafka_err2str(err), reason);
   rl_free(where);
   rl_free(reason);
-  return code;
+  return RL_EIO;
 }
 
 static rl_status check_delivered(const rl_kafka_sends *s)

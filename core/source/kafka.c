@@ -73,6 +73,22 @@ static void clear_parts(kafka_input *in)
   in->nparts = 0;
 }
 
+static bool has(const rl_kafka_ranges *l, const part *p)
+{
+  for (size_t i = 0; i < l->n; i++)
+    if (l->v[i].partition == p->partition && strcmp(l->v[i].topic, p->topic) == 0) return true;
+  return false;
+}
+
+/* Is it what the script asks for, whether or not it is there? */
+static bool is_wanted(const kafka_input *in, const part *p)
+{
+  if (in->pattern) return rl_kafka_matches(in->pattern, p->topic);
+  for (size_t i = 0; i < in->ntopics; i++)
+    if (strcmp(in->topics[i], p->topic) == 0) return true;
+  return has(&in->assign, p);
+}
+
 static rl_status find_parts(kafka_input *in, bool all, int wait_ms, rl_kafka_ranges *out)
 {
   if (in->pattern) return rl_kafka_find_matching(in->control, in->pattern, wait_ms, out);
@@ -81,13 +97,6 @@ static rl_status find_parts(kafka_input *in, bool all, int wait_ms, rl_kafka_ran
   for (size_t i = 0; i < in->assign.n; i++)
     rl_kafka_ranges_add(out, in->assign.v[i].topic, in->assign.v[i].partition, 0, 0);
   return RL_OK;
-}
-
-static bool has(const rl_kafka_ranges *l, const part *p)
-{
-  for (size_t i = 0; i < l->n; i++)
-    if (l->v[i].partition == p->partition && strcmp(l->v[i].topic, p->topic) == 0) return true;
-  return false;
 }
 
 /* Gives up the partitions that were long not to be found. */
@@ -117,6 +126,23 @@ static void add_new(kafka_input *in, const rl_kafka_ranges *found)
     rl_info("%s/%" PRId32 " joins the stream, from its beginning", r->topic, r->partition);
     add_part(in, r->topic, r->partition, -1);
   }
+}
+
+/* What the checkpoint has, and the script has no more. */
+static void drop_unwanted(kafka_input *in)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < in->nparts; i++) {
+    part *p = &in->parts[i];
+    if (is_wanted(in, p)) {
+      in->parts[n++] = *p;
+      continue;
+    }
+    rl_warn("%s/%" PRId32 " is read no more: the script does not name it any longer; it is left at offset %" PRId64
+            ", and read from its beginning if it comes back", p->topic, p->partition, p->position);
+    rl_free(p->topic);
+  }
+  in->nparts = n;
 }
 
 static rl_kafka_ranges ranges_of_parts(const kafka_input *in)
@@ -220,6 +246,7 @@ static rl_status kafka_start(rl_input *self)
   rl_status st = rl_kafka_control_new(in->conf, in->health, &in->control);
   if (st == RL_OK) st = find_parts(in, true, wait_ms, &found);
   if (st == RL_OK && in->restored) {
+    drop_unwanted(in);
     add_new(in, &found);
   } else if (st == RL_OK) {
     st = check_given(in, &found);
@@ -240,20 +267,39 @@ static int wait_for_bounds(const kafka_input *in)
   return ms < 500 ? 500 : ms > 10000 ? 10000 : (int)ms;
 }
 
+/* A job that leaves failed batches out must not fail for ever at what is gone. */
+static bool goes_on(const kafka_input *in)
+{
+  return strcmp(rl_conf_text(conf_of(in), "rille.streaming.onBatchFailure"), "skip") == 0;
+}
+
+static char *what_is_lost(const part *p, const rl_kafka_range *bounds)
+{
+  if (p->position > bounds->until)
+    return rl_format("offset %" PRId64 " is no longer there (now it has %" PRId64 " to %" PRId64 "): the topic was "
+                     "deleted and made anew, or cut short", p->position, bounds->from, bounds->until);
+  return rl_format("offsets %" PRId64 " to %" PRId64 " are no longer there (now it has %" PRId64 " to %" PRId64 ")",
+                   p->position, bounds->from - 1, bounds->from, bounds->until);
+}
+
 /* The position is not between the partition's bounds. */
 static rl_status on_lost(const kafka_input *in, part *p, const rl_kafka_range *bounds)
 {
   rl_kafka_reset reset = rl_kafka_conf_reset(in->conf);
-  if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
-    return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is no longer there (now it has %" PRId64 " to %" PRId64
-                   "); with auto.offset.reset the job goes on without what is gone",
-                   p->topic, p->partition, p->position, bounds->from, bounds->until);
-  }
-  int64_t to = reset == RL_KAFKA_RESET_EARLIEST ? bounds->from : bounds->until;
-  rl_warn("%s/%" PRId32 ": offset %" PRId64 " is no longer there; it goes on at %" PRId64 ", as auto.offset.reset says",
-          p->topic, p->partition, p->position, to);
-  p->position = to;
-  return RL_OK;
+  bool resets = reset == RL_KAFKA_RESET_EARLIEST || reset == RL_KAFKA_RESET_LATEST, moves = resets || goes_on(in);
+  int64_t to = reset == RL_KAFKA_RESET_LATEST ? bounds->until : bounds->from;
+  char *lost = what_is_lost(p, bounds);
+  rl_status st = RL_OK;
+  if (moves)
+    rl_warn("%s/%" PRId32 ": %s; it goes on at %" PRId64 ", %s", p->topic, p->partition, lost, to,
+            resets ? "as auto.offset.reset says" : "behind a batch that is left out (rille.streaming.onBatchFailure)");
+  if (!resets)
+    st = rl_fail(RL_EDATA, "%s/%" PRId32 ": %s%s", p->topic, p->partition, lost,
+                 moves ? "" : "; with auto.offset.reset the job goes on without what is gone");
+  if (moves) p->position = to;
+  if (moves) p->beyond = 0;
+  rl_free(lost);
+  return st;
 }
 
 /* Brings the position between the bounds; *lag: what is there to be read. Just after a change of leader the end can be
@@ -268,22 +314,26 @@ static rl_status settle(const kafka_input *in, part *p, const rl_kafka_range *bo
   return st;
 }
 
+/* All of them, so that one batch fails for all that is lost. */
 static rl_status measure(kafka_input *in, const rl_kafka_ranges *bounds, int64_t *lags)
 {
   rl_status st = RL_OK;
   const rl_kafka_range *silent = NULL;
-  for (size_t i = 0; i < in->nparts && st == RL_OK; i++) {
+  for (size_t i = 0; i < in->nparts && (st == RL_OK || goes_on(in)); i++) {
+    rl_status one = RL_OK;
     if (bounds->v[i].until < 0) silent = &bounds->v[i];
-    else st = settle(in, &in->parts[i], &bounds->v[i], &lags[i]);
+    else one = settle(in, &in->parts[i], &bounds->v[i], &lags[i]);
+    if (one != RL_OK) st = one;
   }
+  if (st != RL_OK) return st;
   if (silent) {
     char *what = rl_format("%s/%" PRId32 " has no leader that answers", silent->topic, silent->partition);
     rl_kafka_health_down(in->health, what);
     rl_free(what);
-  } else if (st == RL_OK) {
+  } else {
     rl_kafka_health_up(in->health);
   }
-  return st;
+  return RL_OK;
 }
 
 /* How many records every partition has to be read; all 0 while no broker answers. */

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define RETRY_MS 100
+
 typedef struct commit {
   struct commit *next;
   rl_kafka_committed_fn *done;
@@ -146,9 +148,13 @@ rl_status rl_kafka_find_topics(rl_kafka_control *k, const char *const *topics, s
 
 static rl_status compile(const char *pattern, regex_t *re)
 {
-  char *whole = rl_format("^(%s)$", pattern);
-  int err = regcomp(re, whole, REG_EXTENDED | REG_NOSUB);
-  rl_free(whole);
+  int err = regcomp(re, pattern, REG_EXTENDED | REG_NOSUB); /* "a)(b" is none by itself */
+  if (err == 0) {
+    regfree(re);
+    char *whole = rl_format("^(%s)$", pattern);
+    err = regcomp(re, whole, REG_EXTENDED | REG_NOSUB);
+    rl_free(whole);
+  }
   if (err == 0) return RL_OK;
   char reason[200];
   regerror(err, re, reason, sizeof reason);
@@ -161,6 +167,23 @@ rl_status rl_kafka_check_pattern(const char *pattern)
   rl_status st = compile(pattern, &re);
   if (st == RL_OK) regfree(&re);
   return st;
+}
+
+static bool matches(const regex_t *re, const char *topic)
+{
+  return strncmp(topic, "__", 2) != 0 && regexec(re, topic, 0, NULL, 0) == 0;
+}
+
+bool rl_kafka_matches(const char *pattern, const char *topic)
+{
+  regex_t re;
+  if (compile(pattern, &re) != RL_OK) {
+    rl_error_drop();
+    return false;
+  }
+  bool yes = matches(&re, topic);
+  regfree(&re);
+  return yes;
 }
 
 static int by_topic(const void *a, const void *b)
@@ -183,8 +206,7 @@ rl_status rl_kafka_find_matching(rl_kafka_control *k, const char *pattern, int w
   const rd_kafka_metadata_topic_t **found = rl_calloc((size_t)md->topic_cnt + 1, sizeof *found);
   size_t n = 0;
   for (int i = 0; i < md->topic_cnt; i++) {
-    const char *name = md->topics[i].topic;
-    if (strncmp(name, "__", 2) != 0 && regexec(&re, name, 0, NULL, 0) == 0) found[n++] = &md->topics[i];
+    if (matches(&re, md->topics[i].topic)) found[n++] = &md->topics[i];
   }
   qsort(found, n, sizeof *found, by_topic);
   for (size_t i = 0; i < n; i++) add_partitions(found[i], out);
@@ -241,9 +263,8 @@ rl_status rl_kafka_bounds(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_
   return st;
 }
 
-rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
+static rd_kafka_resp_err_t ask_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
 {
-  if (parts->n == 0) return RL_OK;
   rd_kafka_topic_partition_list_t *list = list_of(parts, RD_KAFKA_OFFSET_INVALID);
   rd_kafka_resp_err_t err = rd_kafka_committed(k->rk, list, wait_ms);
   for (size_t i = 0; i < parts->n && !err; i++) {
@@ -251,6 +272,25 @@ rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wa
     parts->v[i].from = answer(list, i);
   }
   rd_kafka_topic_partition_list_destroy(list);
+  return err;
+}
+
+/* The group's coordinator is on its way to another broker, or not made yet; librdkafka looks for it again by itself. */
+static bool will_be_found(rd_kafka_resp_err_t err)
+{
+  return err == RD_KAFKA_RESP_ERR_NOT_COORDINATOR || err == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+         err == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms)
+{
+  if (parts->n == 0) return RL_OK;
+  int64_t until_ns = rl_mono_ns() + (int64_t)wait_ms * 1000000;
+  rd_kafka_resp_err_t err = ask_committed(k, parts, wait_ms);
+  for (int left = wait_ms; will_be_found(err) && left > RETRY_MS; left = (int)((until_ns - rl_mono_ns()) / 1000000)) {
+    rd_kafka_poll(k->rk, RETRY_MS);
+    err = ask_committed(k, parts, left);
+  }
   return err ? no_answer(k, "committed offsets cannot be asked for", err) : RL_OK;
 }
 

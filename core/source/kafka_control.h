@@ -21,11 +21,13 @@ rl_status rl_kafka_find_topics(rl_kafka_control *k, const char *const *topics, s
 rl_status rl_kafka_find_matching(rl_kafka_control *k, const char *pattern, int wait_ms, rl_kafka_ranges *out);
 /* RL_EINVAL for what is no regular expression. */
 rl_status rl_kafka_check_pattern(const char *pattern);
+/* Would rl_kafka_find_matching take a topic of this name? */
+bool rl_kafka_matches(const char *pattern, const char *topic);
 
 /* Sets `from` to each partition's first offset and `until` to the one behind its last (for read_committed: the last
  * that is decided); both to -1 of a partition that has no answer. Fails when there is none at all. */
 rl_status rl_kafka_bounds(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms);
-/* Sets `from` to what the group committed, -1: nothing. */
+/* Sets `from` to what the group committed, -1: nothing. Asks again, for wait_ms, while its coordinator changes. */
 rl_status rl_kafka_committed(rl_kafka_control *k, rl_kafka_ranges *parts, int wait_ms);
 
 /* Sends a commit of the ranges' ends; the answer comes to rl_kafka_control_poll. As rl_kafka_commit. */

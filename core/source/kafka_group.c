@@ -11,6 +11,7 @@
 #include "run/receiver.h"
 #include "run/side_thread.h"
 #include "source/kafka_columns.h"
+#include "source/kafka_control.h"
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S INT64_C(1000000000)
@@ -20,6 +21,8 @@
 #define FIELDS 7 /* of a record in full */
 #define GATHER_BYTES ((size_t)8 << 20)
 #define COMMIT_MS 5000
+#define LOOK_NS NS_PER_S /* between looks whether a broker is back */
+#define LOOK_MS 500      /* how long one lasts */
 #define GOODBYE_NS (2 * NS_PER_S) /* at the end: for what is on its way to disk */
 #define STOP_NS (10 * NS_PER_S)
 
@@ -45,6 +48,7 @@ typedef struct group {
   rd_kafka_message_t **messages; /* gathered, not yet stored; in the order in which they came */
   size_t n, cap, bytes;
   int64_t first_ns; /* when the first of them came */
+  int64_t looked_ns; /* when it was last looked for a broker */
   uint64_t position; /* of what was stored last */
   stored *pending, **last; /* the oldest first */
 } group;
@@ -196,11 +200,24 @@ static bool is_full(const group *g)
   return g->n >= GATHER_RECORDS || g->bytes >= GATHER_BYTES || rl_mono_ns() - g->first_ns >= GATHER_NS;
 }
 
+/* A partition that has no news gives no sign that its broker is back. */
+static void look_for_brokers(group *g)
+{
+  if (!rl_kafka_health_is_cut_off(g->health) || rl_mono_ns() - g->looked_ns < LOOK_NS) return;
+  const rd_kafka_metadata_t *md = NULL;
+  if (rd_kafka_metadata(g->rk, 0, NULL, &md, LOOK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    rd_kafka_metadata_destroy(md);
+    rl_kafka_health_up(g->health);
+  }
+  g->looked_ns = rl_mono_ns();
+}
+
 static rl_status receive(group *g)
 {
   rl_status st = RL_OK;
   while (st == RL_OK && !is_stopping(g)) {
     commit_durable(g);
+    look_for_brokers(g);
     rd_kafka_message_t *m = rd_kafka_consumer_poll(g->rk, g->n > 0 ? (int)(GATHER_NS / NS_PER_MS) : SLICE_MS);
     if (m) st = take(g, m);
     if (st != RL_OK || g->n == 0 || (m && !is_full(g))) continue;
@@ -308,6 +325,22 @@ static void group_destroy(void *self)
   rl_free(g);
 }
 
+static rl_status check_topics(const rl_kafka_group *spec)
+{
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < spec->ntopics && st == RL_OK; i++)
+    if (spec->topics[i][0] == '^') st = rl_kafka_check_pattern(spec->topics[i]);
+  return st;
+}
+
+/* A member that finds no offset has to begin somewhere: it is asked of no one else. */
+static rl_status check_reset(const rl_kafka_conf *conf)
+{
+  if (rl_kafka_conf_reset(conf) != RL_KAFKA_RESET_NONE) return RL_OK;
+  return rl_fail(RL_EINVAL, "auto.offset.reset is none: a stream of a group begins a partition of which the group "
+                 "committed nothing at earliest or latest");
+}
+
 rl_status rl_source_kafka_group(rl_streaming *s, const rl_kafka_group *spec, const char *site, rl_dstream **out)
 {
   static const rl_receiver_class cls = {.name = "KafkaReceiver",
@@ -317,8 +350,13 @@ rl_status rl_source_kafka_group(rl_streaming *s, const rl_kafka_group *spec, con
                                         .durable = group_durable,
                                         .destroy = group_destroy};
   rl_kafka_conf *conf = NULL;
-  rl_status st = rl_kafka_conf_new(spec->settings, spec->nsettings, RL_KAFKA_JOIN, &conf);
-  if (st != RL_OK) return st;
+  rl_status st = check_topics(spec);
+  if (st == RL_OK) st = rl_kafka_conf_new(spec->settings, spec->nsettings, RL_KAFKA_JOIN, &conf);
+  if (st == RL_OK) st = check_reset(conf);
+  if (st != RL_OK) {
+    rl_kafka_conf_unref(conf);
+    return st;
+  }
   group *g = RL_NEW(group);
   g->conf = conf;
   g->health = rl_kafka_health_new("Kafka group stream");

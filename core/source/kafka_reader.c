@@ -9,10 +9,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "source/kafka_columns.h"
+#include "source/kafka_ranges.h"
 
 #define SLICE_MS 100 /* how long one wait lasts, between looks at whether the task was cancelled */
 #define FIRST_FETCH 64
 #define NUDGE_MS 100
+#define DOUBT_NS INT64_C(2000000000) /* nothing came for so long: is there such a partition? */
+#define DOUBT_MS 2000                /* for the answer */
 
 typedef struct client {
   struct client *next;
@@ -42,9 +45,10 @@ struct rl_kafka_pool {
   int64_t queue_bytes, queue_messages; /* as much as librdkafka fetches ahead of a partition */
   int64_t wait_ns;  /* for the next record */
   int64_t total_ns; /* from the begin of a read, while it waits; 0: no limit */
-  pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not */
+  pthread_mutex_t lock; /* the lists, `busy` and `position` of readers that are not, `passed` */
   client *clients;
   reader *readers;
+  rl_kafka_ranges passed; /* of each partition what was last said to be passed over */
 };
 
 /* Readers ---------------------------------------------------------------------------------------------------------- */
@@ -132,6 +136,7 @@ void rl_kafka_pool_unref(rl_kafka_pool *p)
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) > 1) return;
   delete_readers(p->readers);
   delete_clients(p->clients);
+  rl_kafka_ranges_clear(&p->passed);
   pthread_mutex_destroy(&p->lock);
   rl_kafka_health_unref(p->health);
   rl_kafka_conf_unref(p->conf);
@@ -280,6 +285,7 @@ typedef struct read {
   rl_kafka_records form;
   int64_t since_ns;    /* when the read began */
   int64_t progress_ns; /* when something last came */
+  bool asked;          /* whether the partition is there */
 } read;
 
 static void finish(read *in)
@@ -300,13 +306,41 @@ static rl_status give_up(read *in, rl_status st)
   return st;
 }
 
-static void pass_over(read *in, int64_t to)
+/* Each action over a batch reads it anew, and comes upon the same: that is said once. */
+static bool is_news(rl_kafka_pool *p, const reader *r, int64_t to)
 {
-  rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are no longer there and are passed over, as "
-          "auto.offset.reset says", in->topic, in->r->partition, in->r->position, to - 1);
+  bool told = false;
+  pthread_mutex_lock(&p->lock);
+  rl_kafka_range *last = NULL;
+  for (size_t i = 0; i < p->passed.n && !last; i++)
+    if (is_of(r, &p->passed.v[i])) last = &p->passed.v[i];
+  if (last) {
+    told = last->from == r->position && last->until == to;
+    last->from = r->position;
+    last->until = to;
+  } else {
+    rl_kafka_ranges_add(&p->passed, r->topic, r->partition, r->position, to);
+  }
+  pthread_mutex_unlock(&p->lock);
+  return !told;
 }
 
-/* The position is no longer there. */
+/* The range goes on at `to`; what is before it is not there. */
+static rl_status pass_over(read *in, int64_t to, int64_t low, int64_t high)
+{
+  reader *r = in->r;
+  if (is_news(in->pool, r, to)) {
+    rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are %s there (now it has %" PRId64 " to %" PRId64 ") and are "
+            "passed over, as auto.offset.reset says", in->topic, r->partition, r->position, to - 1,
+            r->position < low ? "no longer" : "not", low, high);
+  }
+  if (to < in->until) return start_reader(r, to);
+  stop_reader(r);
+  r->position = to;
+  return RL_OK;
+}
+
+/* The position is not there. A range is fixed: what is left of it is read, whichever end auto.offset.reset names. */
 static rl_status on_lost(read *in)
 {
   reader *r = in->r;
@@ -318,19 +352,17 @@ static rl_status on_lost(read *in)
     return rl_fail(RL_EIO, "%s/%" PRId32 ": offset %" PRId64 " is not there, and its bounds cannot be asked for: %s",
                    r->topic, r->partition, r->position, rd_kafka_err2str(err));
   }
-  if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
-    return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is no longer there (now it has %" PRId64 " to %" PRId64
-                   "); with auto.offset.reset the job goes on without what is gone",
+  if (low <= r->position && r->position <= high) { /* a leader that does not know of it yet */
+    return rl_fail(RL_EIO, "%s/%" PRId32 " was not given from offset %" PRId64 " on, though it has %" PRId64 " to %" PRId64,
                    r->topic, r->partition, r->position, low, high);
   }
-  if (reset == RL_KAFKA_RESET_EARLIEST && low >= r->position && low < in->until) {
-    pass_over(in, low);
-    return start_reader(r, low);
+  if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
+    return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is %s there (now it has %" PRId64 " to %" PRId64
+                   "); with auto.offset.reset the job goes on without it",
+                   r->topic, r->partition, r->position, r->position < low ? "no longer" : "not", low, high);
   }
-  pass_over(in, in->until);
-  stop_reader(r);
-  r->position = in->until;
-  return RL_OK;
+  bool some = r->position < low && low < in->until;
+  return pass_over(in, some ? low : in->until, low, high);
 }
 
 static rl_status on_error(read *in, const rd_kafka_message_t *m)
@@ -366,9 +398,39 @@ static void follow_gaps(reader *r)
   rd_kafka_topic_partition_list_destroy(list);
 }
 
-static rl_status check_patience(const read *in)
+static bool has_partition(const rd_kafka_metadata_topic_t *t, int32_t partition)
+{
+  for (int i = 0; i < t->partition_cnt; i++)
+    if (t->partitions[i].id == partition) return true;
+  return false;
+}
+
+/* librdkafka waits for a partition that is not there as for one that has no records yet. */
+static rl_status check_there(const read *in)
+{
+  const reader *r = in->r;
+  const char *brokers = rl_kafka_conf_brokers(in->pool->conf);
+  const rd_kafka_metadata_t *md = NULL;
+  if (rd_kafka_metadata(r->client->rk, 0, r->rkt, &md, DOUBT_MS)) return RL_OK; /* no broker answers: that is waited for */
+  rl_status st = RL_OK;
+  const rd_kafka_metadata_topic_t *t = md->topic_cnt == 1 ? &md->topics[0] : NULL;
+  if (t && t->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    st = rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s", r->topic, brokers);
+  else if (t && !t->err && !has_partition(t, r->partition))
+    st = rl_fail(RL_ENOTFOUND, "topic '%s' in Kafka at %s has no partition %" PRId32 " (it has %d)", r->topic, brokers,
+                 r->partition, t->partition_cnt);
+  rd_kafka_metadata_destroy(md);
+  return st;
+}
+
+static rl_status check_patience(read *in)
 {
   int64_t now = rl_mono_ns();
+  if (!in->asked && now - in->progress_ns > DOUBT_NS) {
+    in->asked = true;
+    rl_status st = check_there(in);
+    if (st != RL_OK) return st;
+  }
   bool over = now - in->progress_ns > in->pool->wait_ns;
   if (in->pool->total_ns > 0 && now - in->since_ns > in->pool->total_ns) over = true;
   if (!over) return RL_OK;

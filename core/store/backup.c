@@ -114,13 +114,6 @@ static rl_status copy_image(void *user, rl_apart *a)
   return rl_state_backup_dir(b->state, b->to_state);
 }
 
-static void hear_nothing(void *user, const char *p, size_t n)
-{
-  (void)user;
-  (void)p;
-  (void)n;
-}
-
 /* Why the child crashed over the image, if that can be told. */
 static rl_status explain_crash(const char *state)
 {
@@ -145,7 +138,7 @@ static rl_status copy_once(backup *b)
   if (st == RL_OK) st = rl_wal_floor_read(b->log, &floor, &there); /* none of what it tells is missing, if all is well */
   if (st == RL_OK) st = rl_wal_floor_make(b->to_log, floor);
   if (st != RL_OK) return st;
-  st = rl_apart_run(&(rl_apart_spec){copy_image, hear_nothing, follow_log, b}, &crashed);
+  st = rl_apart_run(&(rl_apart_spec){.work = copy_image, .idle = follow_log, .user = b}, &crashed);
   if (st == RL_ENOTFOUND && !rl_path_is_dir(b->state)) st = RL_OK; /* no image yet: all is in the log */
   if (st != RL_OK && crashed) st = explain_crash(b->state);
   if (st == RL_OK) st = follow_log(b);

@@ -7,6 +7,7 @@
 #define RL_STORE_INSPECT_H
 
 #include "store/journal.h"
+#include "store/outline.h"
 #include "store/wal.h"
 
 char *rl_checkpoint_log(const char *dir); /* paths in it; the caller's */
@@ -102,6 +103,8 @@ typedef struct rl_inspect_image {
   size_t nops, ops_cap;
   rl_inspect_note *notes;
   size_t nnotes, notes_cap;
+  bool has_graph;
+  rl_outline graph; /* as it was last started */
   uint64_t bytes; /* pages in use */
   char *damage;   /* why it could not be read to its end; NULL */
 } rl_inspect_image;
@@ -109,6 +112,10 @@ typedef struct rl_inspect_image {
 /* As above. With `sizes`, all entries are read to add up their bytes. */
 rl_status rl_inspect_image_read(const char *dir, bool sizes, rl_inspect_image *out);
 void rl_inspect_image_free(rl_inspect_image *i);
+
+/* Why the log, where it is not damaged otherwise, cannot be that of the image: one line, the caller's; NULL: it can. It
+ * reads the log, after the image was read: a job may go on meanwhile. */
+char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i);
 
 /* One value -------------------------------------------------------------------------------------------------------- */
 
@@ -133,6 +140,7 @@ typedef struct rl_inspect_damage {
   const char *uid, *key; /* in the image; NULL: it concerns none */
   const char *message; /* one line with all of that in it */
   bool torn;           /* only an unfinished tail: no damage */
+  bool ahead;          /* the log lacks what the image was made of: neither is of use without the other */
 } rl_inspect_damage;
 
 typedef void rl_inspect_damage_fn(void *user, const rl_inspect_damage *d);

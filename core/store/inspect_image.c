@@ -14,7 +14,7 @@
 #define TRIES 5
 
 /* What the child tells: a letter, then values. */
-enum { OP = 'o', NOTE = 'n', SIZE = 's', VALUE = 'v' };
+enum { OP = 'o', NOTE = 'n', SIZE = 's', VALUE = 'v', GRAPH = 'g' };
 
 typedef struct child {
   rl_apart *a;
@@ -65,6 +65,15 @@ static rl_status tell_note(void *user, const char *dbi, const char *name, uint64
   return RL_OK;
 }
 
+static rl_status tell_graph(child *c)
+{
+  bool found = false;
+  begin_message(c, GRAPH);
+  rl_status st = rl_look_note(c->look, RL_OUTLINE_DBI, RL_OUTLINE_NAME, &c->b, &found);
+  if (st == RL_OK && found) send_message(c);
+  return st;
+}
+
 /* Our own child has written them. */
 static char *get_text(rl_reader *r)
 {
@@ -97,8 +106,19 @@ static rl_status read_in_child(void *user, rl_apart *a)
   send_message(&c);
   st = rl_look_each_op(c.look, tell_op, &c);
   if (st == RL_OK) st = rl_look_each_note(c.look, tell_note, &c);
+  if (st == RL_OK) st = tell_graph(&c);
+  rl_buf_free(&c.b);
   rl_look_close(c.look);
   return st;
+}
+
+/* One of a later release's form is not shown. */
+static void hear_graph(rl_inspect_image *out, const char *p, size_t n)
+{
+  rl_status st = rl_outline_decode(p, n, &out->graph);
+  out->has_graph = st == RL_OK;
+  if (st == RL_EDATA && !out->damage) out->damage = rl_strdup(rl_error_message());
+  if (st != RL_OK) rl_error_drop();
 }
 
 static void hear(void *user, const char *p, size_t n)
@@ -120,6 +140,8 @@ static void hear(void *user, const char *p, size_t n)
     note->dbi = get_text(&r);
     note->name = get_text(&r);
     note->bytes = (uint64_t)get_int(&r);
+  } else if (*p == GRAPH) {
+    hear_graph(out, p + 1, n - 1);
   } else {
     out->found = true;
     out->bytes = (uint64_t)get_int(&r);
@@ -135,6 +157,7 @@ rl_status rl_inspect_image_read(const char *dir, bool sizes, rl_inspect_image *o
   rl_status st = rl_apart_run(&(rl_apart_spec){.work = read_in_child, .told = hear, .user = &r}, &crashed);
   if (st == RL_EDATA) {
     out->found = true;
+    rl_free(out->damage);
     out->damage = rl_format("%s%s", crashed ? "while the state was read: " : "", rl_error_message());
     st = RL_OK;
   }
@@ -153,6 +176,7 @@ void rl_inspect_image_free(rl_inspect_image *i)
     rl_free(i->notes[k].dbi);
     rl_free(i->notes[k].name);
   }
+  rl_outline_free(&i->graph);
   rl_free(i->ops);
   rl_free(i->notes);
   rl_free(i->damage);

@@ -369,3 +369,56 @@ void rl_inspect_log_free(rl_inspect_log *l)
   rl_free(l->damage);
   *l = (rl_inspect_log){0};
 }
+
+/* Does it fit the image? ------------------------------------------------------------------------------------------- */
+
+static rl_status note_newest(void *user, const rl_wal_record *r)
+{
+  int64_t *newest = user;
+  rl_journal_begin x;
+  if (r->at.type != RL_JOURNAL_BEGIN || rl_journal_get_begin(r->p, r->at.length, &x) != RL_OK) return RL_OK;
+  if (x.time > *newest) *newest = x.time;
+  return RL_OK;
+}
+
+/* A start makes the log's first segment before it makes the image. */
+static bool is_gone(const char *log)
+{
+  rl_wal_firsts firsts = {0};
+  rl_status st = rl_wal_list(log, false, &firsts);
+  bool gone = st == RL_OK && firsts.n == 0;
+  if (st != RL_OK) rl_error_drop();
+  rl_free(firsts.v);
+  return gone || st == RL_ENOTFOUND;
+}
+
+static bool is_behind(const char *log, int64_t version)
+{
+  int64_t newest = RL_NO_TIME;
+  rl_status st = RL_ENOTFOUND;
+  for (int i = 0; i < TRIES && st == RL_ENOTFOUND; i++)
+    st = rl_wal_verify(log, &(rl_wal_verifier){note_newest, NULL, &newest});
+  if (st != RL_OK) rl_error_drop();
+  return st == RL_OK && newest < version;
+}
+
+char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i)
+{
+  int64_t version = RL_NO_TIME;
+  if (!i->found || i->damage) return NULL;
+  for (size_t k = 0; k < i->nops; k++)
+    if (i->ops[k].version > version) version = i->ops[k].version;
+  char *log = rl_checkpoint_log(dir), *why = NULL;
+  if (is_gone(log)) why = rl_format("damaged log: %s: there is none, and there is a state", log);
+  else if (is_behind(log, version))
+    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, which it does not have: part of the "
+                    "log is missing, or the directory was copied while the job ran", log, version);
+  if (why) {
+    char *advice = rl_format("%s; put back a copy made by rille backup (`rille inspect %s --repair --from BACKUP`), or "
+                             "go on without what is lost, with rille.checkpoint.allowDropped = true", why, dir);
+    rl_free(why);
+    why = advice;
+  }
+  rl_free(log);
+  return why;
+}

@@ -267,6 +267,19 @@ static rl_status verify_image(verification *v)
   return RL_OK;
 }
 
+/* Where both are sound by themselves. */
+static rl_status verify_fit(verification *v)
+{
+  rl_inspect_image image;
+  if (v->out->damages > 0) return RL_OK;
+  rl_status st = rl_inspect_image_read(v->dir, false, &image);
+  char *line = st == RL_OK ? rl_inspect_misfit(v->dir, &image) : NULL;
+  if (line) report(v, &(rl_inspect_damage){.file = v->log, .message = line, .ahead = true});
+  rl_free(line);
+  rl_inspect_image_free(&image);
+  return st;
+}
+
 rl_status rl_inspect_verify(const char *dir, rl_inspect_damage_fn *fn, void *user, rl_inspect_verified *out)
 {
   char *log = rl_checkpoint_log(dir);
@@ -274,6 +287,7 @@ rl_status rl_inspect_verify(const char *dir, rl_inspect_damage_fn *fn, void *use
   *out = (rl_inspect_verified){0};
   rl_status st = verify_log(&v);
   if (st == RL_OK) st = verify_image(&v);
+  if (st == RL_OK) st = verify_fit(&v);
   rl_free(log);
   if (st == RL_OK && v.first.code != RL_OK) return rl_error_raise(&v.first);
   rl_error_clear(&v.first);

@@ -39,6 +39,15 @@ static int open_dbis(rl_look *l)
   return rc;
 }
 
+/* A first start that ended before it had made anything leaves such a file; the next one goes on with it. */
+static bool is_blank(const rl_look *l)
+{
+  MDB_dbi names = 0;
+  MDB_stat stat = {0};
+  return l->txn && mdb_dbi_open(l->txn, NULL, 0, &names) == 0 && mdb_stat(l->txn, names, &stat) == 0 &&
+         stat.ms_entries == 0;
+}
+
 static int open_env(rl_look *l)
 {
   int rc = rl_env_open_reader(l->store.image.dir, &l->store.image.env);
@@ -51,7 +60,7 @@ static rl_status check_format(const rl_look *l)
   MDB_val key = {.mv_size = strlen(rl_meta_format_name), .mv_data = rl_meta_format_name}, value;
   uint64_t format = 0;
   int rc = mdb_get(l->txn, l->store.image.meta, &key, &value);
-  if (rc != 0) return failed(l, rc);
+  if (rc != 0) return failed(l, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc);
   if (!rl_meta_read(octets_of(&key), octets_of(&value), &format, 1)) return failed(l, MDB_CORRUPTED);
   return format == RL_META_FORMAT ? RL_OK : rl_meta_other_format(l->store.image.dir, format);
 }
@@ -67,7 +76,9 @@ rl_status rl_look_open(const char *dir, rl_look **out)
   rl_look *l = RL_NEW(rl_look);
   l->store.image.dir = rl_strdup(dir);
   int rc = open_env(l);
-  st = rc == 0 ? check_format(l) : failed(l, rc);
+  if (rc == 0) st = check_format(l);
+  else if (rc == MDB_NOTFOUND && is_blank(l)) st = rl_fail(RL_ENOTFOUND, "there is no state in %s yet", dir);
+  else st = failed(l, rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc); /* a table that every state has is not found */
   if (st == RL_OK) *out = l;
   else rl_look_close(l);
   return st;
@@ -266,4 +277,33 @@ rl_status rl_look_each_note(rl_look *l, note_fn *fn, void *user)
     st = rc != 0 ? failed(l, rc) : each_in(l, dbi, rl_note_kinds[i], fn, user);
   }
   return st;
+}
+
+static rl_status note_in(const rl_look *l, MDB_dbi dbi, unsigned kind, rl_octets name, rl_buf *out, bool *found)
+{
+  MDB_val key = {.mv_size = name.n}, value;
+  rl_octets content;
+  memcpy(&key.mv_data, &name.p, sizeof key.mv_data); /* LMDB's keys are not const */
+  int rc = mdb_get(l->txn, dbi, &key, &value);
+  if (rc == MDB_NOTFOUND) return RL_OK;
+  if (rc != 0) return failed(l, rc);
+  if (!rl_note_read(kind, name, octets_of(&value), &content))
+    return rl_fail(RL_EDATA, "the state in %s: the note '%s' (%s) is damaged: wrong checksum", l->store.image.dir,
+                   name.p, rl_note_kinds[kind]);
+  rl_buf_add(out, content.p, content.n);
+  *found = true;
+  return RL_OK;
+}
+
+rl_status rl_look_note(rl_look *l, const char *dbi, const char *name, rl_buf *out, bool *found)
+{
+  *found = false;
+  for (unsigned i = 0; i < RL_NOTE_KINDS; i++) {
+    MDB_dbi handle = 0;
+    if (strcmp(dbi, rl_note_kinds[i]) != 0) continue;
+    int rc = mdb_dbi_open(l->txn, dbi, 0, &handle);
+    if (rc == MDB_NOTFOUND) return RL_OK;
+    return rc != 0 ? failed(l, rc) : note_in(l, handle, i, (rl_octets){name, strlen(name)}, out, found);
+  }
+  return RL_OK;
 }

@@ -9,7 +9,7 @@
 
 typedef struct rl_look rl_look;
 
-/* RL_ENOTFOUND: there is no image in `dir`. */
+/* RL_ENOTFOUND: there is no image in `dir`, or nothing in it yet. */
 rl_status rl_look_open(const char *dir, rl_look **out);
 void rl_look_close(rl_look *l); /* NULL is allowed */
 
@@ -27,6 +27,8 @@ rl_status rl_look_bytes(rl_look *l, const char *uid, uint64_t *bytes);
 /* In order of dbis and names. */
 rl_status rl_look_each_note(rl_look *l, rl_status (*fn)(void *user, const char *dbi, const char *name, uint64_t bytes),
                             void *user);
+/* The content of a note, appended. RL_EDATA: its checksum is wrong. */
+rl_status rl_look_note(rl_look *l, const char *dbi, const char *name, rl_buf *out, bool *found);
 /* The value of a normalised key, appended as the codec writes it. */
 rl_status rl_look_get(rl_look *l, const char *uid, rl_value key, rl_buf *value, int64_t *stamp, bool *found);
 uint64_t rl_look_size(const rl_look *l); /* bytes of the pages in use */

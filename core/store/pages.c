@@ -19,6 +19,7 @@
 #define KEY_MAX 511
 #define PAGE_LEAST 512
 #define PAGE_MOST 65536
+#define MAP_MOST (UINT64_C(1) << 46) /* what can be mapped at all; LMDB would try */
 
 enum { IS_BRANCH = 1, IS_LEAF = 2, IS_OVERFLOW = 4, IS_META = 8 };
 enum { HAS_BIG = 1, HAS_TREE = 2 };
@@ -152,7 +153,7 @@ static bool check_meta(rl_pages *p, unsigned i, const char *head, rl_pages_meta 
   if (page < PAGE_LEAST || page > PAGE_MOST || (page & (page - 1)) != 0) {
     return bad(p, "meta page %u: pages of %zu bytes", i, page);
   }
-  if (m->map % page != 0 || m->last == 0 || m->last >= m->map / page) {
+  if (m->map % page != 0 || m->map > MAP_MOST || m->last == 0 || m->last >= m->map / page) {
     return bad(p, "meta page %u: a map of %llu bytes with %llu pages", i, (unsigned long long)m->map,
                (unsigned long long)m->last + 1);
   }

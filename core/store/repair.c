@@ -70,7 +70,7 @@ static void note_damage(void *user, const rl_inspect_damage *d)
   repair *x = user;
   if (d->torn) return;
   if (d->file) x->log_damaged = true;
-  else x->state_damaged = true;
+  if (!d->file || d->ahead) x->state_damaged = true;
   rl_salvage_say(&x->s, "%s", d->message);
 }
 
@@ -147,6 +147,8 @@ static rl_status plan(repair *x)
   else if (x->r->from) st = read_versions(s, x->r->from);
   if (st == RL_OK) st = rl_salvage_load(s);
   if (st != RL_OK) return st;
+  if (replaced && !x->r->from && s->nitems == 0)
+    return rl_fail(RL_EDATA, "nothing can be rebuilt: there is no record in the log; give a backup with --from");
   if (replaced && !x->r->from && s->first != 1) {
     return rl_fail(RL_EDATA, "nothing can be rebuilt: the log begins with record %" PRIu64 " and not with the job, so "
                    "the state cannot be made of it alone; give a backup with --from", s->first);
@@ -177,19 +179,12 @@ static rl_status copy_state(void *user, rl_apart *a)
   return rl_state_backup_dir(c->from, c->to);
 }
 
-static void hear_nothing(void *user, const char *p, size_t n)
-{
-  (void)user;
-  (void)p;
-  (void)n;
-}
-
 static rl_status make_state(const repair *x)
 {
   bool crashed;
   if (!x->r->from) return RL_OK;
   copying c = {rl_checkpoint_state(x->r->from), x->new_state};
-  rl_status st = rl_apart_run(&(rl_apart_spec){copy_state, hear_nothing, NULL, &c}, &crashed);
+  rl_status st = rl_apart_run(&(rl_apart_spec){.work = copy_state, .user = &c}, &crashed);
   if (st != RL_OK && crashed) rl_error_prefix("copying the backup's state: ");
   rl_free(c.from);
   return st == RL_ENOTFOUND ? RL_OK : st; /* taken before there was any */

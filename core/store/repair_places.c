@@ -71,6 +71,7 @@ static rl_status say_inputs(const rl_salvage *s, const rl_salvage_item *last, bo
   return st;
 }
 
+/* And what the next start needs, when the image is ahead of all that is left (check_image in run/recover.c). */
 rl_status rl_salvage_say_places(const rl_salvage *s)
 {
   const rl_salvage_item *last = rl_salvage_last_begin(s);
@@ -83,6 +84,11 @@ rl_status rl_salvage_say_places(const rl_salvage *s)
   if (st == RL_OK && !last && s->ngaps > 0) {
     rl_salvage_say(s, "no batch is left that tells how far inputs were taken: those that are not named here go on from "
                    "their beginning, position 0, and what they give may come twice");
+  }
+  bool leads = s->newest == RL_NO_TIME || s->ghost != RL_NO_TIME || (last && last->time >= s->newest);
+  if (st == RL_OK && !leads) {
+    rl_salvage_say(s, "the state is that of batch %" PRId64 ", and nothing in the log leads to it any more: to go on "
+                   "with it, start the job with rille.checkpoint.allowDropped = true", s->newest);
   }
   rl_free(told);
   return st;

@@ -131,8 +131,8 @@ int64_t rl_state_unapplied_time(rl_state *s);
 
 /* Notes: named things kept beside the state, in the dbi of that name ("script", "closure", "graph", "batch",
  * "history"): synced when the call returns. Names have 1 to 400 bytes. For the start of a job: putting waits for the
- * apply thread. RL_EINVAL for an unknown dbi, RL_EDATA for a note that is damaged: only one of a script or
- * closure is replaced, which every start makes anew, and that is said. p NULL: removes it. */
+ * apply thread. RL_EINVAL for an unknown dbi, RL_EDATA for a note that is damaged: only one of a script,
+ * closure or graph is replaced, which every start makes anew, and that is said. p NULL: removes it. */
 rl_status rl_state_put_note(rl_state *s, const char *dbi, const char *name, const char *p, size_t n);
 rl_status rl_state_get_note(rl_state *s, const char *dbi, const char *name, rl_buf *out, bool *found); /* appends */
 /* In order of names; *fn reads other notes if it likes, and puts none. */

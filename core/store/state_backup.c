@@ -8,18 +8,30 @@
 #include "base/mem.h"
 #include "store/state_impl.h"
 
-int rl_env_open_reader(const char *dir, MDB_env **out)
+/* map = 0: as large as the store had it. LMDB takes at least what the file has. */
+static int open_reader(const char *dir, size_t map, MDB_env **out)
 {
   MDB_env *env = NULL;
   int rc = mdb_env_create(&env);
   if (rc != 0) return rc;
   rc = mdb_env_set_maxreaders(env, RL_IMAGE_READERS);
   if (rc == 0) rc = mdb_env_set_maxdbs(env, 3 + RL_NOTE_KINDS);
+  if (rc == 0 && map > 0) rc = mdb_env_set_mapsize(env, map);
   if (rc == 0) rc = mdb_env_open(env, dir, MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD, 0600);
   if (rc == 0) {
     *out = env;
   } else {
     mdb_env_close(env);
+  }
+  return rc;
+}
+
+/* As the store's own map, less is tried where address space is short: the store may have had more of it. */
+int rl_env_open_reader(const char *dir, MDB_env **out)
+{
+  int rc = open_reader(dir, 0, out);
+  for (size_t map = RL_IMAGE_MAP_LARGEST / 2; rc == ENOMEM && map >= RL_IMAGE_MAP_SMALLEST; map /= 2) {
+    rc = open_reader(dir, map, out);
   }
   return rc;
 }

@@ -12,10 +12,7 @@
 #include "base/mem.h"
 #include "data/codec.h"
 
-#define MAP_LARGEST ((size_t)1 << 40)
-#define MAP_SMALLEST ((size_t)1 << 30)
-
-size_t rl_image_first_map = MAP_LARGEST;
+size_t rl_image_first_map = RL_IMAGE_MAP_LARGEST;
 
 rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
 {
@@ -28,7 +25,10 @@ rl_status rl_image_fail(const rl_image *im, int rc, const char *what)
   case MDB_VERSION_MISMATCH:
     return rl_fail(RL_EDATA, "cannot %s the state in %s: %s; it is damaged: `rille inspect --verify` tells more, and "
                    "--repair puts it aside", what, im->dir, mdb_strerror(rc));
-  case ENOMEM: return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
+  case ENOMEM:
+    return rl_fail(RL_ENOMEM, "cannot %s the state in %s: %s; it is mapped, which takes %zu MB of address space at "
+                   "least: allow the process more (ulimit -v, limits of its service)", what, im->dir, mdb_strerror(rc),
+                   RL_IMAGE_MAP_SMALLEST >> 20);
   case EIO: /* also for what was written in part */
     return rl_fail(RL_EIO, "cannot %s the state in %s: %s, or no space left there", what, im->dir, mdb_strerror(rc));
   default: return rl_fail(RL_EIO, "cannot %s the state in %s: %s", what, im->dir, mdb_strerror(rc));
@@ -58,7 +58,7 @@ static int open_largest(rl_image *im)
 {
   int rc = 0;
   im->map = rl_image_first_map;
-  while ((rc = open_env(im, im->map)) == ENOMEM && im->map / 2 >= MAP_SMALLEST) im->map /= 2;
+  while ((rc = open_env(im, im->map)) == ENOMEM && im->map / 2 >= RL_IMAGE_MAP_SMALLEST) im->map /= 2;
   return rc;
 }
 

@@ -147,6 +147,9 @@ typedef struct rl_image {
   bool scratch;
 } rl_image;
 
+/* Address space for an environment's map: the largest is reserved, where it is short half as much, and so on. */
+#define RL_IMAGE_MAP_LARGEST ((size_t)1 << 40)
+#define RL_IMAGE_MAP_SMALLEST ((size_t)1 << 30)
 extern size_t rl_image_first_map; /* bytes to reserve; tests only, set before a store is opened */
 
 rl_status rl_image_open(rl_image *im, const char *dir, bool scratch);

@@ -68,11 +68,11 @@ static MDB_val key_of(rl_octets name)
   return key;
 }
 
-/* What is recorded of a script is made anew by every start, so that a damaged note is no reason not to start. Its pages
- * are sound, or the image had not been opened (rl_image_sound). */
+/* What is recorded of a script and of the graph is made anew by every start, so that a damaged note is no reason not to
+ * start. Its pages are sound, or the image had not been opened (rl_image_sound). */
 static bool is_made_anew(unsigned kind)
 {
-  return kind == 0 || kind == 1; /* script, closure */
+  return kind <= 2; /* script, closure, graph */
 }
 
 static uint64_t stored_check(const MDB_val *value)

@@ -41,7 +41,8 @@ static rl_status meet_table(void *user, const rl_pages_entry *e)
 /* Notes of these are replaced also where they are damaged: then their pages at least must be such. */
 static bool is_replaced(const char *name)
 {
-  return strcmp(name, "table 'script'") == 0 || strcmp(name, "table 'closure'") == 0;
+  return strcmp(name, "table 'script'") == 0 || strcmp(name, "table 'closure'") == 0 ||
+         strcmp(name, "table 'graph'") == 0;
 }
 
 /* Every table that was not walked yet, page by page. */

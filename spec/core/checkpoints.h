@@ -47,11 +47,10 @@ static inline uint64_t ck_append(ck_job *j, rl_journal_type type, rl_buf *b)
   return seq;
 }
 
-static inline void ck_open(ck_job *j, const char *dir)
+static inline void ck_start(ck_job *j)
 {
   rl_buf b = {0};
-  *j = (ck_job){.dir = rl_strdup(dir)};
-  char *log = rl_checkpoint_log(dir), *state = rl_checkpoint_state(dir);
+  char *log = rl_checkpoint_log(j->dir), *state = rl_checkpoint_state(j->dir);
   ok(rl_wal_open(&(rl_wal_spec){.dir = log, .segment_bytes = ck_segment_bytes}, &j->wal));
   ok(rl_state_open(&(rl_state_spec){.dir = state, .overlay_bytes = MIB}, &j->store));
   j->op = op_of(j->store, "seen", false);
@@ -61,10 +60,21 @@ static inline void ck_open(ck_job *j, const char *dir)
   rl_free(state);
 }
 
-static inline void ck_close(ck_job *j)
+static inline void ck_open(ck_job *j, const char *dir)
+{
+  *j = (ck_job){.dir = rl_strdup(dir)};
+  ck_start(j);
+}
+
+static inline void ck_stop(ck_job *j)
 {
   ok(rl_wal_close(j->wal));
   rl_state_close(j->store);
+}
+
+static inline void ck_close(ck_job *j)
+{
+  ck_stop(j);
   rl_free(j->dir);
 }
 

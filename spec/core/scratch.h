@@ -3,8 +3,10 @@
 #define SPEC_CORE_SCRATCH_H
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,6 +68,15 @@ static inline bool scratch_exists(const char *dir, const char *name)
   bool exists = access(path, F_OK) == 0;
   rl_free(path);
   return exists;
+}
+
+/* A child that goes on until it is killed ends with its test, however that ends. */
+static inline pid_t scratch_fork(void)
+{
+  pid_t parent = getpid(), pid = fork();
+  assert_true(pid >= 0);
+  if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)) _exit(1);
+  return pid;
 }
 
 #endif

@@ -90,4 +90,41 @@ static inline rl_value states_key(rl_buf *b, int i)
   return rl_str(b->p ? b->p : "", b->n);
 }
 
+/* One update in which n whole numbers have the version as their value. */
+static inline void states_set_all(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  for (int64_t i = 0; i < n; i++) put(u, rl_int(i), rl_int(version), version);
+  seal(op, version, u);
+}
+
+/* Each value is the version it was made in, of all keys at once. */
+static inline void states_expect_all(rl_state_op *op, int64_t version, int64_t n)
+{
+  rl_state_scan *scan = NULL;
+  rl_value key, value;
+  int64_t stamp, seen = 0;
+  bool found = true;
+  ok(rl_state_scan_open(op, version, 0, RL_KEY_GROUPS, NULL, 0, &scan));
+  while (ok(rl_state_scan_next(scan, &key, &value, &stamp, &found)), found) {
+    assert_int_equal(value.i, version);
+    seen++;
+  }
+  rl_state_scan_close(scan);
+  assert_int_equal(seen, n);
+}
+
+static inline rl_value states_long_text(void)
+{
+  static const char text[101] = "a value of a hundred bytes; a value of a hundred bytes; a value of a hundred bytes";
+  return rl_str(text, 100);
+}
+
+static inline rl_state_update *states_large_update(rl_state_op *op, int64_t from, int64_t n, int64_t stamp)
+{
+  rl_state_update *u = update_of(op, 0, 1);
+  for (int64_t i = from; i < from + n; i++) put(u, rl_int(i), states_long_text(), stamp);
+  return u;
+}
+
 #endif

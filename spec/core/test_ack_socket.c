@@ -115,6 +115,25 @@ static void expect_line(int fd, const char *expected)
   assert_string_equal(line, expected);
 }
 
+/* A connection on which lines from this position on are asked for. */
+static int accept_at(const server *s, uint64_t position)
+{
+  int fd = accept_one(s);
+  char *announced = rl_format("RILLE-ACK 1 %" PRIu64 " the lines", position);
+  expect_line(fd, announced);
+  rl_free(announced);
+  return fd;
+}
+
+/* A job that has just begun, and its first connection. */
+static int begin_connected(streams *f, server *s, const char *dir, int64_t batch_ms, const char *key, const char *value)
+{
+  *s = open_server();
+  begin(f, dir, batch_ms, key, value);
+  start(f, s->port);
+  return accept_at(s, 0);
+}
+
 static uint64_t read_ack(int fd)
 {
   char line[256], *rest = NULL;
@@ -149,11 +168,8 @@ static void expect_end(int fd)
 static void what_is_on_disk_is_acknowledged_to_a_silent_sender(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 20, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 20, NULL, NULL);
   send_text(fd, "one\ntwo\nthr");
   assert_int_equal(read_acks(fd, 0, 2), 1);
   send_text(fd, "ee\n");
@@ -167,11 +183,8 @@ static void what_is_on_disk_is_acknowledged_to_a_silent_sender(void **state)
 static void nothing_is_acknowledged_before_it_is_on_disk(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, NO_BATCH, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, NO_BATCH, NULL, NULL);
   set_gate(true);
   send_text(fd, "one\ntwo\n");
   until_a_group_waits();
@@ -189,11 +202,8 @@ static void nothing_is_acknowledged_before_it_is_on_disk(void **state)
 static void lines_are_counted_by_their_newlines(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 20, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 20, NULL, NULL);
   send_text(fd, "\n\r\nwindows\r\n\ngr\xc3\xbc\xff\n");
   read_acks(fd, 0, 5);
   send_text(fd, "x\ny");
@@ -203,8 +213,7 @@ static void lines_are_counted_by_their_newlines(void **state)
   streams_until_records(&f, 9);
   assert_string_equal(rl_buf_cstr(&f.records), "\n\nwindows\n\ngr\xc3\xbc\xff\nx\ny\rz\n\r\nlast\n");
   close(fd);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 9 the lines");
+  fd = accept_at(&s, 9);
   close(fd);
   end(&f, s.fd);
 }
@@ -219,16 +228,13 @@ static void until_received(streams *f)
   }
 }
 
-/* In one block interval, where what is stored as text and what is stored singly could change places; there is more of the
- * latter than a block holds. */
+/* In one block interval, where what is stored as text and what is stored singly could change places; there is more of
+ * the latter than a block holds. */
 static void lines_keep_their_order(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 1000, "clock", "manual");
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 1000, "clock", "manual");
   rl_buf singly = {0}, all = {0};
   uint64_t lines = 4;
   for (; singly.n < 2 * RL_BLOCK_BYTES; lines++)
@@ -252,16 +258,12 @@ static void lines_keep_their_order(void **state)
 static void a_new_connection_cuts_the_open_block(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 1000, "clock", "manual");
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 1000, "clock", "manual");
   send_text(fd, "one\ntw");
   until_received(&f);
   close(fd);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 1 the lines");
+  fd = accept_at(&s, 1);
   close(fd);
   end(&f, s.fd);
 }
@@ -269,21 +271,16 @@ static void a_new_connection_cuts_the_open_block(void **state)
 static void a_line_cut_off_comes_again(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 20, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 20, NULL, NULL);
   send_text(fd, "one\ntw");
   read_acks(fd, 0, 1);
   close(fd);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 1 the lines");
+  fd = accept_at(&s, 1);
   send_text(fd, "two\nthree\nfo");
   read_acks(fd, 1, 3);
   reset_connection(fd);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 3 the lines");
+  fd = accept_at(&s, 3);
   send_text(fd, "four\n");
   read_acks(fd, 3, 4);
   streams_until_records(&f, 4);
@@ -295,11 +292,8 @@ static void a_line_cut_off_comes_again(void **state)
 static void a_new_connection_waits_for_what_is_on_its_way_to_disk(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, NO_BATCH, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, NO_BATCH, NULL, NULL);
   set_gate(true);
   send_text(fd, "one\ntwo\nthr");
   until_a_group_waits();
@@ -322,11 +316,8 @@ static bool has_early_bytes(void *user)
 static void who_sends_without_being_asked_is_sent_away(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, NO_BATCH, NULL, NULL);
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, NO_BATCH, NULL, NULL);
   set_gate(true);
   send_text(fd, "one\n");
   until_a_group_waits();
@@ -336,8 +327,7 @@ static void who_sends_without_being_asked_is_sent_away(void **state)
   expect_end(fd);
   streams_until(&f, has_early_bytes);
   set_gate(false);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 1 the lines");
+  fd = accept_at(&s, 1);
   send_text(fd, "two\n");
   read_acks(fd, 1, 2);
   close(fd);
@@ -354,11 +344,8 @@ static bool has_long_line(void *user)
 static void a_line_too_long_is_refused_by_its_number(void **state)
 {
   streams f;
-  server s = open_server();
-  begin(&f, *state, 20, "rille.streaming.receiver.maxRecordBytes", "10");
-  start(&f, s.port);
-  int fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 0 the lines");
+  server s;
+  int fd = begin_connected(&f, &s, *state, 20, "rille.streaming.receiver.maxRecordBytes", "10");
   send_text(fd, "0123456789\n0123456789\r\nx\n0123456789x\nmore\n");
   int again = accept_one(&s); /* the first one was closed, with or without acknowledgements on it */
   close(fd);
@@ -366,8 +353,7 @@ static void a_line_too_long_is_refused_by_its_number(void **state)
   expect_line(fd, "RILLE-ACK 1 3 the lines");
   send_text(fd, "0123456789xyz");
   expect_end(fd);
-  fd = accept_one(&s);
-  expect_line(fd, "RILLE-ACK 1 3 the lines");
+  fd = accept_at(&s, 3);
   send_text(fd, "short\nmore\n");
   read_acks(fd, 3, 5);
   streams_until_records(&f, 5);
@@ -392,10 +378,7 @@ static void the_position_comes_back_with_the_job(void **state)
     streams f;
     begin(&f, *state, 20, NULL, NULL);
     start(&f, s.port);
-    int fd = accept_one(&s);
-    char *announced = rl_format("RILLE-ACK 1 %" PRIu64 " the lines", at);
-    expect_line(fd, announced);
-    rl_free(announced);
+    int fd = accept_at(&s, at);
     send_text(fd, texts[i]);
     read_acks(fd, at, ends[i]);
     at = ends[i];

@@ -145,6 +145,35 @@ static void test_no_broker(void **state)
   rl_context_unref(c);
 }
 
+/* A leader that does not answer when it is asked what is left of a partition holds nobody up for long. */
+static void test_bounds_that_are_not_told(void **state)
+{
+  (void)state;
+  mock m;
+  mock_begin(&m, 1);
+  mock_topic(&m, "t", 1);
+  mock_fill(&m, "t", 0, 0, 3);
+  const char *settings[] = {"rille.log.level", "off", "rille.streaming.kafka.consumer.poll", "3",
+                            "rille.task.maxFailures", "1", NULL};
+  rl_context *c = new_context(settings);
+  const rl_kafka_range range = {"t", 0, 100, 110};
+  rl_rdd *r = read_ranges(c, &m, RL_KAFKA_VALUES, &range, 1);
+  rl_job *job = NULL;
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EDATA);
+  assert_non_null(strstr(rl_error_message(), "offset 100 is no longer there (now it has 0 to 3)"));
+  rl_job_unref(job);
+  const int list_offsets = 2, late_ms = 30000;
+  for (int i = 0; i < 4; i++) {
+    rd_kafka_mock_broker_push_request_error_rtts(m.cluster, 1, list_offsets, 1, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms);
+  }
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "offset 100 is not there, and its bounds cannot be asked for"));
+  rl_job_unref(job);
+  rl_rdd_unref(r);
+  rl_context_unref(c);
+  mock_end(&m);
+}
+
 /* The stream ------------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
@@ -446,6 +475,25 @@ static void test_commits(void **state)
   end(&f);
 }
 
+/* The broker that keeps the group's offsets has changed, twice: a start goes on asking. */
+static void test_coordinator_that_changes(void **state)
+{
+  (void)state;
+  fixture f;
+  begin(&f, NULL, NULL);
+  mock_topic(&f.m, "t", 1);
+  mock_fill(&f.m, "t", 0, 0, 3);
+  static const rl_kafka_setting group[] = {{"group.id", "g"}, {"auto.offset.reset", "earliest"}, {NULL, NULL}};
+  const int offset_fetch = 9;
+  rd_kafka_mock_push_request_errors(f.m.cluster, offset_fetch, 3, RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                                    RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
+  assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, group), RL_OK);
+  start(&f);
+  advance(&f, 500);
+  expect_batches(&f, "@500 0 1 2 ");
+  end(&f);
+}
+
 static void test_commit_without_group(void **state)
 {
   (void)state;
@@ -467,6 +515,7 @@ int main(void)
     cmocka_unit_test(test_forms_of_records),
     cmocka_unit_test(test_bad_ranges),
     cmocka_unit_test(test_no_broker),
+    cmocka_unit_test(test_bounds_that_are_not_told),
     cmocka_unit_test(test_batches_go_on_where_the_last_ended),
     cmocka_unit_test(test_latest_without_a_setting),
     cmocka_unit_test(test_given_offsets),
@@ -478,6 +527,7 @@ int main(void)
     cmocka_unit_test(test_restored),
     cmocka_unit_test(test_wrong_specs),
     cmocka_unit_test(test_commits),
+    cmocka_unit_test(test_coordinator_that_changes),
     cmocka_unit_test(test_commit_without_group),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

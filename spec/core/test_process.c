@@ -6,7 +6,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/process.h"
 #include "data/pipe.h"
 
@@ -131,12 +133,39 @@ static int open_descriptors(void)
   return n;
 }
 
+/* A line that it writes. */
+static pid_t read_number(rl_process *p)
+{
+  char line[32] = "";
+  rl_process_io io = {.out = line, .room = sizeof line - 1};
+  while (!strchr(line, '\n') && !io.ended) assert_int_equal(rl_process_move(p, &io), RL_OK);
+  long n = strtol(line, NULL, 10);
+  assert_true(n > 0);
+  return (pid_t)n;
+}
+
+/* And no zombie, whom nobody has waited for yet. */
+static bool is_alive(pid_t pid)
+{
+  char *path = rl_format("/proc/%d/stat", (int)pid);
+  rl_buf b = {0};
+  rl_status st = rl_file_read_all(path, &b);
+  const char *behind = st == RL_OK ? strrchr(rl_buf_cstr(&b), ')') : NULL;
+  bool alive = behind && !strchr("ZX", behind[2]);
+  rl_buf_free(&b);
+  rl_free(path);
+  return alive;
+}
+
 static void nothing_is_left(void **state)
 {
   (void)state;
   int before = open_descriptors();
-  rl_process *p = started((const char *const[]){"sh", "-c", "sleep 100 & cat; wait", NULL}, NULL);
+  rl_process *p = started((const char *const[]){"sh", "-c", "sleep 600 & echo $!; cat; wait", NULL}, NULL);
+  pid_t started_by_it = read_number(p);
+  assert_true(is_alive(started_by_it));
   rl_process_delete(p); /* with what it has started: the sleep holds our pipe, too */
+  while (is_alive(started_by_it)) usleep(1000);
   rl_process *missing = NULL;
   rl_process_start((const char *const[]){"rille-no-such-command", NULL}, NULL, NULL, &missing);
   assert_int_equal(open_descriptors(), before);

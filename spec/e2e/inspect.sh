@@ -49,7 +49,7 @@ total() {
 # is counted, but for what is lost.
 expect_total() {
   begin "drain" rille run total.lua "$1" 1
-  sleep 1
+  until_true 60 shown drain '^total [1-9]' # it runs, and minds the signal
   kill -TERM "$begun"
   expect_end "$begun" 0 60
   expect_status 0 rille inspect "$1" --json

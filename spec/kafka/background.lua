@@ -1,28 +1,36 @@
 --- Jobs that run beside a spec.
+local core = require "rille.core"
+local rille = require "rille"
 local support = require "spec.lua.support"
 
 local background = {}
 
---- Waits for a file, 60 s at most.
-function background.await(path)
-  for _ = 1, 600 do
-    if support.exists(path) then return end
-    os.execute "sleep 0.1"
-  end
-  error(path .. " does not come", 2)
+--- Waits until condition(...) holds, 90 s at most; returns what it gives.
+function background.await(condition, ...)
+  local deadline = core.monotonic() + 90
+  repeat
+    local result, missing = condition(...)
+    if result then return result end
+    if core.monotonic() > deadline then error("not within 90 s: " .. tostring(missing or "what was waited for"), 2) end
+    rille.sleep(0.03)
+  until false
+end
+
+--- Waits for a file.
+function background.await_file(path)
+  background.await(function() return support.exists(path), path end)
 end
 
 --- Starts a shell command in a directory.
 ---@param name string of its own there
 ---@return fun(): integer, string # waits for its end: its exit status, and what it said
 function background.start(dir, name, command)
-  os.remove(dir .. "/" .. name .. ".ended")
-  local line = "cd '%s' && { timeout -k 5 120 %s; echo $? >%s.new; mv %s.new %s.ended; } >%s.out 2>&1 </dev/null &"
-  assert(os.execute(line:format(dir, command, name, name, name, name)))
+  local pipe = assert(io.popen(("cd '%s' && timeout -k 5 240 %s >%s.out 2>&1 </dev/null; echo $?")
+    :format(dir, command, name)))
   return function()
-    background.await(dir .. "/" .. name .. ".ended")
-    return math.tointeger(tonumber(support.read(dir .. "/" .. name .. ".ended"))),
-      support.read(dir .. "/" .. name .. ".out")
+    local status = pipe:read "n"
+    pipe:close()
+    return status, support.read(dir .. "/" .. name .. ".out")
   end
 end
 

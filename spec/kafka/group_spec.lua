@@ -39,13 +39,22 @@ local function has_all(n, ...)
   return true
 end
 
--- Waits until the files have them all, 90 s at most.
-local function await_all(n, ...)
-  for _ = 1, 900 do
-    if has_all(n, ...) then return end
-    os.execute "sleep 0.1"
+local function await_all(n, ...) background.await(has_all, n, ...) end
+
+-- How many of the four partitions' last `each` values, of n values in all, are in a file.
+local function of_last(n, each, path)
+  local seen, found = read_values({}, path), 0
+  for i = n - 4 * each, n - 1, each do
+    if seen["v" .. i] then found = found + 1 end
   end
-  assert.is_true(has_all(n, ...))
+  return found
+end
+
+local function all_committed(topic, partitions)
+  for partition = 0, partitions - 1 do
+    if kafka.last(topic, partition) ~= kafka.committed(topic, topic, partition) then return false end
+  end
+  return true
 end
 
 local function command(topic, name) return ("rille run job.lua '%s' '%s' '%s'"):format(kafka.brokers, topic, name) end
@@ -73,13 +82,13 @@ describe("createStream", function()
     support.remove(dir)
   end)
 
-  it("shares a group with another process, which comes and is killed", function()
+  it("shares a group with another process, each record once while none comes or goes", function()
     local one, other = program.project { ["job.lua"] = JOB }, program.project { ["job.lua"] = JOB }
-    local topic, n = kafka.topic(4), 0
+    local topic, n, each = kafka.topic(4), 0, 250
     local function fill()
       for partition = 0, 3 do
-        kafka.fill(topic, partition, n, 250)
-        n = n + 250
+        kafka.fill(topic, partition, n, each)
+        n = n + each
       end
     end
     local first = background.start(one, "one", command(topic, "a"))
@@ -87,7 +96,21 @@ describe("createStream", function()
     await_all(n, one .. "/out")
     local member = command(topic, "b"):gsub("'", "")
     local killed = background.start(other, "other", "sh -c 'echo $$ >pid; exec " .. member .. "'")
-    while not next(read_values({}, other .. "/out")) do fill() end
+
+    -- Four members have a partition each when all have joined. Then nothing is read again, and what was committed not either.
+    local function joined()
+      fill()
+      await_all(n, one .. "/out", other .. "/out")
+      return of_last(n, each, one .. "/out") == 2 and of_last(n, each, other .. "/out") == 2
+    end
+    background.await(joined)
+    background.await(all_committed, topic, 4)
+    fill()
+    await_all(n, one .. "/out", other .. "/out")
+    local times = read_values(read_values({}, one .. "/out"), other .. "/out")
+    for i = n - 4 * each, n - 1 do assert.equal(1, times["v" .. i], "v" .. i) end
+    assert.same({ 2, 2 }, { of_last(n, each, one .. "/out"), of_last(n, each, other .. "/out") })
+
     os.execute("kill -9 $(cat " .. other .. "/pid)")
     assert.equal(137, (killed()))
     fill()

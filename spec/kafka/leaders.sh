@@ -1,20 +1,7 @@
 #!/usr/bin/env bash
 # Three brokers, one of which is killed, then another: partitions change their leaders while a job reads them and records
 # come, and each is counted once.
-. "$(dirname "$0")/../e2e/_lib.sh"
-kafka=$RILLE_SOURCE/tools/kafka
-cd "$scratch"
-export RILLE_KAFKA_DIR=$scratch/brokers
-
-wipe() {
-  local status=$?
-  "$kafka" wipe
-  set +e
-  (exit "$status")
-  finish
-}
-trap wipe EXIT
-((slowdown >= 3)) || slowdown=3
+. "$(dirname "$0")/_lib.sh"
 
 # Counts by the last digit of the value; ends, and prints the counts, when there are so many.
 cat >job.lua <<'LUA'
@@ -39,21 +26,17 @@ ssc:awaitTermination()
 for digit = 0, 9 do print("digit", digit, counts[tostring(digit)]) end
 LUA
 
-addresses=$("$kafka" start --brokers 3 --port 0)
-tell() {
-  printf '%s\n' "$*" | tr ' ' '\t' | "$RILLE_BUILD/spec/kafka_admin" "$addresses" >answer
-  grep -q '^ok' answer || fail "$*: $(<answer)"
-}
+start_brokers --brokers 3
 fill() {
   local partition
   for partition in 0 1 2; do
-    tell fill t "$partition" "$1" 1000
+    ask fill t "$partition" "$1" 1000
   done
 }
 
-tell create t 3
+ask create t 3
 fill 0
-rille run job.lua "$addresses" 9000 >job.out 2>job.err &
+rille run job.lua "$brokers" 9000 >job.out 2>job.err &
 children+=($!)
 until_true 60 has job.out '^records.3000$'
 "$kafka" stop --now 2

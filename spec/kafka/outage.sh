@@ -1,20 +1,7 @@
 #!/usr/bin/env bash
 # A broker that is killed and comes back while a job reads from it: one warning when it goes, one when it is back, and no
 # record is lost or counted twice.
-. "$(dirname "$0")/../e2e/_lib.sh"
-kafka=$RILLE_SOURCE/tools/kafka
-cd "$scratch"
-export RILLE_KAFKA_DIR=$scratch/broker
-
-wipe() {
-  local status=$?
-  "$kafka" wipe
-  set +e
-  (exit "$status")
-  finish
-}
-trap wipe EXIT
-((slowdown >= 3)) || slowdown=3
+. "$(dirname "$0")/_lib.sh"
 
 cat >job.lua <<'LUA'
 local rille = require "rille"
@@ -34,14 +21,10 @@ ssc:start()
 ssc:awaitTermination()
 LUA
 
-address=$("$kafka" start --port 0)
-tell() {
-  printf '%s\n' "$*" | tr ' ' '\t' | "$RILLE_BUILD/spec/kafka_admin" "$address" >answer
-  grep -q '^ok' answer || fail "$*: $(<answer)"
-}
-tell create t 2
-tell fill t 0 0 1000
-rille run job.lua "$address" 3000 >job.out 2>job.err &
+start_brokers
+ask create t 2
+ask fill t 0 0 1000
+rille run job.lua "$brokers" 3000 >job.out 2>job.err &
 children+=($!)
 until_true 60 has job.out '^records.1000$'
 
@@ -49,8 +32,8 @@ until_true 60 has job.out '^records.1000$'
 until_true 60 has job.err 'WARN +Kafka stream \[0\] at job.lua:4: '
 "$kafka" start >/dev/null
 until_true 60 has job.err 'all partitions answer again'
-tell fill t 1 0 1000
-tell fill t 0 1000 1000
+ask fill t 1 0 1000
+ask fill t 0 1000 1000
 wait "${children[0]}" || fail "the job failed"
 tail -n 1 job.out | grep -qx 'records.3000' || fail "it counted: $(tail -n 1 job.out)"
 [[ $(grep -c 'Kafka stream' job.err) == 2 ]] || fail "not two warnings"

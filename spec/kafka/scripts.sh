@@ -1,16 +1,8 @@
 #!/usr/bin/env bash
 # The scripts that go from Kafka to Kafka.
-. "$(dirname "$0")/../e2e/_lib.sh"
+. "$(dirname "$0")/_lib.sh"
 scripts=$RILLE_SOURCE/scripts
-cd "$scratch"
-brokers=$RILLE_KAFKA_BROKERS
 name=scripts-$$-$RANDOM
-
-tell() {
-  local IFS=$'\t'
-  printf '%s\n' "$*" | "$RILLE_BUILD/spec/kafka_admin" "$brokers" >answer
-  grep -q '^ok' answer || fail "$*: $(<answer)"
-}
 
 cat >show.lua <<'LUA'
 local rille = require "rille"
@@ -22,8 +14,8 @@ LUA
 
 # show TOPIC: what is committed in it, into `shown`.
 show() {
-  tell end "$1" 0
-  rille run show.lua "$brokers" "$1" "$(cut -f 2 answer)" >shown 2>show.err || fail "show $1: $(<show.err)"
+  ask end "$1" 0
+  rille run show.lua "$brokers" "$1" "$answer" >shown 2>show.err || fail "show $1: $(<show.err)"
 }
 shows() { show "$1" && diff <(printf '%s\n' "${@:2}") shown >/dev/null; }
 
@@ -33,34 +25,34 @@ start_job() {
   children+=("$job")
 }
 
-tell create "$name-payments" 1
-tell create "$name-totals" 1
+ask create "$name-payments" 1
+ask create "$name-totals" 1
 pays() { start_job "$scripts/kafka_to_kafka.lua" "$brokers" "$name-payments" "$name-totals" checkpoint 0.2; }
-tell put "$name-payments" 0 ann 5
-tell put "$name-payments" 0 bob 1
+ask put "$name-payments" 0 ann 5
+ask put "$name-payments" 0 bob 1
 pays
 until_true 60 shows "$name-totals" $'ann\t5' $'bob\t1'
 kill -KILL "$job"
 wait "$job" || :
-tell put "$name-payments" 0 ann 2
+ask put "$name-payments" 0 ann 2
 pays
 until_true 60 shows "$name-totals" $'ann\t5' $'bob\t1' $'ann\t7'
 kill -INT "$job"
 wait "$job" || fail "kafka_to_kafka: $(<job.err)"
-tell committed kafka_to_kafka "$name-payments" 0
-[[ $(cut -f 2 answer) == 3 ]] || fail "kafka_to_kafka committed $(<answer)"
+ask committed kafka_to_kafka "$name-payments" 0
+((answer == 3)) || fail "kafka_to_kafka committed $answer"
 say "kafka_to_kafka: ok"
 
-tell create "$name-clicks" 1
-tell create "$name-named" 1
+ask create "$name-clicks" 1
+ask create "$name-named" 1
 printf 'ann Ann Lee\n' >users.txt
 start_job "$scripts/kafka_enrich.lua" "$brokers" "$name-clicks" "$name-named" users.txt 0.2
-tell put "$name-clicks" 0 ann home
-tell put "$name-clicks" 0 bob home
+ask put "$name-clicks" 0 ann home
+ask put "$name-clicks" 0 bob home
 until_true 60 shows "$name-named" $'ann\tAnn Lee home' $'bob\tsomebody home'
 printf 'ann Ann Lee\nbob Bob Ray\n' >users.new && mv users.new users.txt
 until_true 60 has job.out '^2 users$'
-tell put "$name-clicks" 0 bob cart
+ask put "$name-clicks" 0 bob cart
 until_true 60 shows "$name-named" $'ann\tAnn Lee home' $'bob\tsomebody home' $'bob\tBob Ray cart'
 kill -INT "$job"
 wait "$job" || fail "kafka_enrich: $(<job.err)"

@@ -1,6 +1,9 @@
 -- The direct stream and RDDs of ranges, against a real broker: what a mock can not do.
+local job = require "spec.kafka.job"
 local kafka = require "spec.kafka.support"
 local rille = require "rille"
+
+local until_records, with_job = job.until_records, job.with
 
 local function texts(records)
   local list = {}
@@ -12,50 +15,6 @@ local function values(first, n)
   local list = {}
   for i = 1, n do list[i] = "v" .. first + i - 1 end
   return list
-end
-
--- A context with a stream of its own; run(n) gives the records of n batches and the ranges of the last.
-local function job(options, conf)
-  local settings = { master = "local[2]", clock = "manual" }
-  for key, value in pairs(conf or {}) do settings[key] = value end
-  local self = { ssc = rille.StreamingContext(settings, 1), ranges = {} }
-  options.brokers = kafka.brokers
-  options.records = options.records or "value"
-  options["topic.metadata.refresh.interval.ms"] = 10
-  self.stream = rille.kafka.createDirectStream(self.ssc, options)
-  local got = {}
-  self.stream:foreachRDD(function(rdd)
-    self.ranges = rdd:offsetRanges()
-    local records = rdd:collect()
-    table.move(records, 1, #records, #got + 1, got)
-    if self.after then self.after(self.ranges) end
-  end)
-  self.ssc:start()
-  function self.run(n)
-    self.ssc:clock():advance(n or 1)
-    local records = got
-    got = {}
-    return records
-  end
-  function self.stop() self.ssc:stop() end
-  return self
-end
-
-local function with_job(options, conf, body)
-  local j = job(options, conf)
-  local ok, why = pcall(body, j)
-  j.stop()
-  if not ok then error(why, 0) end
-end
-
--- Batches until there are n records.
-local function until_records(j, n)
-  local all = {}
-  repeat
-    local records = j.run()
-    table.move(records, 1, #records, #all + 1, all)
-  until #all >= n
-  return all
 end
 
 local function failure_of(j)
@@ -104,7 +63,7 @@ describe("a Kafka stream", function()
 
   it("refuses offsets of partitions that it does not read", function()
     local topic = kafka.topic(1)
-    local ok, why = pcall(job, { topics = topic, fromOffsets = { [topic] = { [3] = 0 } } })
+    local ok, why = pcall(job.with, { topics = topic, fromOffsets = { [topic] = { [3] = 0 } } })
     rille.StreamingContext.getActive()
     assert.is_false(ok)
     assert.matches("fromOffsets names " .. topic:gsub("%-", "%%-") .. "/3", why)
@@ -178,7 +137,7 @@ describe("a Kafka stream", function()
     kafka.fill(topic, 0, 0, 10)
     kafka.trim(topic, 0, 6)
     with_job({ topics = topic, fromOffsets = { [topic] = { [0] = 2 } } }, nil, function(j)
-      assert.matches("/0: offset 2 is no longer there %(now it has 6 to 10%)", failure_of(j))
+      assert.matches("/0: offsets 2 to 5 are no longer there %(now it has 6 to 10%)", failure_of(j))
     end)
   end)
 
@@ -245,7 +204,7 @@ describe("a Kafka stream", function()
       kafka.fill(topic, 0, 4, 1)
       assert.same({ "v4" }, j.run())
     end)
-    local ok, why = pcall(job, { topics = topic, ["auto.offset.reset"] = "none" })
+    local ok, why = pcall(job.with, { topics = topic, ["auto.offset.reset"] = "none" })
     assert.is_false(ok)
     assert.matches("/0 has no offset to begin at", why)
   end)

@@ -46,16 +46,24 @@ function kafka.trim(topic, partition, offset) admin("trim", topic, partition, of
 --- Records ("k<i>", "v<i>") for i from first on.
 function kafka.fill(topic, partition, first, n) admin("fill", topic, partition, first, n) end
 
+--- Records ("k<i mod keys>", "<i>") for i from first on, all of a key in one partition.
+function kafka.spread(topic, partitions, keys, first, n) admin("spread", topic, partitions, keys, first, n) end
+
 --- A record; nil stands for null, headers are "name=value".
 function kafka.put(topic, partition, key, value, ...) admin("put", topic, partition, key or "-", value or "-", ...) end
 
 function kafka.big(topic, partition, bytes) admin("big", topic, partition, bytes) end
 
----@param how "commit"|"abort"
+---@param how "commit"|"abort"|"leave" leave: open, until the next transaction
 function kafka.transaction(how, topic, partition, first, n) admin("transaction", how, topic, partition, first, n) end
 
----@return integer # the offset behind the last record
+---@return integer # the offset behind the last record that is committed
 function kafka.last(topic, partition) return math.tointeger(tonumber(admin("end", topic, partition))) end
+
+---@return integer # how many committed records have offsets from `from` to `to` - 1
+function kafka.count(topic, partition, from, to)
+  return math.tointeger(tonumber(admin("count", topic, partition, from, to)))
+end
 
 ---@return integer? # nil: none is committed
 function kafka.committed(group, topic, partition)

@@ -1,19 +1,6 @@
 #!/usr/bin/env bash
 # TLS: settings pass through; a broker whose certificate is not trusted is refused, with a reason.
-. "$(dirname "$0")/../e2e/_lib.sh"
-kafka=$RILLE_SOURCE/tools/kafka
-cd "$scratch"
-export RILLE_KAFKA_DIR=$scratch/broker
-
-wipe() {
-  local status=$?
-  "$kafka" wipe
-  set +e
-  (exit "$status")
-  finish
-}
-trap wipe EXIT
-((slowdown >= 3)) || slowdown=3
+. "$(dirname "$0")/_lib.sh"
 
 cat >job.lua <<'LUA'
 local rille = require "rille"
@@ -30,10 +17,10 @@ ssc:start()
 ssc:awaitTermination()
 LUA
 
-address=$("$kafka" start --port 0 --tls)
-printf 'create\tt\t1\nfill\tt\t0\t0\t100\n' | "$RILLE_BUILD/spec/kafka_admin" "$address" >answers
-[[ $(grep -c '^ok' answers) == 2 ]] || fail "the topic was not filled: $(<answers)"
-tls=127.0.0.1:$((${address##*:} + 20))
+start_brokers --tls
+ask create t 1
+ask fill t 0 0 100
+tls=127.0.0.1:$((${brokers##*:} + 20))
 expect_status 0 rille run job.lua "$tls" "$RILLE_KAFKA_DIR/ca.pem"
 expect_in last.out '^records.100$'
 say "a trusted broker: ok"

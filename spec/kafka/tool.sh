@@ -1,25 +1,12 @@
 #!/usr/bin/env bash
 # tools/kafka: a broker and its data from start to wipe; three of them that live on without one; TLS.
-. "$(dirname "$0")/../e2e/_lib.sh"
+. "$(dirname "$0")/_lib.sh"
 if [[ ! $RILLE_BUILD -ef $RILLE_SOURCE/build/release ]]; then
   say "skipped: one tree's run is enough"
   exit 77
 fi
-kafka=$RILLE_SOURCE/tools/kafka
-cd "$scratch"
-export RILLE_KAFKA_DIR=$scratch/one
 
-wipe_all() {
-  local status=$?
-  RILLE_KAFKA_DIR=$scratch/one "$kafka" wipe
-  RILLE_KAFKA_DIR=$scratch/three "$kafka" wipe
-  set +e
-  (exit "$status")
-  finish
-}
-trap wipe_all EXIT
-((slowdown >= 3)) || slowdown=3
-
+own_brokers one
 expect_status 3 "$kafka" status
 expect_status 0 "$kafka" start --port 0
 expect_in last.out '^127\.0\.0\.1:[0-9]+$'
@@ -39,7 +26,7 @@ expect_status 0 "$kafka" wipe
 expect_status 3 "$kafka" status
 say "one broker: ok"
 
-export RILLE_KAFKA_DIR=$scratch/three
+own_brokers three
 expect_status 0 "$kafka" start --brokers 3 --port 0 --tls
 IFS=, read -ra addresses <last.out
 ((${#addresses[@]} == 3)) || fail "three addresses are expected, not: ${addresses[*]}"

@@ -328,7 +328,7 @@ describe("rille.core", function()
         for _, record in ipairs(collect(rdd)) do got[#got + 1] = record end
       end)
       ssc:start()
-      local deadline = core.monotonic() + 10
+      local deadline = core.monotonic() + 60
       while #got < n and core.monotonic() < deadline do ssc:sleep(5) end
       return got
     end
@@ -523,9 +523,13 @@ describe("a program", function()
 
   it("stops gracefully on a signal while it waits", function()
     local status, out = rille(start .. [[
-      input:output("out", nil, nil, ]] .. count .. [[)
+      local sent
+      input:output("out", nil, nil, function(rdd)
+        context:run(rdd, "count", {})
+        if not sent then os.execute "kill -TERM $PPID" end
+        sent = true
+      end)
       ssc:start()
-      os.execute("(sleep 0.2; kill -TERM $PPID) &")
       ssc:await(-1)
       print(ssc:state())]])
     assert.equal(0, status)

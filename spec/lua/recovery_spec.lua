@@ -157,7 +157,13 @@ describe("a durable job", function()
       -- Behind the first look, so that a slow start does not make the file too old for so short a window.
       if once "brought" then os.execute "echo a >.new && mv .new in/f" end
       local fail = rdd:count() > 0 and not exists "again"
-      if fail then rdd:mapPartitions(function(it) os.execute "sleep 1.5" return it end):count() end
+      if fail then
+        rdd:mapPartitions(function(it)
+          os.execute [=[cd ck/log; last=$(ls -d log-* | tail -n 1)
+            until [ $(ls -d log-* | sed "1,/$last/d" | wc -l) -ge 5 ]; do sleep 0.05; done]=]
+          return it
+        end):count()
+      end
       if fail then once "failed" error "the output is broken" end
       tell(exists "failed" and not exists "again" and "later" or "A", rdd, time)
       if exists "again" and rdd:count() > 0 then ssc:stop(true, true) end
@@ -489,14 +495,14 @@ describe("a durable job", function()
   ]], function(dir)
     words(dir, "a b")
     assert.equal(0, run(dir).status)
-    os.execute("sleep 0.5; rm " .. dir .. "/ck/log/log-*")
+    os.execute("rm " .. dir .. "/ck/log/log-*")
     local result = run(dir)
     assert.equal(1, result.status)
     assert.matches("all its segments are missing", result.err)
     support.remove(dir .. "/ck/log")
     result = run(dir)
     assert.equal(1, result.status)
-    assert.matches("which the log does not have", result.err)
+    assert.matches("the state of a job is there, and its log is missing", result.err)
     words(dir, "c")
     result = run(dir, "rille.checkpoint.allowDropped=true")
     assert.equal(0, result.status, result.err)
@@ -547,7 +553,8 @@ describe("a durable job", function()
       result.err)
     result = run(dir)
     assert.equal(0, result.status, result.err)
-    local warning = "WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is replaced"
+    local warning = "WARN  ck/state: what was recorded of the job, the note 'job' %(script%), was damaged; it is " ..
+      "replaced"
     assert.matches(warning, result.err)
     assert.equal(0, program.run_in(dir, "rille inspect ck --verify").status)
     assert.equal(0, program.run_in(dir, "rille recover ck").status)
@@ -566,6 +573,60 @@ describe("a durable job", function()
     local result = run(dir)
     assert.equal(0, result.status, result.err)
     assert.matches("there is state of 'before' (1 keys), and the job has no operator of that uid", result.err, 1, true)
+  end)
+
+  case("gives an accumulator of another kind no value that was saved", [[
+    local sc, kind = ssc:context(), os.getenv "KIND" or "long"
+    local seen = sc[kind .. "Accumulator"](sc, "seen")
+    local other, done = sc:longAccumulator("other"), false
+    counts:foreachRDD(function(rdd, time)
+      if done or rdd:count() == 0 then return end
+      done = true
+      seen:add(5)
+      other:add(1)
+      local value = seen:value()
+      print(type(value) == "table" and table.concat(value, ",") or value, other:value())
+      ssc:stop(true, true)
+    end)
+  ]], function(dir)
+    words(dir, "a")
+    assert.equal("5\t1\n", run(dir).out)
+    local result = program.run_in(dir, "env KIND=collection rille run job.lua")
+    assert.equal("5\t2\n", result.out)
+    assert.matches("accumulator 'seen' was a long accumulator in the job's checkpoint, and is a collection " ..
+      "accumulator now: it begins anew", result.err, 1, true)
+    result = program.run_in(dir, "env KIND=collection rille run job.lua")
+    assert.equal("5,5\t3\n", result.out)
+    assert.not_matches("begins anew", result.err)
+  end)
+
+  it("names what is wrong with paths, levels and rille.reliable", function()
+    local result = program.run({ ["job.lua"] = [[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ ["rille.reliable"] = arg[1] == "unreliable" and "false" or nil }, 0.2)
+      local input = ssc:queueStream({ ssc:context():parallelize({ "a" }) })
+      if arg[1] == "nul" then
+        print(select(2, pcall(ssc.checkpoint, ssc, "a\0b")))
+        print(select(2, pcall(ssc.textFileStream, ssc, "a\0b")))
+        print(select(2, pcall(input.saveAsTextFiles, input, "a\0b")))
+        return
+      end
+      ssc:checkpoint "ck"
+      if arg[1] == "none" then
+        ssc:textFileStream("."):checkpoint(10):persist("NONE"):print()
+        print(pcall(ssc.start, ssc))
+        return
+      end
+      input:map(function(x) return x, 1 end):updateStateByKey(function() return 1 end):uid "st"
+        :foreachRDD(function() ssc:stop(true, true) end)
+      ssc:start()
+      ssc:awaitTermination()
+    ]] }, "bash -c 'for how in nul none unreliable; do rille run job.lua $how; done'")
+    local _, lines = result.out:gsub("string[^\n]* expected, got one with a NUL byte", "")
+    assert.equal(3, lines, result.out .. result.err)
+    assert.matches("has a checkpoint interval, and storage level NONE", result.out)
+    assert.matches("ends with this process: rille.reliable is false, so the checkpoint directory is not used",
+      result.err, 1, true)
   end)
 
   it("needs a directory for the receivers' log", function()

@@ -217,18 +217,23 @@ static void broadcasts_come_back_with_their_value(void **state)
   check(*state, "return broadcast(1)", "r[1]:unpersist() r[1]:destroy() return (pcall(r[1].value, r[1]))", "false");
 }
 
-static void modules_come_back_with_their_text(void **state)
+/* Takes `what` through a checkpoint, which has `m`, a module of this text, whose file is gone by then. */
+static void restore_with_module(fixture *f, const char *text, const char *what)
 {
-  fixture *f = *state;
   char code[512], path[64];
   snprintf(path, sizeof path, "%s/helper.lua", f->folder);
-  const char *text = "#!shebang\nlocal M = { n = 0 } function M.add(x) M.n = M.n + x return M.n end return M";
   assert_int_equal(rl_file_replace(path, text, strlen(text), false), RL_OK);
-  snprintf(code, sizeof code, "package.path = '%s/?.lua' local m = require 'helper' return function() return m.add(2) end",
-           f->folder);
+  snprintf(code, sizeof code, "package.path = '%s/?.lua' local m = require 'helper' return %s", f->folder, what);
   assert_int_equal(encode(f, code, NULL), RL_OK);
   assert_int_equal(rl_file_unlink(path), RL_OK);
   restore(f);
+}
+
+static void modules_come_back_with_their_text(void **state)
+{
+  fixture *f = *state;
+  restore_with_module(f, "#!shebang\nlocal M = { n = 0 } function M.add(x) M.n = M.n + x return M.n end return M",
+                      "function() return m.add(2) end");
   run(f->fresh, "return r[1]() + r[1]() + require('helper').n", "=use");
   assert_int_equal(lua_tointeger(f->fresh, -1), 10);
 }
@@ -237,15 +242,7 @@ static void modules_come_back_with_their_text(void **state)
 static void what_came_back_goes_again(void **state)
 {
   fixture *f = *state;
-  char code[512], path[64];
-  snprintf(path, sizeof path, "%s/helper.lua", f->folder);
-  const char *text = "return { twice = function(x) return 2 * x end }";
-  assert_int_equal(rl_file_replace(path, text, strlen(text), false), RL_OK);
-  snprintf(code, sizeof code, "package.path = '%s/?.lua' local m = require 'helper' return function(x) return m.twice(x) end",
-           f->folder);
-  assert_int_equal(encode(f, code, NULL), RL_OK);
-  assert_int_equal(rl_file_unlink(path), RL_OK);
-  restore(f);
+  restore_with_module(f, "return { twice = function(x) return 2 * x end }", "function(x) return m.twice(x) end");
   lua_close(f->driver);
   f->driver = f->fresh;
   f->fresh = new_state();

@@ -4,10 +4,14 @@
  *   create TOPIC PARTITIONS [NAME=VALUE...]     grow TOPIC PARTITIONS          delete TOPIC
  *   trim TOPIC PARTITION OFFSET                 removes the records before an offset
  *   fill TOPIC PARTITION FIRST COUNT            records (key "k<i>", value "v<i>") for i from FIRST
+ *   spread TOPIC PARTITIONS KEYS FIRST COUNT    records (key "k<i mod KEYS>", value "<i>"), those of a key in a partition
  *   put TOPIC PARTITION KEY VALUE [NAME=VALUE...]  a record, with headers
  *   big TOPIC PARTITION BYTES                   a record of that size
- *   transaction commit|abort TOPIC PARTITION FIRST COUNT   as fill
- *   end TOPIC PARTITION                         the offset behind the last record
+ *   transaction commit|abort|leave TOPIC PARTITION FIRST COUNT   as fill; leave: open, until the next transaction
+ *   end TOPIC PARTITION                         the offset behind the last record that is committed
+ *   ends TOPIC PARTITIONS                       the sum of them
+ *   count TOPIC PARTITION FROM UNTIL            how many committed records have offsets from FROM to UNTIL - 1
+ *   insync REPLICAS                             waits until all partitions of all topics have so many in step
  *   committed GROUP TOPIC PARTITION             an offset, or -1001 */
 #include <librdkafka/rdkafka.h>
 #include <stdarg.h>
@@ -49,7 +53,10 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *name, const char *va
   rd_kafka_conf_set(conf, "log_level", "0", reason, sizeof reason);
   rd_kafka_conf_set(conf, "topic.metadata.propagation.max.ms", "60000", reason, sizeof reason);
   if (name) rd_kafka_conf_set(conf, name, value, reason, sizeof reason);
-  if (type == RD_KAFKA_PRODUCER) rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  if (type == RD_KAFKA_PRODUCER) {
+    rd_kafka_conf_set(conf, "enable.idempotence", "true", reason, sizeof reason);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+  }
   rd_kafka_t *rk = rd_kafka_new(type, conf, reason, sizeof reason);
   if (!rk) {
     fprintf(stderr, "kafka_admin: %s\n", reason);
@@ -58,11 +65,19 @@ static rd_kafka_t *client(rd_kafka_type_t type, const char *name, const char *va
   return rk;
 }
 
+static rd_kafka_t *current;
+
 static rd_kafka_t *producer(void)
 {
-  static rd_kafka_t *rk;
-  if (!rk) rk = client(RD_KAFKA_PRODUCER, NULL, NULL);
-  return rk;
+  if (!current) current = client(RD_KAFKA_PRODUCER, NULL, NULL);
+  return current;
+}
+
+/* The next one asks for everything anew. */
+static void drop_producer(void)
+{
+  rd_kafka_destroy(producer());
+  current = NULL;
 }
 
 /* Topics ----------------------------------------------------------------------------------------------------------- */
@@ -100,18 +115,26 @@ static int finish(rd_kafka_queue_t *q)
   return st;
 }
 
-static int has_partitions(const char *topic, int n)
+/* Asks the brokers anew; -1: none. */
+static int leader_of(const char *topic, int partition)
 {
   const rd_kafka_metadata_t *md = NULL;
   rd_kafka_topic_t *rkt = rd_kafka_topic_new(producer(), topic, NULL);
-  int has = 0;
+  int leader = -1;
   if (!rd_kafka_metadata(producer(), 0, rkt, &md, WAIT_MS)) {
-    has = md->topic_cnt == 1 && md->topics[0].partition_cnt == n;
-    for (int i = 0; has && i < n; i++) has = md->topics[0].partitions[i].leader >= 0;
+    if (md->topic_cnt == 1 && partition < md->topics[0].partition_cnt)
+      leader = md->topics[0].partitions[partition].leader;
     rd_kafka_metadata_destroy(md);
   }
   rd_kafka_topic_destroy(rkt);
-  return has;
+  return leader;
+}
+
+static int has_partitions(const char *topic, int n)
+{
+  for (int i = 0; i < n; i++)
+    if (leader_of(topic, i) < 0) return 0;
+  return 1;
 }
 
 /* The brokers learn of it one after the other. */
@@ -216,6 +239,18 @@ static int fill_with(rd_kafka_t *rk, const char *topic, int partition, long firs
   return flush(rk);
 }
 
+static int spread(void)
+{
+  long partitions = atol(word[2]), keys = atol(word[3]), first = atol(word[4]), n = atol(word[5]);
+  for (long i = first; i < first + n; i++) {
+    char key[32], value[32];
+    snprintf(key, sizeof key, "k%ld", i % keys);
+    snprintf(value, sizeof value, "%ld", i);
+    if (send_record(producer(), word[1], (int)(i % keys % partitions), key, value, strlen(value), NULL)) return -1;
+  }
+  return flush(producer());
+}
+
 static int fill(void) { return fill_with(producer(), word[1], atoi(word[2]), atol(word[3]), atol(word[4])); }
 
 static int put(void)
@@ -246,11 +281,12 @@ static int big(void)
 
 static int transaction(void)
 {
+  int leave = strcmp(word[1], "leave") == 0;
   rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, "transactional.id", "rille-test");
   rd_kafka_error_t *e = rd_kafka_init_transactions(rk, WAIT_MS);
   if (!e) e = rd_kafka_begin_transaction(rk);
   int st = e ? 0 : fill_with(rk, word[2], atoi(word[3]), atol(word[4]), atol(word[5]));
-  if (!e && !st)
+  if (!e && !st && !leave)
     e = strcmp(word[1], "commit") == 0 ? rd_kafka_commit_transaction(rk, WAIT_MS)
                                        : rd_kafka_abort_transaction(rk, WAIT_MS);
   if (e) st = fail("transaction", rd_kafka_error_string(e));
@@ -261,13 +297,82 @@ static int transaction(void)
 
 /* Questions -------------------------------------------------------------------------------------------------------- */
 
-static int end(long long *result)
+/* Also while leaders change: rd_kafka_query_watermark_offsets waits for ever for one that is gone (librdkafka issue 2588).
+ * With a special number as its "time", the request for offsets by time asks for the end. */
+static int add_end(int partition, long long *result)
 {
-  int64_t low, high;
-  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(producer(), word[1], atoi(word[2]), &low, &high, WAIT_MS);
-  if (err) return fail("end", rd_kafka_err2str(err));
-  *result = high;
-  return 0;
+  rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+  for (int i = 0; i < 12; i++) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, word[1], partition);
+    p->offset = RD_KAFKA_OFFSET_END;
+    err = rd_kafka_offsets_for_times(producer(), list, WAIT_MS / 12);
+    if (!err) err = p->err;
+    if (!err) *result += p->offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (!err) return 0;
+    drop_producer();
+  }
+  return fail("end", rd_kafka_err2str(err));
+}
+
+static int end(long long *result) { return add_end(atoi(word[2]), result); }
+
+static int ends(long long *result)
+{
+  int st = 0;
+  for (int i = 0; st == 0 && i < atoi(word[2]); i++) st = add_end(i, result);
+  return st;
+}
+
+/* The next record's offset; `until` when there is none before that, -1 when it cannot be read. */
+static int64_t next_offset(rd_kafka_topic_t *rkt, int partition, int64_t until)
+{
+  rd_kafka_message_t *m = rd_kafka_consume(rkt, partition, WAIT_MS);
+  int64_t offset = -1;
+  if (!m) fail("count", "no record");
+  else if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) fail("count", rd_kafka_message_errstr(m));
+  else offset = m->err ? until : m->offset;
+  if (m) rd_kafka_message_destroy(m);
+  return offset;
+}
+
+/* With nothing but librdkafka, to compare with. */
+static int count(long long *result)
+{
+  int partition = atoi(word[2]);
+  int64_t until = atoll(word[4]), at = -1;
+  rd_kafka_t *rk = client(RD_KAFKA_CONSUMER, "enable.partition.eof", "true");
+  rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, word[1], NULL);
+  if (rd_kafka_consume_start(rkt, partition, atoll(word[3]))) {
+    fail("count", rd_kafka_err2str(rd_kafka_last_error()));
+  } else {
+    while ((at = next_offset(rkt, partition, until)) >= 0 && at < until) ++*result;
+    rd_kafka_consume_stop(rkt, partition);
+  }
+  rd_kafka_topic_destroy(rkt);
+  rd_kafka_destroy(rk);
+  return at < 0 ? -1 : 0;
+}
+
+static int are_in_step(int replicas)
+{
+  const rd_kafka_metadata_t *md = NULL;
+  if (rd_kafka_metadata(producer(), 1, NULL, &md, WAIT_MS)) return 0;
+  int are = 1;
+  for (int i = 0; i < md->topic_cnt; i++)
+    for (int j = 0; j < md->topics[i].partition_cnt; j++) are &= md->topics[i].partitions[j].isr_cnt >= replicas;
+  rd_kafka_metadata_destroy(md);
+  return are;
+}
+
+static int insync(void)
+{
+  for (int i = 0; i < 1200; i++) {
+    if (are_in_step(atoi(word[1]))) return 0;
+    rd_kafka_poll(producer(), 100);
+  }
+  return fail("insync", "some replicas stay behind");
 }
 
 static int committed(long long *result)
@@ -293,9 +398,10 @@ static int run(long long *result)
     int (*ask)(long long *);
   } commands[] = {
     {"create", 3, create, NULL}, {"grow", 3, grow, NULL},       {"delete", 2, delete, NULL},
-    {"trim", 4, trim, NULL},     {"fill", 5, fill, NULL},       {"put", 5, put, NULL},
-    {"big", 4, big, NULL},       {"transaction", 6, transaction, NULL},
-    {"end", 3, NULL, end},       {"committed", 4, NULL, committed},
+    {"trim", 4, trim, NULL},     {"fill", 5, fill, NULL},       {"spread", 6, spread, NULL},
+    {"put", 5, put, NULL},       {"big", 4, big, NULL},         {"transaction", 6, transaction, NULL},
+    {"end", 3, NULL, end},       {"ends", 3, NULL, ends},       {"count", 5, NULL, count},
+    {"insync", 2, insync, NULL}, {"committed", 4, NULL, committed},
   };
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(word[0], commands[i].name) != 0) continue;
@@ -323,6 +429,6 @@ int main(int argc, char **argv)
     else printf("failed\t%s\n", why);
     fflush(stdout);
   }
-  rd_kafka_destroy(producer());
+  drop_producer();
   return 0;
 }

@@ -240,7 +240,7 @@ function core.dwindow(named, parent, window_ms, slide_ms) end  ---@return rille.
 --- Raises unless both durations are multiples of the parent's slide; the message begins with the name.
 function core.checkWindow(name, parent_slide_ms, window_ms, slide_ms) end
 --- Keyed state (core/run/streaming.h, rl_stateful). update: a shuffle by key whose function is a state step.
----@param spec { name: string, site: string?, uid: string, timed: boolean?, always: boolean?, passing: boolean?, window: integer?, slide: integer? }
+---@param spec { name: string, site: string?, uid: string, timed: boolean?, always: boolean?, passing: boolean?, form: string?, window: integer?, slide: integer? }
 ---@param update rille.core.Op
 ---@param initial rille.core.Rdd?
 function core.dstateful(spec, update, initial, parent) end  ---@return rille.core.DStream

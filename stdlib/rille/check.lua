@@ -27,7 +27,8 @@ end
 ---@param expected string
 ---@param value any
 function check.bad(position, operation, expected, value)
-  local got = type(value) == "number" and tostring(value) or value == "" and "an empty one" or check.describe(value)
+  local got = type(value) == "number" and tostring(value) or value == "" and "an empty one"
+    or type(value) == "string" and value:find("\0", 1, true) and "one with a NUL byte" or check.describe(value)
   check.fail(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, operation, expected, got))
 end
 
@@ -79,7 +80,12 @@ local kinds = {
   ["function"] = { "function", of_type "function" },
   boolean = { "boolean", of_type "boolean" },
   string = { "string", of_type "string" },
-  text = { "non-empty string", function(value) return type(value) == "string" and value ~= "", value end },
+  text = { "non-empty string", function(value) -- the system would take what is before a NUL
+    return type(value) == "string" and value ~= "" and not value:find("\0", 1, true), value
+  end },
+  plain = { "string without NUL bytes", function(value)
+    return type(value) == "string" and not value:find("\0", 1, true), value
+  end },
   table = { "table", of_type "table" },
   list = { "array", is_list },
   records = { "array", is_records },

@@ -266,7 +266,7 @@ method("print", { "count?" }, function(self, n)
 end)
 
 local function saves(name, files)
-  method(name, { "string?", "string?" }, function(self, prefix, suffix)
+  method(name, { "plain?", "plain?" }, function(self, prefix, suffix)
     prefix = prefix and prefix ~= "" and prefix .. "-" or ""
     suffix = suffix and suffix ~= "" and "." .. suffix or ""
     local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end

@@ -147,6 +147,9 @@ function kafka.createStream(ssc, options)
   local spec = { settings = settings_of(name, options, GROUP_OPTIONS), records = records_of(name, options),
     topics = topics_of(name, options.topics) }
   local group = check.argument(2, name, "text?", options.group) or options["group.id"]
+  if options.group and options["group.id"] then
+    wrong(2, name, "options 'group' and '[\"group.id\"]' are the same: give one of them")
+  end
   if not group then wrong(2, name, "option 'group' is missing: the consumer group") end
   if not spec.topics then wrong(2, name, "option 'topics' is missing") end
   if options.group then spec.settings[#spec.settings + 1] = { name = "group.id", value = group } end

@@ -84,6 +84,12 @@ end
 ---@param where string?
 local function add(stream, made, where)
   check_alone(stream, made)
+  if made.id ~= nil and (type(made.id) ~= "string" or made.id == "") then
+    check.fail(("bad argument #2 to '%s' (option '[\"transactional.id\"]': string that is not empty expected, got %s)")
+      :format(NAME, made.id == "" and "an empty one" or check.describe(made.id)))
+  end
+  site.call(stream.owner.sc.handle.kafkaTransaction, stream.owner.sc.handle, -- what cannot be is refused here
+    { settings = made.settings, id = made.id or made.marker, marker = made.marker })
   made.stream = stream
   local owner = stream.owner
   local streams = sources(stream, {}, {})

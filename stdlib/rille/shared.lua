@@ -162,10 +162,18 @@ end
 ---@return rille.KeptAccumulators
 function shared.kept() return { made = 0, handles = setmetatable({}, { __mode = "v" }), values = {} } end
 
--- Gives an accumulator the value that an earlier process left.
+local function kind_of(state) return state.kind or "custom" end
+
+-- Gives an accumulator the value that an earlier process left; one of another kind would take it for something else.
 local function restore(handle, saved)
   if not saved then return end
   local state = states[handle]
+  local was, is = saved.kind, kind_of(state)
+  if was and was ~= is then
+    core.log("warn", ("%s: %s was a %s accumulator in the job's checkpoint, and is a %s accumulator now: it begins " ..
+      "anew"):format(state.site or "?", title(handle), was, is))
+    return
+  end
   state.value, state.touched = saved.value, saved.touched
 end
 
@@ -175,7 +183,7 @@ local function save(kept)
   for key, saved in pairs(kept.values) do all[key] = saved end
   for key, handle in pairs(kept.handles) do
     local state = states[handle]
-    if state then all[key] = { value = state.value, touched = state.touched } end
+    if state then all[key] = { value = state.value, touched = state.touched, kind = kind_of(state) } end
   end
   return core.encodeValue(all)
 end

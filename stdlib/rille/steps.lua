@@ -35,9 +35,10 @@ local steps = {}
 ---@field each boolean?         over each of the parents by itself
 ---@field tagged boolean?       its step is
 ---@field window { length: integer, slide: integer, named: table? }? window: ms; as made, with what it is called
----@field stateful { initial: rille.RDD?, timed: boolean?, always: boolean?, passing: boolean?, window: integer?,
---- slide: integer? }? stateful: the state it begins with; whether its keys time out; whether there is a version before
---- the stream's first RDD; whether it holds nothing that its window does not; over what enters and leaves a window, ms
+---@field stateful { initial: rille.RDD?, timed: boolean?, always: boolean?, passing: boolean?, form: string?,
+--- window: integer?, slide: integer? }? stateful: the state it begins with; whether its keys time out; whether there is
+--- a version before the stream's first RDD; whether it holds nothing that its window does not; what it is, where it is
+--- not the values of keys; over what enters and leaves a window, ms
 ---@field first boolean?        snapshots: states are tuples, of which the first field is meant
 ---@field panes rille.Reducer?  stateful, in place of fn: a window of a known reducer
 ---@field pipe { command: string[], env: string[]? }? narrow, in place of fn: a process

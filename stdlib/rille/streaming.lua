@@ -366,6 +366,9 @@ local function check_interval(node, has_directory)
   if not has_directory then
     refuse("%s has a checkpoint interval, but its context no checkpoint directory; set one with ssc:checkpoint(dir)")
   end
+  if node.level == "NONE" then
+    refuse("%s has a checkpoint interval, and storage level NONE; persist it at another level, or before checkpoint")
+  end
   if ms < node.slide then
     refuse("the checkpoint interval of %s, %g s, is shorter than its slide of %g s; make it a multiple of that",
       ms / 1000, node.slide / 1000)
@@ -388,9 +391,20 @@ local function check_checkpoints(self)
   end
 end
 
+-- State belongs to a uid: a derived one is another as soon as an operation above is, and its state is left behind.
+local function warn_of_unnamed_state(self, uids)
+  for _, node in ipairs(self.nodes) do
+    if node.has_state and not node.given then
+      core.log("warn", ("%s: %s keeps its state under the derived uid '%s', which changes with the operations above " ..
+        "it; name it with :uid(name)"):format(node.site or "?", node.operation, uids[node]))
+    end
+  end
+end
+
 -- The modules in its functions, of a durable job.
 local function materialise(self)
   local uids, fns, is_durable = uid.all(self.nodes), {}, durable.is(self)
+  if is_durable then warn_of_unnamed_state(self, uids) end
   for _, node in ipairs(self.nodes) do
     local own = node:materialise(uids[node])
     table.move(own, 1, #own, #fns + 1, fns)

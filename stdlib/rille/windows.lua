@@ -51,14 +51,22 @@ local function reduction(name, takes, filtered, f, ...)
   return given
 end
 
+-- What the state of a window of a known reducer is.
+local function form_of(reducer)
+  if reducer.kind == "sum" then return "sum window" end
+  return (reducer.swapped or false) ~= (reducer.negated or false) and "max window" or "min window"
+end
+
 -- The parts that give (key, reduced value) of the window, over one record a key and batch.
 local function reduced(given, length, slide, n)
   local settings = { window = length, slide = slide }
   if given.inverse then
+    settings.form = "inverse window"
     local step = steps.step("inverseWindow", given.f, given.inverse, given.filter)
     return steps.stateful(step, n, settings), steps.snapshots()
   elseif given.reducer then
     settings.passing = true -- its panes are the window's batches
+    settings.form = form_of(given.reducer)
     return steps.stateful(given.reducer, n, settings), steps.snapshots(true)
   end
   return steps.window(length, slide), steps.reduce_by_key(given.f, n)
