@@ -178,7 +178,8 @@ rl_status rl_state_add_op(rl_state *s, const char *uid, size_t n, bool timed, rl
 static rl_status make_timed(rl_state_op *op)
 {
   if (op->sealed != RL_NO_TIME) {
-    return rl_fail(RL_EUNSUPPORTED, "the state of '%s' was made without timeouts; they cannot be added to it", op->uid);
+    return rl_fail(RL_EUNSUPPORTED, "the state of '%s' was made without timeouts; they cannot be added to it: give that "
+                   "operator another uid (:uid(name)), under which it begins anew, or leave timeouts out", op->uid);
   }
   op->timed = true;
   return RL_OK;

@@ -99,9 +99,12 @@ expect_in "$out" '^job +total \(Rille'
 expect_in "$out" "running: process $job"
 expect_in "$out" 'lines: position [0-9]+'
 expect_in "$out" 'count: .*in the log up to 20'
+expect_in "$out" '^graph +lines: .* at total.lua:4$'
+expect_in "$out" '^ +count: updateStateByKey at total.lua:6; keeps state \(values\)$'
 expect_status 0 rille inspect job --json
 [[ $(field job.app) == total && $(field process) == "$job" ]] || fail "what --json tells of the job"
 [[ $(field state.operators.1.uid) == count ]] || fail "what --json tells of the state"
+[[ $(field graph.3.uid) == count && $(field graph.3.parents.1) == lines/map ]] || fail "what --json tells of the graph"
 expect_status 0 rille inspect job --key count total
 expect_in "$out" '^[1-9][0-9]*$'
 expect_status 1 rille inspect job --key count nothing

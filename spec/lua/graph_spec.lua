@@ -15,10 +15,12 @@ local function take_off(a, b) return a - b end
 local made = {
   update = function() return pairs_of:updateStateByKey(function(ones, n) return (n or 0) + #ones end) end,
   map = function()
-    return pairs_of:mapWithState(rille.StateSpec(function(_, k, v, state)
-      state:update((state:get() or 0) + v)
+    local timeout = tonumber(os.getenv "TIMEOUT")
+    local spec = rille.StateSpec(function(_, k, v, state)
+      if v then state:update((state:get() or 0) + v) end
       return k, state:get()
-    end))
+    end)
+    return pairs_of:mapWithState(timeout and spec:timeout(timeout) or spec)
   end,
   inverse = function() return pairs_of:reduceByKeyAndWindow(add, take_off, window, 0.2) end,
   slower = function() return pairs_of:reduceByKeyAndWindow(add, take_off, window, 0.4) end,
@@ -108,6 +110,18 @@ describe("the graph of a durable job", function()
       assert.matches("(a,", accepted(dir, "KIND=map").out, 1, true)
       refused(dir, "KIND=sum", "mapWithState (values)", "reduceByKeyAndWindow (sum window of 1 s, every 0.2 s)")
       assert.matches("(a,", accepted(dir, "KIND=update").out, 1, true)
+    end)
+  end)
+
+  it("lets timeouts change, and refuses those that state was made without", function()
+    with_job("KIND=map TIMEOUT=100", function(dir)
+      accepted(dir, "KIND=map TIMEOUT=200")
+      accepted(dir, "KIND=map")
+    end)
+    with_job("KIND=map", function(dir)
+      local result = start(dir, "KIND=map TIMEOUT=100")
+      assert.equal(1, result.status)
+      assert.matches("the state of 'st' was made without timeouts; .-: give that operator another uid", result.err)
     end)
   end)
 
