@@ -181,7 +181,7 @@ static const luaL_Reg functions[] = {
   {"compare", rl_lua_compare},  {"keyText", rl_lua_key_text},   {"keyPartition", rl_lua_key_partition},
   {"fields", rl_lua_fields},    {"broadcast", rl_lua_broadcast}, {"accumulator", rl_lua_accumulator},
   {"zero", rl_lua_accumulator_zero}, {"kafkaProducer", rl_lua_kafka_producer},
-  {"settleProducers", rl_lua_settle_producers}, {NULL, NULL},
+  {"settleProducers", rl_lua_settle_producers}, {"follows", rl_lua_follows}, {NULL, NULL},
 };
 
 /* --- the module --------------------------------------------------------------------------------------------------- */

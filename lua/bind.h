@@ -128,6 +128,7 @@ bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w); /* may L yield t
 /* Resumes the coroutine; nothing when it is gone. `cancelled`: what it waited for was, and if it fails now, so is it. */
 void rl_outrun_resume(rl_waiter *w, bool cancelled);
 void rl_outrun_forget(rl_waiter *w); /* the waiter goes */
+int rl_lua_follows(lua_State *L);
 /* The program ends: stops the streaming context at once, its outputs under way are given up. */
 void rl_outruns_abort(rl_bind *b, rl_streaming *s);
 

@@ -156,6 +156,16 @@ static void on_output(void *user, rl_rdd *rdd, int64_t time, rl_output_run *hand
   drive(run, begin, &(step){.run = run, .rdd = rdd, .time = time});
 }
 
+/* core.follows(): the output that runs is about to fail because one before it did. */
+int rl_lua_follows(lua_State *L)
+{
+  rl_bind *b = rl_bind_of(L);
+  rl_outrun *run = b->runs;
+  while (run && run->co != b->body) run = run->next;
+  if (run) rl_output_follows(run->run);
+  return 0;
+}
+
 /* --- waiting ------------------------------------------------------------------------------------------------------ */
 
 bool rl_outrun_suspend(rl_bind *b, lua_State *L, rl_waiter *w)

@@ -232,6 +232,8 @@ static void note_output(rl_streaming *s, const rl_output_run *r, rl_status statu
   rl_durable_output(s, r);
 }
 
+void rl_output_follows(rl_output_run *r) { r->follows = true; }
+
 void rl_output_done(rl_output_run *r, rl_status status)
 {
   rl_batch *b = r->batch;
@@ -241,7 +243,8 @@ void rl_output_done(rl_output_run *r, rl_status status)
   if (status) {
     r->failure = rl_strdup(rl_error_message());
     rl_error_prefix("batch %" PRId64 " ms: %s: ", b->time, r->output->name);
-    rl_batch_report(s, status);
+    if (r->follows) rl_streaming_note(s);
+    else rl_batch_report(s, status);
     if (skips_failures(s)) rl_warn("batch %" PRId64 " ms: what %s would have given is left out", b->time, r->output->name);
   }
   if (s->durable) note_output(s, r, status);

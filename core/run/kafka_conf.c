@@ -311,7 +311,7 @@ static rl_status fill(const rl_kafka_conf *c, rl_kafka_use use, bool for_trial, 
   return st;
 }
 
-/* Settings that contradict one another are found when a client is made of them, which of these is long after the call. */
+/* Settings that contradict one another are found when a client is made of them, which would be long after the call. */
 static rl_status try_client(const rl_kafka_conf *c, rl_kafka_use use)
 {
   char reason[512] = "";
@@ -355,8 +355,8 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   return st;
 }
 
-/* For members of a group, on the thread that polls: what they wait for comes from elsewhere, and they would wait for ever.
- * One broker of many is no matter; one that refuses the client is, as all do. */
+/* For members of a group, on the thread that polls: nothing else tells them. One broker of many is no matter; one that
+ * refuses the client is, as all do. */
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *health)
 {
   rl_kafka_health *h = health;

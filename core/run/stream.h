@@ -67,6 +67,7 @@ struct rl_output_run {
   int64_t start, end;
   char *failure;
   bool started, done;
+  bool follows; /* it failed as one before it did, which was told */
 };
 
 struct rl_batch {

@@ -114,6 +114,18 @@ const char *rl_streaming_checkpoint_dir(const rl_streaming *s) { return s->check
 
 void rl_streaming_keep(rl_streaming *s, const rl_keeper *keeper) { s->keeper = *keeper; }
 
+/* What came first is what is raised: the rest may come of it. */
+static void keep_error(rl_streaming *s, rl_error *e)
+{
+  if (s->has_error) {
+    rl_error_clear(e);
+    return;
+  }
+  rl_error_clear(&s->error);
+  s->error = *e;
+  s->has_error = true;
+}
+
 void rl_streaming_report(rl_streaming *s, rl_status status)
 {
   (void)status;
@@ -125,9 +137,14 @@ void rl_streaming_report(rl_streaming *s, rl_status status)
     return;
   }
   rl_err("%s", e.message); /* its traceback comes with await */
-  rl_error_clear(&s->error);
-  s->error = e;
-  s->has_error = true;
+  keep_error(s, &e);
+}
+
+void rl_streaming_note(rl_streaming *s)
+{
+  rl_error e;
+  rl_error_take(&e);
+  keep_error(s, &e);
 }
 
 void rl_streaming_pass_over(rl_streaming *s)

@@ -122,6 +122,9 @@ typedef struct rl_output_run rl_output_run;
 typedef void rl_output_fn(void *user, rl_rdd *rdd, int64_t time, rl_output_run *run);
 rl_status rl_dstream_output(rl_dstream *d, const char *name, const char *site, const char *identity, rl_output_fn *fn,
                             void *user, void (*destroy)(void *));
+/* Before rl_output_done, of one that fails only because one before it did: that one is in the log and raised, this is not
+ * (it is, to whoever awaits again). */
+void rl_output_follows(rl_output_run *run);
 void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error is the thread's current one */
 
 void rl_dstream_persist(rl_dstream *d, rl_level level); /* its RDDs, as they are made; NONE: not */
@@ -191,8 +194,10 @@ void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg);
 /* How often a signal asked for a stop of this process's context: 0, 1, 2 ... */
 int rl_streaming_signals(void);
 rl_streaming *rl_streaming_active(void); /* the started and not yet stopped one; no reference; NULL when none */
-/* Stores the thread's current error for await and logs it; driver thread. */
+/* Logs the thread's current error, and stores it for await, which raises the first that there is; driver thread. */
 void rl_streaming_report(rl_streaming *s, rl_status status);
+/* The same without the line in the log. */
+void rl_streaming_note(rl_streaming *s);
 /* Logs it, with its traceback, and that is all: the job goes on. Driver thread. */
 void rl_streaming_pass_over(rl_streaming *s);
 

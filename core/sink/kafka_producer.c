@@ -96,6 +96,11 @@ rl_status rl_kafka_producer_connect(rl_kafka_producer *p)
 }
 
 const char *rl_kafka_producer_brokers(const rl_kafka_producer *p) { return rl_kafka_conf_brokers(p->conf); }
+size_t rl_kafka_producer_queue_bytes(const rl_kafka_producer *p)
+{
+  return (size_t)rl_kafka_conf_number(p->conf, "queue.buffering.max.kbytes") * 1024;
+}
+
 char *rl_kafka_producer_reason(rl_kafka_producer *p) { return rl_kafka_health_reason(p->health); }
 
 /* The list --------------------------------------------------------------------------------------------------------- */

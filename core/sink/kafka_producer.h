@@ -26,6 +26,7 @@ rl_status rl_kafka_producer_line(rl_kafka_producer *p, struct rl_kafka_line **ou
 rl_status rl_kafka_producer_connect(rl_kafka_producer *p); /* likewise, and keeps it */
 
 const char *rl_kafka_producer_brokers(const rl_kafka_producer *p);
+size_t rl_kafka_producer_queue_bytes(const rl_kafka_producer *p); /* as much as is queued at a time */
 char *rl_kafka_producer_reason(rl_kafka_producer *p); /* rl_kafka_health_reason */
 
 #endif

@@ -75,26 +75,27 @@ uint64_t rl_kafka_sends_under_way(const rl_kafka_sends *s) { return atomic_load(
 
 /* Failures --------------------------------------------------------------------------------------------------------- */
 
-static rl_status too_large(const rl_kafka_sends *s, const char *topic, rd_kafka_resp_err_t err)
+/* librdkafka names this as if the broker had said it. */
+static rl_status too_large(const char *topic, size_t bytes, const char *setting)
 {
-  return rl_fail(RL_ELIMIT, "a record for topic '%s' was not taken by Kafka at %s: %s: it is larger than the producer's "
-                 "message.max.bytes, or the topic's max.message.bytes", topic, rl_kafka_producer_brokers(s->spec.producer),
-                 rd_kafka_err2str(err));
+  return rl_fail(RL_ELIMIT, "a record of %zu bytes for topic '%s' is too large for the producer's %s; set that "
+                 "higher (brokers and topics have limits of their own)", bytes, topic, setting);
 }
 
 static rl_status not_delivered(const rl_kafka_sends *s, const char *topic, int32_t partition, rd_kafka_resp_err_t err)
 {
   const char *brokers = rl_kafka_producer_brokers(s->spec.producer);
-  if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) return too_large(s, topic, err);
   if (err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
     return rl_fail(RL_ENOTFOUND, "there is no topic '%s' in Kafka at %s, for which there is a record", topic, brokers);
   char *reason = rl_kafka_producer_reason(s->spec.producer);
   char *where = partition >= 0 ? rl_format(", partition %" PRId32, partition) : rl_strdup("");
-  rl_fail(RL_EIO, "a record for topic '%s' was not taken by Kafka at %s%s: %s%s", topic, brokers, where,
-          rd_kafka_err2str(err), reason);
+  bool large = err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+  const char *limit = large ? " (max.message.bytes of the topic)" : "";
+  rl_status st = rl_fail(large ? RL_ELIMIT : RL_EIO, "a record for topic '%s' was not taken by Kafka at %s%s: %s%s%s",
+                         topic, brokers, where, rd_kafka_err2str(err), limit, reason);
   rl_free(where);
   rl_free(reason);
-  return RL_EIO;
+  return st;
 }
 
 static rl_status check_delivered(const rl_kafka_sends *s)
@@ -224,6 +225,17 @@ static rl_status try_to_send(rl_kafka_sends *s, rd_kafka_topic_t *rkt, const rl_
   return RL_OK;
 }
 
+static rl_status not_queued(const rl_kafka_sends *s, const char *topic, const rl_kafka_message *m,
+                            rd_kafka_resp_err_t err)
+{
+  size_t bytes = (m->key.type == RL_T_BYTES ? m->key.s.n : 0) + (m->value.type == RL_T_BYTES ? m->value.s.n : 0);
+  if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) return too_large(topic, bytes, "message.max.bytes");
+  if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) return not_delivered(s, topic, m->partition, err);
+  if (bytes > rl_kafka_producer_queue_bytes(s->spec.producer))
+    return too_large(topic, bytes, "queue.buffering.max.kbytes");
+  return RL_OK;
+}
+
 static rl_status queue_message(rl_kafka_sends *s, rd_kafka_topic_t *rkt, const rl_kafka_message *m)
 {
   rl_kafka_tally_add(s->tally);
@@ -233,7 +245,7 @@ static rl_status queue_message(rl_kafka_sends *s, rd_kafka_topic_t *rkt, const r
     st = try_to_send(s, rkt, m, &err);
     if (st != RL_OK) break;
     if (!err) return RL_OK;
-    if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL) st = not_delivered(s, rd_kafka_topic_name(rkt), m->partition, err);
+    st = not_queued(s, rd_kafka_topic_name(rkt), m, err);
     if (st == RL_OK) st = wait_a_little(s, s->spec.until_ns);
     if (st == RL_OK) st = check_delivered(s);
   }

@@ -330,8 +330,8 @@ static rl_status pass_over(read *in, int64_t to, int64_t low, int64_t high)
 {
   reader *r = in->r;
   if (is_news(in->pool, r, to)) {
-    rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are %s there (now it has %" PRId64 " to %" PRId64 ") and are "
-            "passed over, as auto.offset.reset says", in->topic, r->partition, r->position, to - 1,
+    rl_warn("%s/%" PRId32 ": offsets %" PRId64 " to %" PRId64 " are %s there (now it has %" PRId64 " to %" PRId64
+            ") and are passed over, as auto.offset.reset says", in->topic, r->partition, r->position, to - 1,
             r->position < low ? "no longer" : "not", low, high);
   }
   if (to < in->until) return start_reader(r, to);
@@ -340,21 +340,35 @@ static rl_status pass_over(read *in, int64_t to, int64_t low, int64_t high)
   return RL_OK;
 }
 
+/* One bound of what is there. With a special number as its "time" the request for offsets by time asks for it;
+ * rd_kafka_query_watermark_offsets would wait for ever for a leader that is gone (librdkafka's issue 2588). */
+static rd_kafka_resp_err_t ask_bound(const read *in, int64_t which, int64_t *out)
+{
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, in->r->topic, in->r->partition);
+  tp->offset = which;
+  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(in->r->client->rk, list, (int)(in->pool->wait_ns / 1000000));
+  if (!err) err = tp->err;
+  *out = tp->offset;
+  rd_kafka_topic_partition_list_destroy(list);
+  return err;
+}
+
 /* The position is not there. A range is fixed: what is left of it is read, whichever end auto.offset.reset names. */
 static rl_status on_lost(read *in)
 {
   reader *r = in->r;
   rl_kafka_reset reset = rl_kafka_conf_reset(in->pool->conf);
   int64_t low = -1, high = -1;
-  rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(r->client->rk, r->topic, r->partition, &low, &high,
-                                                             (int)(in->pool->wait_ns / 1000000));
+  rd_kafka_resp_err_t err = ask_bound(in, RD_KAFKA_OFFSET_BEGINNING, &low);
+  if (!err) err = ask_bound(in, RD_KAFKA_OFFSET_END, &high);
   if (err) {
     return rl_fail(RL_EIO, "%s/%" PRId32 ": offset %" PRId64 " is not there, and its bounds cannot be asked for: %s",
                    r->topic, r->partition, r->position, rd_kafka_err2str(err));
   }
   if (low <= r->position && r->position <= high) { /* a leader that does not know of it yet */
-    return rl_fail(RL_EIO, "%s/%" PRId32 " was not given from offset %" PRId64 " on, though it has %" PRId64 " to %" PRId64,
-                   r->topic, r->partition, r->position, low, high);
+    return rl_fail(RL_EIO, "%s/%" PRId32 " was not given from offset %" PRId64 " on, though it has %" PRId64
+                   " to %" PRId64, r->topic, r->partition, r->position, low, high);
   }
   if (reset != RL_KAFKA_RESET_EARLIEST && reset != RL_KAFKA_RESET_LATEST) {
     return rl_fail(RL_EDATA, "%s/%" PRId32 ": offset %" PRId64 " is %s there (now it has %" PRId64 " to %" PRId64
@@ -411,7 +425,7 @@ static rl_status check_there(const read *in)
   const reader *r = in->r;
   const char *brokers = rl_kafka_conf_brokers(in->pool->conf);
   const rd_kafka_metadata_t *md = NULL;
-  if (rd_kafka_metadata(r->client->rk, 0, r->rkt, &md, DOUBT_MS)) return RL_OK; /* no broker answers: that is waited for */
+  if (rd_kafka_metadata(r->client->rk, 0, r->rkt, &md, DOUBT_MS)) return RL_OK; /* no answer: it is waited for */
   rl_status st = RL_OK;
   const rd_kafka_metadata_topic_t *t = md->topic_cnt == 1 ? &md->topics[0] : NULL;
   if (t && t->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)

@@ -160,13 +160,13 @@ static void test_bounds_that_are_not_told(void **state)
   rl_rdd *r = read_ranges(c, &m, RL_KAFKA_VALUES, &range, 1);
   rl_job *job = NULL;
   assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EDATA);
-  assert_non_null(strstr(rl_error_message(), "offset 100 is no longer there (now it has 0 to 3)"));
+  assert_non_null(strstr(rl_error_message(), "offset 100 is not there (now it has 0 to 3)"));
   rl_job_unref(job);
   const int list_offsets = 2, late_ms = 30000;
   for (int i = 0; i < 4; i++) {
     rd_kafka_mock_broker_push_request_error_rtts(m.cluster, 1, list_offsets, 1, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms);
   }
-  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EIO);
+  if (run(c, r, RL_JOB_COUNT, 0, &job) != RL_EIO) fail_msg("%s", rl_error_message());
   assert_non_null(strstr(rl_error_message(), "offset 100 is not there, and its bounds cannot be asked for"));
   rl_job_unref(job);
   rl_rdd_unref(r);

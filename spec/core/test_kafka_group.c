@@ -1,4 +1,5 @@
 /* A member of a consumer group, with a mock cluster. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -81,20 +82,55 @@ static void records_come_and_are_committed(void **state)
   mock_end(&m);
 }
 
-static bool has_error(void *user) { return strstr(rl_buf_cstr(&((streams *)user)->receiver), "error(") != NULL; }
+/* What the receiver's thread said. */
+static struct said {
+  pthread_mutex_t lock;
+  rl_buf lines;
+} said = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void a_position_that_is_unknown_is_told_again_and_again(void **state)
+static void hear(void *user, rl_log_level level, const char *line)
+{
+  (void)user;
+  (void)level;
+  pthread_mutex_lock(&said.lock);
+  rl_buf_printf(&said.lines, "%s\n", line);
+  pthread_mutex_unlock(&said.lock);
+}
+
+static unsigned times_said(const char *text)
+{
+  unsigned n = 0;
+  pthread_mutex_lock(&said.lock);
+  for (const char *p = strstr(rl_buf_cstr(&said.lines), text); p; p = strstr(p + 1, text)) n++;
+  pthread_mutex_unlock(&said.lock);
+  return n;
+}
+
+static bool is_lost(void *user) { return (void)user, times_said("can be reached: ") > 0; }
+static bool is_back(void *user) { return (void)user, times_said("answer again") > 0; }
+
+static void brokers_that_cannot_be_reached_are_told_of_once(void **state)
 {
   (void)state;
   mock m;
   streams f;
   mock_two_topics(&m);
+  mock_fill(&m, "a", 0, 100, 5);
   begin(&f);
-  start(&f, m.brokers, "none");
-  streams_until(&f, has_error);
-  assert_non_null(strstr(rl_buf_cstr(&f.receiver), "error(the consumer ended and is made anew"));
+  rl_log_set_level(RL_LOG_WARN);
+  rl_log_set_sink(hear, NULL);
+  start(&f, m.brokers, "earliest");
+  streams_until_records(&f, 5);
+  rd_kafka_mock_broker_set_down(m.cluster, 1);
+  streams_until(&f, is_lost);
+  rd_kafka_mock_broker_set_up(m.cluster, 1);
+  streams_until(&f, is_back); /* there is nothing new to read */
+  assert_int_equal(times_said("no broker of Kafka at "), 1);
+  assert_int_equal(times_said("afka group stream [0] at job.lua:1: "), 2);
+  rl_log_set_sink(NULL, NULL);
   end(&f);
   mock_end(&m);
+  rl_buf_free(&said.lines);
 }
 
 static void a_stop_needs_no_broker(void **state)
@@ -107,17 +143,27 @@ static void a_stop_needs_no_broker(void **state)
   assert_int_equal(f.seen, 0);
 }
 
+static rl_status refused(streams *f, const char *name, const char *value, const char *topic)
+{
+  const rl_kafka_setting settings[] = {{"bootstrap.servers", "b"}, {"group.id", "g"}, {name, value}};
+  const rl_kafka_group spec = {.settings = settings, .nsettings = 3, .topics = &topic, .ntopics = 1};
+  rl_dstream *d = NULL;
+  return rl_source_kafka_group(f->s, &spec, NULL, &d);
+}
+
 static void wrong_settings_are_refused(void **state)
 {
   (void)state;
   streams f;
   begin(&f);
-  const rl_kafka_setting settings[] = {{"bootstrap.servers", "b"}, {"group.id", "g"}, {"enable.auto.commit", "true"}};
-  const char *topics[] = {"a"};
-  const rl_kafka_group spec = {.settings = settings, .nsettings = 3, .topics = topics, .ntopics = 1};
-  rl_dstream *d = NULL;
-  assert_int_equal(rl_source_kafka_group(f.s, &spec, NULL, &d), RL_EINVAL);
+  assert_int_equal(refused(&f, "enable.auto.commit", "true", "a"), RL_EINVAL);
   assert_non_null(strstr(rl_error_message(), "enable.auto.commit can not be set to 'true'"));
+  assert_int_equal(refused(&f, "auto.offset.reset", "none", "a"), RL_EINVAL);
+  assert_non_null(strstr(rl_error_message(), "auto.offset.reset is none"));
+  assert_int_equal(refused(&f, "client.id", "x", "^("), RL_EINVAL);
+  assert_non_null(strstr(rl_error_message(), "'^(' is no regular expression"));
+  assert_int_equal(refused(&f, "session.timeout.ms", "900000", "a"), RL_EINVAL); /* more than max.poll.interval.ms */
+  assert_non_null(strstr(rl_error_message(), "max.poll.interval.ms"));
   streams_end(&f);
   rl_log_set_level(RL_LOG_WARN);
 }
@@ -126,7 +172,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(records_come_and_are_committed),
-    cmocka_unit_test(a_position_that_is_unknown_is_told_again_and_again),
+    cmocka_unit_test(brokers_that_cannot_be_reached_are_told_of_once),
     cmocka_unit_test(a_stop_needs_no_broker),
     cmocka_unit_test(wrong_settings_are_refused),
   };

@@ -166,6 +166,9 @@ local Turn = {}
 function core.turn(context) end            ---@return rille.core.Turn
 function Turn:take() end                   ---@return userdata held until it is closed; yields or waits as Context:run does
 
+--- The output that runs is about to fail only because one before it did: it is not told of again.
+function core.follows() end
+
 -- streaming ------------------------------------------------------------------------------------------------------------------
 ---@class rille.core.Streaming: userdata
 local Streaming = {}

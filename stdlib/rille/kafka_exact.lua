@@ -3,6 +3,7 @@
 local check = require "rille.check"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local in_order = require "rille.in_order"
 local site = require "rille.site"
 
 local NAME <const> = "saveToKafka"
@@ -93,25 +94,19 @@ local function add(stream, made, where)
   made.stream = stream
   local owner = stream.owner
   local streams = sources(stream, {}, {})
-  local turn, writer, failed, cause = core.turn(owner.sc.handle), nil, nil, nil
+  local writer
   local function prepare(own)
     local ok, result = pcall(open, owner, made, own, where)
     if not ok then error(site.located(where, result), 0) end
     writer = result
     return {}
   end
-  local function body(rdd, time)
-    local _ <close> = turn:take() -- one transaction at a time, in the order of the batches
-    if failed and time > failed then
-      error(("batch %d ms has to come first, and could not be written: %s"):format(failed, cause), 0)
-    end
-    local ok, result = pcall(write, writer, rdd, time, offsets(streams, time), owner.handle:zeroTime())
-    failed, cause = not ok and not writer.skips and time or nil, tostring(result):match "^[^\n]*"
-    if not ok then error(result, 0) end
-    if result then
-      core.log("info", ("%s: batch %d ms is in Kafka already and is left out"):format(writer.what, time))
-    end
-  end
+  local body = in_order(owner.sc.handle, function() return writer.skips end, function() return writer.what end,
+    function(rdd, time)
+      if write(writer, rdd, time, offsets(streams, time), owner.handle:zeroTime()) then
+        core.log("info", ("%s: batch %d ms is in Kafka already and is left out"):format(writer.what, time))
+      end
+    end)
   DStream.output(stream, { name = NAME, body = body, prepare = prepare, transaction = made,
     identity = made.id or made.marker })
 end

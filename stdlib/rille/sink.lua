@@ -2,6 +2,7 @@
 local check = require "rille.check"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local in_order = require "rille.in_order"
 local RDD = require "rille.rdd"
 local site = require "rille.site"
 local steps = require "rille.steps"
@@ -110,23 +111,15 @@ function sink.lmdb(stream, options)
   stream.owner:check_open()
   local where = site.here()
   steps.make(plan_of(options), NAME, where) -- functions that cannot travel are refused here
-  local turn, writer, failed, cause = core.turn(stream.owner.sc.handle), nil, nil, nil
+  local writer
   local function prepare(own)
     local ok, result = pcall(open, stream.owner, options, options.name or own, where)
     if not ok then error(site.located(where, result), 0) end
     writer = result
     return writer.made.fns
   end
-  local function body(rdd, time)
-    local _ <close> = turn:take() -- batches may run at once; they are written in their order
-    if failed and time > failed then
-      error(("batch %d ms has to come first, and could not be written: %s (rille.streaming.onBatchFailure = skip " ..
-        "goes on without it)"):format(failed, cause), 0)
-    end
-    local ok, why = pcall(write, writer, rdd, time)
-    failed, cause = not ok and not writer.skips and time or nil, tostring(why):match "^[^\n]*"
-    if not ok then error(why, 0) end
-  end
+  local body = in_order(stream.owner.sc.handle, function() return writer.skips end, function() return writer.what end,
+    function(rdd, time) write(writer, rdd, time) end)
   DStream.output(stream, { name = NAME, body = body, prepare = prepare, lmdb = options,
     identity = ("%s/%s/%s"):format(options.path, options.db, options.name or "") })
 end
