@@ -233,7 +233,8 @@ static rl_status start_run(rl_lua_receiver *r)
   rl_status st = r->self == LUA_NOREF ? call(r, make_self) : RL_OK;
   if (!st) st = call(r, r->host ? rl_lua_receiver_convert : call_on_start);
   /* What a stop cuts off is no failure. */
-  if (!atomic_load(&r->stopping) && (st || r->host)) restart_after(r, st);
+  bool stopping = atomic_load(&r->stopping) || rl_receiver_is_stopping(r->receiver);
+  if (!stopping && (st || r->host)) restart_after(r, st);
   return st;
 }
 

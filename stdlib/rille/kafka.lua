@@ -199,7 +199,14 @@ local EXACT_OPTIONS <const> = { brokers = true, topic = true, transactional = tr
 
 -- For workers: the topic that a function of the job chooses, in front of the record.
 local function routed(choose)
-  return function(...) return choose(...), ... end
+  return function(...)
+    local topic = choose(...)
+    if type(topic) ~= "string" or topic == "" then
+      error(("the function given as 'topic' must return a topic's name, not %s"):format(
+        topic == "" and "an empty one" or type(topic)), 0)
+    end
+    return topic, ...
+  end
 end
 
 -- Sends an RDD's records, and waits for the brokers to have them all.
