@@ -43,7 +43,9 @@ local clicks = rille.kafka.createDirectStream(ssc, {
 -- The function given to transform runs here, once a batch; the one given to map runs on the workers.
 local named = clicks:transform(function(rdd)
   local names = current_users()
-  return rdd:map(function(user, page) return user, ("%s %s"):format(names:value()[user] or "somebody", page) end)
+  return rdd:map(function(user, page)
+    return user, ("%s %s"):format(names:value()[user] or "somebody", page or "nothing")
+  end)
 end)
 
 -- Each batch with its offsets in one transaction: the next start goes on where this one left off.

@@ -189,6 +189,26 @@ static int64_t given_offset(const kafka_input *in, const rl_kafka_range *r)
   return -1;
 }
 
+/* Partitions that are assigned are not looked for later, so it is seen now that they are there. */
+static rl_status check_assigned(const kafka_input *in, int wait_ms)
+{
+  const char **topics = rl_calloc(in->assign.n + 1, sizeof *topics);
+  size_t n = 0;
+  for (size_t i = 0; i < in->assign.n; i++)
+    if (i == 0 || strcmp(in->assign.v[i].topic, in->assign.v[i - 1].topic) != 0) topics[n++] = in->assign.v[i].topic;
+  rl_kafka_ranges found = {0};
+  rl_status st = rl_kafka_find_topics(in->control, topics, n, true, wait_ms, &found);
+  for (size_t i = 0; i < in->assign.n && st == RL_OK; i++) {
+    const part p = {.topic = in->assign.v[i].topic, .partition = in->assign.v[i].partition};
+    if (!has(&found, &p))
+      st = rl_fail(RL_ENOTFOUND, "assign names %s/%" PRId32 ", and the topic has no such partition", p.topic,
+                   p.partition);
+  }
+  rl_kafka_ranges_clear(&found);
+  rl_free(topics);
+  return st;
+}
+
 static rl_status check_given(const kafka_input *in, const rl_kafka_ranges *found)
 {
   for (size_t i = 0; i < in->from.n; i++) {
@@ -244,6 +264,7 @@ static rl_status kafka_start(rl_input *self)
   int wait_ms = (int)(rl_conf_us(conf_of(in), "rille.streaming.kafka.consumer.poll") / 1000);
   rl_kafka_ranges found = {0};
   rl_status st = rl_kafka_control_new(in->conf, in->health, &in->control);
+  if (st == RL_OK && in->assign.n > 0) st = check_assigned(in, wait_ms);
   if (st == RL_OK) st = find_parts(in, true, wait_ms, &found);
   if (st == RL_OK && in->restored) {
     drop_unwanted(in);

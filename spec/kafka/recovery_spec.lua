@@ -82,9 +82,9 @@ describe("a durable job over Kafka", function()
   local function gone(check)
     local dir = program.project { ["job.lua"] = PAIR }
     local old, young = kafka.topic(1), kafka.topic(1)
-    local function run(last, reset, settings)
+    local function run(last, reset, settings, other)
       return program.run_in(dir, ("timeout 120 rille run %s job.lua '%s' '%s' '%s' %d %s")
-        :format(settings or "", kafka.brokers, old, young, last, reset))
+        :format(settings or "", kafka.brokers, other or old, young, last, reset))
     end
     kafka.fill(young, 0, 0, 20)
     kafka.fill(old, 0, 0, 20)
@@ -111,6 +111,19 @@ describe("a durable job over Kafka", function()
       for n in mended.out:gmatch "young\t(%d+)" do counted = n end
       assert.equal("v30 v39 10", ("%s %s %d"):format(values[1], values[#values], #values))
       assert.equal("27", counted)
+    end)
+  end)
+
+  it("reads no more of a topic that the script dropped, from the first batch on", function()
+    gone(function(run, old)
+      local other = kafka.topic(1)
+      kafka.fill(other, 0, 50, 5)
+      local result = run(54, "earliest", nil, other)
+      assert.equal(0, result.status, result.err)
+      assert.matches(old .. "/0 is read no more: the script does not name it any longer; it is left at offset 20",
+        result.err, 1, true)
+      assert.matches("^old\tv50\n", result.out)
+      assert.is_nil(result.out:find "v3%d")
     end)
   end)
 

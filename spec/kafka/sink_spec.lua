@@ -72,6 +72,25 @@ describe("saveToKafka", function()
     sc:stop()
   end)
 
+  it("says that there is no such topic, and which setting a record is too large for", function()
+    local sc = rille.Context { master = "local[1]" }
+    local function refused(value, options)
+      options.brokers = kafka.brokers
+      local ok, why = pcall(rille.kafka.saveToKafka, sc:parallelize { value }, options)
+      assert.is_false(ok)
+      return why
+    end
+    local topic = kafka.topic(1)
+    assert.matches("there is no topic '" .. topic .. "x' in Kafka at ", refused("a", { topic = topic .. "x" }), 1, true)
+    local large = ("x"):rep(5000)
+    assert.matches("too large for the producer's message.max.bytes",
+      refused(large, { topic = topic, ["message.max.bytes"] = 1000 }), 1, true)
+    assert.matches("too large for the producer's queue.buffering.max.kbytes",
+      refused(large, { topic = topic, ["queue.buffering.max.kbytes"] = 1 }), 1, true)
+    assert.matches("`acks` must be set to `all`", refused("a", { topic = topic, acks = 1 }), 1, true)
+    sc:stop()
+  end)
+
   it("says what is missing", function()
     local sc = rille.Context { master = "local[1]" }
     local rdd = sc:parallelize { "a" }

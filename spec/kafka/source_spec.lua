@@ -252,9 +252,27 @@ describe("an RDD of ranges", function()
     local ok, why = pcall(rdd.collect, rdd)
     assert.is_false(ok)
     assert.matches("/0: offset 2 is no longer there %(now it has 5 to 10%)", why)
-    rdd = rille.kafka.createRDD(sc, { brokers = kafka.brokers, ["auto.offset.reset"] = "earliest", records = "value" },
-      ranges)
-    assert.same(values(5, 4), rdd:collect())
+    for _, reset in ipairs { "earliest", "latest" } do -- what is left of a fixed range is read, whichever end is named
+      rdd = rille.kafka.createRDD(sc, { brokers = kafka.brokers, ["auto.offset.reset"] = reset, records = "value" },
+        ranges)
+      assert.same(values(5, 4), rdd:collect())
+    end
+  end)
+
+  it("names a topic, or a partition, that is not there", function()
+    local topic = kafka.topic(1)
+    for wanted, range in pairs {
+      ["there is no topic '" .. topic .. "x'"] =
+        { topic = topic .. "x", partition = 0, fromOffset = 0, untilOffset = 5 },
+      ["topic '" .. topic .. "' in Kafka at "] = { topic = topic, partition = 3, fromOffset = 0, untilOffset = 5 },
+      ["offsets -1 to 5"] = { topic = topic, partition = 3, fromOffset = -1, untilOffset = 5 },
+    } do
+      local ok, why = pcall(function()
+        return rille.kafka.createRDD(sc, { brokers = kafka.brokers }, { range }):count()
+      end)
+      assert.is_false(ok)
+      assert.matches(wanted, why, 1, true)
+    end
   end)
 
   it("has ranges, and no RDD that is made of it has", function()

@@ -36,6 +36,7 @@ local function settings_of(name, options, known, position)
     end
   end
   table.sort(settings, function(a, b) return a.name < b.name end) -- the first that is wrong is always the same
+  if options["group.id"] == "" then wrong(2, name, "option '[\"group.id\"]': a group's name is not empty") end
   local brokers = options.brokers
   if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
   if brokers ~= nil and type(brokers) ~= "string" then
@@ -63,8 +64,9 @@ end
 
 local function partition_number(name, option, value)
   local n = math.tointeger(value)
-  if not n or n < 0 then
-    wrong(2, name, ("option '%s': a partition is a whole number from 0, not %s"):format(option, tostring(value)))
+  if not n or n < 0 or n > 0x7fffffff then
+    wrong(2, name, ("option '%s': a partition is a whole number from 0 to 2147483647, not %s"):format(option,
+      tostring(value)))
   end
   return n
 end
@@ -82,6 +84,7 @@ local function partitions_of(name, topics)
       list[#list + 1] = { topic = topic, partition = partition_number(name, "assign", partition) }
     end
   end
+  if #list == 0 then wrong(2, name, "option 'assign' names no partition") end
   table.sort(list, function(a, b)
     if a.topic ~= b.topic then return a.topic < b.topic end
     return a.partition < b.partition
@@ -172,6 +175,10 @@ local function check_ranges(position, name, ranges)
     if not ok then
       wrong(position, name, ("[%d]: { topic =, partition =, fromOffset =, untilOffset = } expected"):format(i))
     end
+    if range.partition < 0 or range.partition > 0x7fffffff or range.fromOffset < 0 or range.untilOffset < 0 then
+      wrong(position, name, ("[%d]: %s/%s, offsets %s to %s: partitions and offsets count from 0"):format(i,
+        range.topic, range.partition, range.fromOffset, range.untilOffset))
+    end
   end
   return ranges
 end
@@ -192,7 +199,14 @@ local EXACT_OPTIONS <const> = { brokers = true, topic = true, transactional = tr
 
 -- For workers: the topic that a function of the job chooses, in front of the record.
 local function routed(choose)
-  return function(...) return choose(...), ... end
+  return function(...)
+    local topic = choose(...)
+    if type(topic) ~= "string" or topic == "" then
+      error(("the function given as 'topic' must return a topic's name, not %s"):format(
+        topic == "" and "an empty one" or type(topic)), 0)
+    end
+    return topic, ...
+  end
 end
 
 -- Sends an RDD's records, and waits for the brokers to have them all.
@@ -211,6 +225,9 @@ function kafka.saveToKafka(from, options)
   local chosen = type(topic) == "function"
   if not chosen and (type(topic) ~= "string" or topic == "") then
     wrong(2, name, "option 'topic': name or function expected, got " .. check.describe(topic))
+  end
+  if options.transactional ~= nil and type(options.transactional) ~= "boolean" then
+    wrong(2, name, "option 'transactional': boolean expected, got " .. check.describe(options.transactional))
   end
   local marker = check.argument(2, name, "text?", options.marker) or not chosen and topic or nil
   if options.transactional then
