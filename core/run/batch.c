@@ -190,12 +190,19 @@ static void complete(rl_streaming *s, rl_batch *b)
   if (!unfinished) rl_graph_forget(s, settled(s));
 }
 
+/* Which of several that are alike one is, nothing tells when their number has changed: then it is none of them. */
 char *rl_output_key(const rl_output *o)
 {
-  uint32_t twin = 0;
-  for (const rl_output *other = o->stream->s->outputs; other != o; other = other->next)
-    twin += other->stream == o->stream && strcmp(other->operation, o->operation) == 0;
-  return rl_format("%s/%s#%" PRIu32, rl_dstream_uid(o->stream), o->operation, twin);
+  uint32_t twin = 0, twins = 0;
+  bool met = false;
+  for (const rl_output *other = o->stream->s->outputs; other; other = other->next) {
+    met = met || other == o;
+    bool alike = other->stream == o->stream && strcmp(other->operation, o->operation) == 0;
+    twins += alike;
+    twin += alike && !met;
+  }
+  if (twins == 1) return rl_format("%s/%s", rl_dstream_uid(o->stream), o->operation);
+  return rl_format("%s/%s#%" PRIu32 "/%" PRIu32, rl_dstream_uid(o->stream), o->operation, twin, twins);
 }
 
 /* Did a stop or a second signal make it fail? Then nobody is to blame, and it is not passed over. */

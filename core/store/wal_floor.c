@@ -107,10 +107,21 @@ rl_status rl_wal_floor_raise(const char *dir, uint64_t floor)
   return st;
 }
 
+/* Logs of that version had no such file; where they begin, their first segment says. */
+static bool is_of_first_version(const char *dir, uint64_t first)
+{
+  rl_wal_cursor c = {.fd = -1};
+  if (rl_wal_cursor_open(&c, dir, first) != RL_OK) rl_error_drop(); /* told when it is read */
+  bool is = c.header == sizeof(rl_wal_header);
+  rl_wal_cursor_close(&c);
+  return is;
+}
+
 rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there)
 {
   uint64_t floor;
   rl_status st = rl_wal_floor_read(dir, &floor, there);
+  if (st == RL_OK && !*there && firsts->n > 0 && is_of_first_version(dir, firsts->v[0])) return RL_OK;
   if (st != RL_OK || (firsts->n == 0 && !*there) || (firsts->n > 0 && firsts->v[0] <= floor)) return st;
   const char *then = "put back a copy, or go on without them (rille.checkpoint.allowDropped = true)";
   if (firsts->n == 0) return rl_fail(RL_EDATA, "damaged log: %s: all its segments are missing; %s", dir, then);

@@ -38,7 +38,16 @@ describe("a function's fingerprint", function()
       assert.is_nil(seen[of(code, value)])
       seen[of(code, value)] = true
     end
-    assert.equal(of(code, {}), of(code, { 1 })) -- what is in a table may change while it runs
+    assert.not_equal(of(code, { "to a" }), of(code, { "to b" }))
+    assert.equal(of(code, { a = 1, b = 2, c = {} }), of(code, { c = print, b = 2, a = 1 })) -- plain fields
+    assert.equal(of(code, setmetatable({ 1 }, {})), of(code, setmetatable({ 2 }, {}))) -- whatever it is
+    assert.not_equal(of(code, function() return 1 end), of(code, function() return 2 end))
+    local one = "local x, y = ... return function() return x end"
+    local other = one:gsub("x end", "y end")
+    assert.not_equal(of(one, {}, {}), of(other, {}, {})) -- names
+    local itself
+    function itself() return itself end
+    assert.matches("^%x+$", core.fingerprint(itself))
     assert.equal(("0"):rep(16), core.fingerprint(print))
   end)
 end)

@@ -164,7 +164,7 @@ describe("the graph of a durable job", function()
       assert.same({ "st", "countByValueAndWindow", "inverse window", 60, 0.2 },
         { last.uid, last.operation, last.state, last.window, last.slide })
       assert.same({ "files/map" }, last.parents)
-      assert.matches("^st/foreachRDD.*#0$", last.outputs[1].key)
+      assert.matches("^st/foreachRDD.*%)$", last.outputs[1].key)
     end)
   end)
 

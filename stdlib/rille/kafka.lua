@@ -243,7 +243,9 @@ function kafka.saveToKafka(from, options)
   local op = core.op { kind = "narrow", name = name, site = where, fn = sink }
   if chosen then from = from:map(routed(topic)) end
   if not is_stream then return send(from, name, op) end
-  local identity = chosen and core.fingerprint(topic) or topic
+  local brokers = options.brokers
+  if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
+  local identity = ("%s/%s"):format(brokers or options["bootstrap.servers"], chosen and core.fingerprint(topic) or topic)
   DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end, identity = identity })
 end
 

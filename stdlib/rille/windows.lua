@@ -52,8 +52,8 @@ local function reduction(name, takes, filtered, f, ...)
 end
 
 -- What the state of a window of a known reducer is.
-local function form_of(reducer)
-  if reducer.kind == "sum" then return "sum window" end
+local function form_of(reducer, counts)
+  if reducer.kind == "sum" then return counts and "count window" or "sum window" end
   return (reducer.swapped or false) ~= (reducer.negated or false) and "max window" or "min window"
 end
 
@@ -66,7 +66,7 @@ local function reduced(given, length, slide, n)
     return steps.stateful(step, n, settings), steps.snapshots()
   elseif given.reducer then
     settings.passing = true -- its panes are the window's batches
-    settings.form = form_of(given.reducer)
+    settings.form = form_of(given.reducer, given.counts)
     return steps.stateful(given.reducer, n, settings), steps.snapshots(true)
   end
   return steps.window(length, slide), steps.reduce_by_key(given.f, n)
