@@ -157,7 +157,8 @@ describe("a durable job", function()
       -- Behind the first look, so that a slow start does not make the file too old for so short a window; and behind the
       -- tick by more than clocks of file systems differ from the system's. Again, as the shell may be too slow for it.
       looks = looks + 1
-      if looks % 20 == 1 and not exists "again" then os.execute("sleep 0.03; echo a >.new && mv .new in/f" .. looks) end
+      local name = "in/f" .. looks
+      if looks % 20 == 1 and not exists "again" then os.execute("sleep 0.03; echo a >.new && mv .new " .. name) end
       local fail = rdd:count() > 0 and not exists "again"
       if fail then
         rdd:mapPartitions(function(it)
