@@ -155,7 +155,7 @@ describe("a durable job", function()
     local lines, looks = ssc:fileStream("in", { newFilesOnly = false }), 0
     lines:foreachRDD(function(rdd, time)
       -- Behind the first look, so that a slow start does not make the file too old for so short a window; and behind the
-      -- tick by more than clocks of file systems differ from the system's. Again, as the shell may be too slow for it.
+      -- tick by more than a file system's clock may be late. Again, as the shell may be too slow for it.
       looks = looks + 1
       local name = "in/f" .. looks
       if looks % 20 == 1 and not exists "again" then os.execute("sleep 0.03; echo a >.new && mv .new " .. name) end

@@ -245,7 +245,8 @@ function kafka.saveToKafka(from, options)
   if not is_stream then return send(from, name, op) end
   local brokers = options.brokers
   if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
-  local identity = ("%s/%s"):format(brokers or options["bootstrap.servers"], chosen and core.fingerprint(topic) or topic)
+  local what = chosen and core.fingerprint(topic) or topic
+  local identity = ("%s/%s"):format(brokers or options["bootstrap.servers"], what)
   DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end, identity = identity })
 end
 
