@@ -154,8 +154,8 @@ describe("a durable job", function()
   case("lets no later batch pass one whose output failed", [[
     local lines, looks = ssc:fileStream("in", { newFilesOnly = false }), 0
     lines:foreachRDD(function(rdd, time)
-      -- Behind the first look, so that a slow start does not make the file too old for so short a window; and behind the
-      -- tick by more than a file system's clock may be late. Again, as the shell may be too slow for it.
+      -- Behind the first look, so that a slow start does not make the file too old for so short a window; and behind
+      -- the tick by more than a file system's clock may be late. Again, as the shell may be too slow for it.
       looks = looks + 1
       local name = "in/f" .. looks
       if looks % 20 == 1 and not exists "again" then os.execute("sleep 0.03; echo a >.new && mv .new " .. name) end
