@@ -286,11 +286,24 @@ static void on_begun_message(rl_message *m)
 #define DRIVER "rille.streaming.driver.writeAheadLog."
 #define SEGMENT_BYTES (UINT64_C(16) << 20) /* a start reads the log from a segment's beginning: up to this much in vain */
 
+/* A start makes the log before the image: a log that is missing beside one is lost, and a new one does not go back to
+ * the job's beginning. */
+static bool has_image(const char *dir)
+{
+  char *data = rl_path_join(dir, "state/data.mdb");
+  uint64_t size;
+  bool has = rl_file_size(data, &size) == RL_OK;
+  if (!has) rl_error_drop();
+  rl_free(data);
+  return has;
+}
+
 static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
 {
   char *path = rl_path_join(dir, "log");
   const rl_wal_spec spec = {
     .dir = path,
+    .first = has_image(dir) ? 2 : 1,
     .replay = rl_found_visit,
     .user = &d->found,
     .segment_bytes = SEGMENT_BYTES,

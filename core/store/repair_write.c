@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "store/repair_impl.h"
+#include "store/wal_impl.h"
 
 static rl_status append(rl_wal *w, uint16_t type, const rl_buf *b, uint64_t *seq)
 {
@@ -129,10 +130,19 @@ static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
   return st;
 }
 
+/* A log with a record 1 goes back to the job's beginning, and an image that is lost is made of it. So the new one has
+ * it only if the old one had, and nothing is lost that the image alone has now. */
+static uint64_t first_of(const rl_salvage *s)
+{
+  if (s->first == 0) return rl_wal_floor_to_go_on(s->log);
+  bool image_has_more = s->newest != RL_NO_TIME && (s->ngaps > 0 || s->ghost != RL_NO_TIME);
+  return s->first == 1 && image_has_more ? 2 : s->first;
+}
+
 rl_status rl_salvage_write(rl_salvage *s, const char *path)
 {
   rl_wal *w = NULL;
-  rl_status st = rl_wal_open(&(rl_wal_spec){.dir = path}, &w);
+  rl_status st = rl_wal_open(&(rl_wal_spec){.dir = path, .first = first_of(s)}, &w);
   if (st != RL_OK) return st;
   for (size_t i = 0; i < s->nitems && st == RL_OK; i++) {
     if (!s->items[i].drop) st = write_item(s, w, &s->items[i]);

@@ -2,7 +2,8 @@
  * again in order after any crash. docs/formats.md has the layout, what makes a frame valid, and how a log is recovered.
  * (Named wal, since rl_log is the log of messages, base/log.h.)
  *
- * Records are numbered from 1 without gaps; the number is the record's sequence. Type (1 .. RL_WAL_TYPE_MOST) and
+ * Records are numbered without gaps, from 1 but in a log that stands for one whose beginning is gone (`first`); the
+ * number is the record's sequence. Type (1 .. RL_WAL_TYPE_MOST) and
  * payload are the caller's. One thread of the log's own writes: what has been queued meanwhile goes to disk as one
  * group, in the order of the sequences, with one fdatasync.
  *
@@ -51,6 +52,7 @@ typedef rl_status rl_wal_visit(void *user, const rl_wal_record *r);
 
 typedef struct rl_wal_spec {
   const char *dir;         /* copied; made with its parents, mode 0700, when missing */
+  uint64_t first;          /* of a log that is begun, there being no segment: sequence of its first record; 0: 1 */
   uint64_t from;           /* records from this sequence on are replayed; 0: all there are */
   rl_wal_visit *replay;    /* called in order, on the opener's thread; NULL: nobody wants to know */
   void *user;              /* replay's */
@@ -60,7 +62,8 @@ typedef struct rl_wal_spec {
   uint32_t max_failures;   /* how often a failing write is tried (maxFailures); 0: once */
   int64_t retry_ms;        /* between two tries on a full disk; 0: one second */
   bool close_after_write;  /* the segment is closed after each group (closeFileAfterWrite) */
-  bool accept_missing;     /* segments missing at the beginning, or all, are warned of only */
+  bool accept_missing;     /* segments missing at the beginning, or all, are warned of only. A log that is begun
+                            * then has no record 1: it does not go back to the beginning */
 } rl_wal_spec;
 
 /* Recovers the log and replays it. Reads and checks every segment, a stretch at a time. A torn tail is cut; it can only

@@ -67,6 +67,14 @@ rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there)
   return st;
 }
 
+uint64_t rl_wal_floor_to_go_on(const char *dir)
+{
+  uint64_t floor;
+  bool there;
+  if (rl_wal_floor_read(dir, &floor, &there) != RL_OK) rl_error_drop();
+  return floor > 2 ? floor : 2;
+}
+
 rl_status rl_wal_floor_make(const char *dir, uint64_t floor)
 {
   const slot slots[SLOTS] = {make_slot(1, floor), make_slot(2, floor)};

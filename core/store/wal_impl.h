@@ -123,6 +123,8 @@ rl_status rl_wal_settle(rl_wal_cursor *c);
 
 /* The first sequence that must be there; 1 when there is no such file. RL_EDATA: the file is damaged. */
 rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there);
+/* Where a log goes on of which no record is left: never with record 1, which would pass for the beginning of it all. */
+uint64_t rl_wal_floor_to_go_on(const char *dir);
 rl_status rl_wal_floor_make(const char *dir, uint64_t floor);
 /* On disk when this succeeds. Needs no room on the disk. */
 rl_status rl_wal_floor_raise(const char *dir, uint64_t floor);

@@ -106,19 +106,20 @@ static rl_status begin_anew(rl_wal *w)
   rl_wal_segment s;
   rl_wal_step step;
   int fd;
-  rl_status st = rl_wal_segment_make(w->spec.dir, 1, &s, &fd, &step);
+  rl_status st = rl_wal_segment_make(w->spec.dir, w->next, &s, &fd, &step);
   if (st == RL_OK) rl_wal_set_current(w, &s, fd);
   return st;
 }
 
 /* What is missing and accepted is not asked for again: the floor is made anew. */
-static rl_status check_beginning(const rl_wal *w, const rl_wal_firsts *firsts, bool *has_floor)
+static rl_status check_beginning(rl_wal *w, const rl_wal_firsts *firsts, bool *has_floor)
 {
   rl_status st = rl_wal_floor_check(w->spec.dir, firsts, has_floor);
   if (st != RL_EDATA || !w->spec.accept_missing) return st;
   rl_warn("%s", rl_error_message());
   rl_error_drop();
   *has_floor = false;
+  if (firsts->n == 0) w->next = rl_wal_floor_to_go_on(w->spec.dir);
   return RL_OK;
 }
 
@@ -126,7 +127,7 @@ rl_status rl_wal_recover(rl_wal *w)
 {
   rl_wal_firsts firsts = {0};
   bool has_floor = false;
-  w->next = 1;
+  w->next = w->spec.first > 0 ? w->spec.first : 1;
   rl_status st = rl_wal_list(w->spec.dir, true, &firsts);
   if (st == RL_OK) st = check_beginning(w, &firsts, &has_floor);
   if (st == RL_OK) st = read_segments(w, &firsts);

@@ -175,6 +175,90 @@ static void without_a_backup_a_trimmed_log_makes_no_image(void **state)
   rl_free(dir);
 }
 
+/* Without its image: nothing passes for the job's beginning. */
+static void expect_not_rebuilt(const char *dir)
+{
+  rl_buf said = {0};
+  rl_inspect_verified v;
+  char *path = rl_checkpoint_state(dir);
+  damage_image(dir);
+  assert_int_equal(repair(dir, NULL, &said), RL_EDATA);
+  assert_non_null(strstr(rl_error_message(), "nothing can be rebuilt"));
+  ok(rl_dir_remove(path));
+  assert_int_equal(rl_inspect_verify(dir, NULL, NULL, &v), RL_EDATA);
+  assert_non_null(strstr(rl_error_message(), "is missing, and the log begins with record"));
+  rl_free(path);
+  rl_buf_free(&said);
+}
+
+static void a_trimmed_log_that_was_repaired_does_not_go_back_to_the_beginning(void **state)
+{
+  char *dir = rl_path_join(*state, "job");
+  rl_buf said = {0};
+  ck_job j;
+  ck_open(&j, dir);
+  for (int i = 0; i < 8; i++) {
+    ck_receive(&j);
+    ck_batch(&j, CK_APPLIED);
+    if (i == 5) ck_stop(&j), ck_start(&j);
+  }
+  trim(&j);
+  ck_close(&j);
+  uint64_t first = first_of(dir);
+  char *path = ck_segment(dir, first);
+  ck_flip(path, 20); /* one of two headers: nothing is lost */
+  expect_repaired(dir, NULL, &said);
+  assert_null(strstr(said.p, "lost"));
+  assert_int_equal(first_of(dir), first);
+  expect_not_rebuilt(dir);
+  rl_free(path);
+  rl_buf_free(&said);
+  rl_free(dir);
+}
+
+/* What is lost is in the image, if that has any batch. Otherwise the batches run again, and all is in the log. */
+static void nor_does_one_that_lacks_what_the_image_has(void **state)
+{
+  char *dir = rl_path_join(*state, "job");
+  rl_buf said = {0};
+  for (unsigned applied = 0; applied < 6; applied += 5) {
+    ok(rl_dir_remove(dir));
+    make_job(dir, applied);
+    ck_found f = frames_of(dir);
+    size_t at = 0;
+    while (f.v[at].at.type != RL_JOURNAL_STATE) at++;
+    flip_frame(dir, &f.v[at], 7);
+    expect_repaired(dir, NULL, &said);
+    assert_int_equal(first_of(dir), applied > 0 ? 2 : 1);
+    if (applied > 0) expect_not_rebuilt(dir);
+    free_frames(&f);
+  }
+  rl_buf_free(&said);
+  rl_free(dir);
+}
+
+static rl_status remove_segment(void *user, const char *name)
+{
+  if (strncmp(name, "log-", 4) != 0) return RL_OK;
+  char *path = rl_path_join(user, name);
+  rl_status st = rl_file_unlink(path);
+  rl_free(path);
+  return st;
+}
+
+static void nor_one_of_which_no_segment_was_left(void **state)
+{
+  char *dir = rl_path_join(*state, "job"), *log = rl_checkpoint_log(dir);
+  rl_buf said = {0};
+  make_job(dir, 3);
+  ok(rl_dir_each(log, remove_segment, log));
+  ok(repair(dir, NULL, &said));
+  assert_int_equal(first_of(dir), 2);
+  rl_buf_free(&said);
+  rl_free(log);
+  rl_free(dir);
+}
+
 /* Care --------------------------------------------------------------------------------------------------------------*/
 
 static void what_is_in_use_is_left_alone(void **state)
@@ -250,6 +334,9 @@ int main(void)
       in_a_folder(a_damaged_header_costs_nothing),
       in_a_folder(a_damaged_image_is_made_of_the_whole_log),
       in_a_folder(without_a_backup_a_trimmed_log_makes_no_image),
+      in_a_folder(a_trimmed_log_that_was_repaired_does_not_go_back_to_the_beginning),
+      in_a_folder(nor_does_one_that_lacks_what_the_image_has),
+      in_a_folder(nor_one_of_which_no_segment_was_left),
       in_a_folder(what_is_in_use_is_left_alone),
       in_a_folder(what_was_damaged_is_kept),
   };

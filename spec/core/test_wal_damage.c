@@ -230,6 +230,45 @@ static void missing_first_segments_are_found(void **state)
   assert_int_equal(rl_wal_verify(*state, &(rl_wal_verifier){NULL, NULL, NULL}), RL_OK); /* from now on it is whole */
 }
 
+static uint64_t first_opened(const rl_wal_spec *spec)
+{
+  rl_wal *w = NULL;
+  rl_wal_stats stats;
+  assert_int_equal(rl_wal_open(spec, &w), RL_OK);
+  write_text(w, 1, "more");
+  rl_wal_stats_read(w, &stats);
+  close_log(w);
+  assert_int_equal(rl_wal_verify(spec->dir, &(rl_wal_verifier){NULL, NULL, NULL}), RL_OK);
+  return stats.first;
+}
+
+static void a_log_is_begun_where_it_should_and_only_then(void **state)
+{
+  uint64_t floor;
+  bool there;
+  for (int i = 0; i < 2; i++) assert_int_equal(first_opened(&(rl_wal_spec){.dir = *state, .first = 112}), 112);
+  assert_int_equal(first_opened(&(rl_wal_spec){.dir = *state, .first = 7}), 112);
+  assert_int_equal(rl_wal_floor_read(*state, &floor, &there), RL_OK);
+  assert_int_equal(floor, 112);
+  expect_log(*state, "112:1=more 113:1=more 114:1=more ");
+}
+
+static void a_log_that_is_lost_and_accepted_has_no_record_1(void **state)
+{
+  rl_wal_spec accepting = {.dir = *state, .accept_missing = true};
+  assert_int_equal(first_opened(&accepting), 1); /* a new one has */
+  remove_file(*state, "log-0000000000000001");
+  assert_int_equal(first_opened(&accepting), 2);
+  assert_int_equal(rl_wal_floor_raise(*state, 6), RL_OK);
+  remove_file(*state, "log-0000000000000002");
+  assert_int_equal(first_opened(&accepting), 6);
+  remove_file(*state, "log-0000000000000006");
+  char *path = rl_path_join(*state, "floor");
+  scratch_write_bytes(path, "", 0);
+  assert_int_equal(first_opened(&accepting), 2);
+  rl_free(path);
+}
+
 static void each_flipped_byte_of_the_floor_is_harmless_or_found(void **state)
 {
   trimmed_log(*state);
@@ -304,6 +343,8 @@ int main(void)
       in_a_folder(damage_before_the_last_group_is_no_torn_tail),
       in_a_folder(a_missing_segment_is_found),
       in_a_folder(missing_first_segments_are_found),
+      in_a_folder(a_log_is_begun_where_it_should_and_only_then),
+      in_a_folder(a_log_that_is_lost_and_accepted_has_no_record_1),
       in_a_folder(each_flipped_byte_of_the_floor_is_harmless_or_found),
       in_a_folder(a_segment_with_another_name_is_found),
       in_a_folder(a_segment_in_the_making_is_removed),

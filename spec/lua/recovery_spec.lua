@@ -531,6 +531,10 @@ describe("a durable job", function()
     result = run(dir, "rille.checkpoint.allowDropped=true")
     assert.equal(0, result.status, result.err)
     assert.matches("the log lacks what led to the state", result.err)
+    os.remove(dir .. "/ck/state/data.mdb") -- of which the new log has the end only
+    result = run(dir)
+    assert.equal(1, result.status)
+    assert.matches("data.mdb is missing, and the log does not go back to the job's beginning", result.err)
   end)
 
   -- LMDB would crash over the first two, and take the next for a new one.
