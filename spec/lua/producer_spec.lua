@@ -102,6 +102,7 @@ describe("rille.kafka.producer", function()
     collectgarbage()
     assert.matches("spec.lua:%d+: this Kafka producer came out of a checkpoint, which does not keep 'sasl.password'",
       failure(core.decodeFunction(lone)))
+    core.decodeFunction(lone, true)() -- under test
   end)
 
   it("is not there in workers", function()
