@@ -8,6 +8,7 @@
 #include "bind.h"
 #include "capture_durable.h"
 #include "data/codec.h"
+#include "producer.h"
 #include "store/inspect.h"
 #include "store/state.h"
 #include "store/wal.h"
@@ -67,14 +68,18 @@ static int secret_in(lua_State *L)
   return 1;
 }
 
-/* core.decodeFunction(bytes) -> value */
+/* core.decodeFunction(bytes[, mute]) -> value; mute: so are its Kafka producers */
 static int decode_function(lua_State *L)
 {
   size_t n;
   const char *p = luaL_checklstring(L, 1, &n);
+  bool mute = lua_toboolean(L, 2);
   void **h = rl_handle_new(L, RL_META_IMAGE, 0);
   rl_image *img = NULL;
-  rl_bind_check(L, rl_closure_decode(L, p, n, &img));
+  rl_producers_come_mute(mute);
+  rl_status st = rl_closure_decode(L, p, n, &img);
+  rl_producers_come_mute(false);
+  rl_bind_check(L, st);
   *h = img;
   rl_image_push_home(L, img);
   lua_rawgeti(L, -1, 1);

@@ -1,6 +1,9 @@
 /* From an image to its durable form. */
 #include "capture_durable.h"
 
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -20,6 +23,7 @@ typedef struct encoder {
   const rl_image *img;
   rl_buf *out;
   rl_buf *left; /* NULL: nobody wants to know */
+  bool *told;   /* of all records: strings that were told of, where they are left out */
   int depth;    /* of broadcasts */
 } encoder;
 
@@ -27,17 +31,54 @@ static rl_status encode(const rl_image *img, rl_buf *out, rl_buf *left, int dept
 
 /* --- what is secret ----------------------------------------------------------------------------------------------- */
 
-/* The setting whose secret the value has in it; NULL: none. */
-static const char *secret_of(const encoder *e, rl_coded v)
+/* The bytes of a string; NULL: it is none. */
+static const char *text_of(const encoder *e, rl_coded v, size_t *n)
 {
-  if (v.tag == RL_V_STRING) return rl_secret_in(v.s, v.n);
+  *n = v.tag == RL_V_STRING ? v.n : 0;
+  if (v.tag == RL_V_STRING) return v.s;
   if (v.tag != RL_V_RECORD) return NULL;
   rl_record kind;
-  size_t n;
   const char *p = rl_image_at(e->img, v.record, &kind);
-  if (kind != RL_R_STRING) return NULL;
-  p = rl_get_bytes(&p, &n);
-  return rl_secret_in(p, n);
+  return kind == RL_R_STRING ? rl_get_bytes(&p, n) : NULL;
+}
+
+/* As settings are written: a float without a fraction as the integer. */
+static const char *secret_number(rl_coded v, bool named)
+{
+  char text[32];
+  int n = v.tag == RL_V_INT ? snprintf(text, sizeof text, "%" PRId64, (int64_t)v.i)
+          : v.f == floor(v.f) && fabs(v.f) < 1e18 ? snprintf(text, sizeof text, "%.0f", v.f)
+                                                  : snprintf(text, sizeof text, "%.14g", v.f);
+  return named || n >= RL_SECRET_LONG ? rl_secret_is(text, (size_t)n) : NULL;
+}
+
+/* The setting whose secret the value is, or has in it; NULL: none. named: what it belongs to has a secret's name, so a
+ * short one is no chance. */
+static const char *secret_of(const encoder *e, rl_coded v, bool named)
+{
+  if (v.tag == RL_V_INT || v.tag == RL_V_FLOAT) return secret_number(v, named);
+  size_t n;
+  const char *text = text_of(e, v, &n);
+  if (!text) return NULL;
+  const char *setting = rl_secret_in(text, n);
+  return setting || !named ? setting : rl_secret_is(text, n);
+}
+
+/* Likewise, by the name's value. */
+static const char *secret_under(const encoder *e, rl_coded name, rl_coded v)
+{
+  size_t n;
+  const char *setting = secret_of(e, v, false), *text = text_of(e, name, &n);
+  if (setting || !text || !(setting = secret_of(e, v, true))) return setting;
+  char *s = rl_strndup(text, n);
+  if (!rl_secret_is_name(s)) setting = NULL;
+  rl_free(s);
+  return setting;
+}
+
+static void note_told(const encoder *e, rl_coded v)
+{
+  if (v.tag == RL_V_RECORD) e->told[v.record] = true;
 }
 
 static void tell(const encoder *e, const char *what, const char *name, size_t n, const char *setting)
@@ -71,31 +112,32 @@ static function read_function(const char *p)
   return f;
 }
 
-/* Is the cell a variable of the function? Tells of it then. */
-static bool tell_variable(const encoder *e, const function *f, uint32_t cell, const char *setting)
+/* What the function calls the variable, for the caller to free; NULL: it has no such. */
+static char *name_in(const function *f, uint32_t cell)
 {
   const char *p = f->cells;
   uint32_t i = 0;
   while (i < f->upvalues && rl_get_u32(&p) != cell) i++;
-  if (i == f->upvalues) return false;
+  if (i == f->upvalues) return NULL;
   rl_proto *tree = NULL;
   rl_status st = rl_proto_read(f->dump, f->dump_n, &tree);
-  const char *name = st == RL_OK && i < tree->nupvals && *tree->upvals[i].name ? tree->upvals[i].name : "?";
-  tell(e, "the variable", name, strlen(name), setting);
+  char *name = rl_strdup(st == RL_OK && i < tree->nupvals && *tree->upvals[i].name ? tree->upvals[i].name : "?");
   rl_proto_delete(tree);
   if (st != RL_OK) rl_error_drop();
-  return true;
+  return name;
 }
 
-static void tell_cell(const encoder *e, uint32_t cell, const char *setting)
+static char *name_of_cell(const encoder *e, uint32_t cell)
 {
-  for (size_t i = 0; i < e->img->nrecords; i++) {
+  char *name = NULL;
+  for (size_t i = 0; i < e->img->nrecords && !name; i++) {
     rl_record kind;
     const char *p = rl_image_at(e->img, (uint32_t)i, &kind);
     if (kind != RL_R_FUNCTION) continue;
     function f = read_function(p);
-    if (tell_variable(e, &f, cell, setting)) return;
+    name = name_in(&f, cell);
   }
+  return name ? name : rl_strdup("?");
 }
 
 /* The name of a chunk that was compiled from a text may have a secret in it as the text has, and is needed. */
@@ -109,6 +151,27 @@ static bool is_source(const encoder *e, uint32_t record)
     if (f.source.tag == RL_V_RECORD && f.source.record == record) return true;
   }
   return false;
+}
+
+/* The setting whose secret a string has in it that is written empty; NULL: it is written, or is none. */
+static const char *hidden(const encoder *e, uint32_t record)
+{
+  rl_record kind;
+  size_t n;
+  const char *p = rl_image_at(e->img, record, &kind);
+  if (kind != RL_R_STRING) return NULL;
+  p = rl_get_bytes(&p, &n);
+  const char *setting = rl_secret_in(p, n);
+  return setting && !is_source(e, record) ? setting : NULL;
+}
+
+/* Of strings that are no value of a variable, field or global: names of these. */
+static void tell_rest(const encoder *e)
+{
+  for (uint32_t i = 0; i < e->img->nrecords; i++) {
+    const char *setting = e->told[i] ? NULL : hidden(e, i);
+    if (setting) tell(e, "the string", "?", 1, setting);
+  }
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
@@ -148,9 +211,11 @@ static void put_next(encoder *e, const char **p)
 /* A field that has a secret in it; tells of it. */
 static bool is_left_out(const encoder *e, rl_coded key, rl_coded value, bool tells)
 {
-  const char *of_key = secret_of(e, key), *of_value = secret_of(e, value);
+  const char *of_key = secret_of(e, key, false), *of_value = secret_under(e, key, value);
   if (!of_key && !of_value) return false;
   bool named = !of_key && key.tag == RL_V_STRING;
+  if (of_key) note_told(e, key);
+  if (of_value) note_told(e, value);
   if (tells) tell(e, "the field", named ? key.s : "?", named ? key.n : 1, of_key ? of_key : of_value);
   return true;
 }
@@ -187,8 +252,14 @@ static void put_table(encoder *e, const char *p)
 static void put_cell(encoder *e, uint32_t record, const char *p)
 {
   rl_coded v = rl_get_coded(&p);
-  const char *setting = secret_of(e, v);
-  if (setting) tell_cell(e, record, setting);
+  const char *setting = secret_of(e, v, true);
+  char *name = setting ? name_of_cell(e, record) : NULL;
+  if (name && !rl_secret_is_name(name)) setting = secret_of(e, v, false);
+  if (setting) {
+    note_told(e, v);
+    tell(e, "the variable", name, strlen(name), setting);
+  }
+  rl_free(name);
   put_coded(e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
 }
 
@@ -196,8 +267,9 @@ static void put_global(encoder *e, const char *p)
 {
   rl_put_varint(e->out, rl_get_u32(&p));
   rl_coded name = rl_get_coded(&p), v = rl_get_coded(&p);
-  const char *setting = secret_of(e, v);
+  const char *setting = secret_under(e, name, v);
   bool named = name.tag == RL_V_STRING;
+  if (setting) note_told(e, v);
   if (setting) tell(e, "the global", named ? name.s : "?", named ? name.n : 1, setting);
   put_coded(e, name);
   put_coded(e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
@@ -326,8 +398,7 @@ static void put_all_of(encoder *e, rl_record wanted)
     const char *p = rl_image_at(e->img, (uint32_t)i, &kind);
     if (kind != wanted) continue;
     const char *bytes = rl_get_bytes(&p, &n);
-    bool hidden = kind == RL_R_STRING && rl_secret_in(bytes, n) && !is_source(e, (uint32_t)i);
-    rl_put_bytes(e->out, bytes, hidden ? 0 : n);
+    rl_put_bytes(e->out, bytes, hidden(e, (uint32_t)i) ? 0 : n);
   }
 }
 
@@ -354,7 +425,8 @@ static void put_sum(rl_buf *out, size_t at)
 static rl_status encode(const rl_image *img, rl_buf *out, rl_buf *left, int depth)
 {
   if (depth > RL_DURABLE_DEPTH) return rl_fail(RL_ELIMIT, "broadcasts hold broadcasts too deeply for a checkpoint");
-  encoder e = {.img = img, .out = out, .left = left, .depth = depth};
+  encoder e = {.img = img, .out = out, .left = left, .depth = depth,
+               .told = rl_calloc(img->nrecords + 1, sizeof *e.told)};
   rl_status st = RL_OK;
   rl_buf_puts(out, RL_CLOSURE_MAGIC);
   size_t sum_at = out->n;
@@ -366,12 +438,15 @@ static rl_status encode(const rl_image *img, rl_buf *out, rl_buf *left, int dept
   rl_put_varint(out, img->nroots);
   for (size_t i = 0; i < img->nroots; i++) {
     rl_coded v = rl_get_coded(&p);
-    const char *setting = secret_of(&e, v);
+    const char *setting = secret_of(&e, v, false);
+    if (setting) note_told(&e, v);
     if (setting) tell(&e, "the value", "", 0, setting);
     put_coded(&e, setting ? (rl_coded){.tag = RL_V_NIL} : v);
   }
   for (size_t i = 0; i < img->nrecords && st == RL_OK; i++) st = put_record(&e, (uint32_t)i);
+  if (st == RL_OK) tell_rest(&e);
   if (st == RL_OK) put_sum(out, sum_at);
+  rl_free(e.told);
   return st;
 }
 

@@ -30,12 +30,17 @@ static void destroy(rl_shared *s)
 
 const rl_shared_class rl_producer_class = {"rille.KafkaProducer", NULL, destroy};
 
+static _Thread_local bool come_mute;
+
+void rl_producers_come_mute(bool mute) { come_mute = mute; }
+
 rl_shared *rl_producer_of(const rl_kafka_setting *settings, size_t n)
 {
   producer *p = RL_NEW(producer);
   rl_shared_init(&p->shared, &rl_producer_class);
   p->settings = rl_calloc(n + 1, sizeof *p->settings);
   p->nsettings = n;
+  p->mute = come_mute;
   for (size_t i = 0; i < n; i++)
     p->settings[i] = (rl_kafka_setting){rl_strdup(settings[i].name), rl_strdup(settings[i].value)};
   pthread_mutex_init(&p->lock, NULL);

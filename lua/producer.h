@@ -26,6 +26,8 @@ bool rl_producer_settings(const rl_shared *s, const rl_kafka_setting **settings,
 /* One that came out of a checkpoint: settings as rl_kafka_producer_get takes them, copied. Nothing is made or checked
  * before it is used. */
 rl_shared *rl_producer_of(const rl_kafka_setting *settings, size_t n);
+/* Are those that this thread makes so from now on mute? */
+void rl_producers_come_mute(bool mute);
 
 /* --- producer_send.c ---------------------------------------------------------------------------------------------- */
 

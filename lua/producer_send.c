@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "bind.h"
 #include "producer.h"
+#include "run/streaming.h"
 #include "sink/kafka_sends.h"
 #include "values.h"
 #include "worker_impl.h"
@@ -349,7 +350,11 @@ static char boxes_key; /* in the driver's registry: its outboxes */
 
 static rl_status driver_goes_on(void *user)
 {
-  return rl_gate_is_hurried(user) ? rl_fail(RL_ECANCELLED, "stopped at once by a second signal") : RL_OK;
+  if (rl_gate_is_hurried(user)) return rl_fail(RL_ECANCELLED, "stopped at once by a second signal");
+  const rl_streaming *s = rl_streaming_active();
+  return s && rl_streaming_is_overdue(s)
+           ? rl_fail(RL_ECANCELLED, "the graceful stop is over its limit (rille.streaming.gracefulStopTimeout)")
+           : RL_OK;
 }
 
 static place driver_place(lua_State *L)

@@ -5,8 +5,6 @@
 
 #include "base/mem.h"
 
-enum { FOUND_INSIDE = 6 }; /* bytes; shorter values are in many texts by chance */
-
 typedef struct secret {
   struct secret *next;
   char *name, *value;
@@ -44,17 +42,21 @@ void rl_secret_note(const char *name, const char *value)
   pthread_mutex_unlock(&lock);
 }
 
+static bool is(const char *text, size_t n, const secret *s) { return n == s->n && memcmp(text, s->value, n) == 0; }
+
 static bool has(const char *text, size_t n, const secret *s)
 {
-  if (n == s->n) return memcmp(text, s->value, n) == 0;
-  return n > s->n && s->n >= FOUND_INSIDE && memmem(text, n, s->value, s->n);
+  return n >= s->n && s->n >= RL_SECRET_LONG && memmem(text, n, s->value, s->n);
 }
 
-const char *rl_secret_in(const char *text, size_t n)
+static const char *find(const char *text, size_t n, bool (*fits)(const char *text, size_t n, const secret *s))
 {
   pthread_mutex_lock(&lock);
   const secret *s = known;
-  while (s && !has(text, n, s)) s = s->next;
+  while (s && !fits(text, n, s)) s = s->next;
   pthread_mutex_unlock(&lock);
   return s ? s->name : NULL;
 }
+
+const char *rl_secret_in(const char *text, size_t n) { return find(text, n, has); }
+const char *rl_secret_is(const char *text, size_t n) { return find(text, n, is); }

@@ -13,7 +13,11 @@ bool rl_secret_is_name(const char *name);
 /* Makes the value known when the name says so; an empty one is none. */
 void rl_secret_note(const char *name, const char *value);
 
-/* The name of a setting whose value the text is, or has in it (values of 6 bytes and more); NULL: of none. */
+enum { RL_SECRET_LONG = 6 }; /* bytes; shorter values are in many texts, and are many texts, by chance */
+
+/* The name of a setting whose value the text is, or has in it; NULL: of none that is long. */
 const char *rl_secret_in(const char *text, size_t n);
+/* The name of a setting whose value the text is, short ones too: for what goes by a secret's name. */
+const char *rl_secret_is(const char *text, size_t n);
 
 #endif

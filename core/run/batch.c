@@ -208,10 +208,11 @@ char *rl_output_key(const rl_output *o)
 /* Did a stop or a second signal make it fail? Then nobody is to blame, and it is not passed over. */
 static bool hurried(const rl_streaming *s) { return s->stopping || rl_streaming_signals() > 1; }
 
-/* While a graceful stop works batches off, failures are as before. */
+/* While a graceful stop works batches off, failures are as before; over its limit they may come of that. */
 static bool skips_failures(const rl_streaming *s)
 {
-  return (s->working_off || !s->stopping) && rl_streaming_signals() < 2 && rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k'; /* skip */
+  return (s->working_off || !s->stopping) && rl_streaming_signals() < 2 && !rl_streaming_is_overdue(s) &&
+         rl_conf_text(rl_context_conf(s->c), "rille.streaming.onBatchFailure")[1] == 'k'; /* skip */
 }
 
 static void stop_failed(rl_streaming *s)

@@ -493,6 +493,8 @@ void rl_durable_close(rl_streaming *s)
   rl_found_clear(&d->found);
   rl_error_clear(&d->error);
   rl_free(d->carried);
+  for (size_t i = 0; i < d->njoined; i++) rl_buf_free(&d->joined[i]);
+  rl_free(d->joined);
   rl_free(d->retained);
   rl_free(d);
   s->durable = NULL;

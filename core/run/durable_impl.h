@@ -56,9 +56,11 @@ struct rl_durable {
   size_t nretained, retained_cap;
 
   /* Places of inputs that the job has no more: they go from BEGIN to BEGIN, for the day it has them again. Views into
-   * `found`. */
+   * `found`, or into what was joined for them. */
   rl_journal_input *carried;
   size_t ncarried, carried_cap;
+  rl_buf *joined;
+  size_t njoined, joined_cap;
 
   rl_message begun;  /* BEGIN is on disk, or failed */
   rl_error error;    /* written by the log's thread before it posts */

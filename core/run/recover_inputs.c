@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/durable_impl.h"
+#include "store/files_place.h"
 
 static rl_status lost_blocks(const rl_dstream *d, const rl_past *p)
 {
@@ -69,14 +70,20 @@ static rl_status restore_input(rl_dstream *d, const rl_past *p, const rl_journal
   return st;
 }
 
-static rl_journal_input find_input(const rl_past *p, const rl_dstream *d)
+static rl_journal_input find_named(const rl_past *p, rl_slice uid)
 {
   rl_journal_begin begin;
   rl_journal_input in;
   if (rl_journal_get_begin(p->begin, p->begin_n, &begin) == RL_OK)
     for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++)
-      if (rl_slice_is(in.uid, rl_dstream_uid(d))) return in;
+      if (in.uid.n == uid.n && memcmp(in.uid.p, uid.p, uid.n) == 0) return in;
   return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
+}
+
+static rl_journal_input find_input(const rl_past *p, const rl_dstream *d)
+{
+  const char *uid = rl_dstream_uid(d);
+  return find_named(p, (rl_slice){uid, strlen(uid)});
 }
 
 static bool has_place(const rl_journal_input *in)
@@ -182,6 +189,40 @@ static bool has_input(const rl_streaming *s, rl_slice uid)
   return false;
 }
 
+/* How long a file stream remembers what it took, at least. */
+static int64_t files_memory(const rl_streaming *s)
+{
+  const char *name = "rille.streaming.fileStream.minRememberDuration";
+  return rl_conf_us(rl_context_conf(s->c), name) / 1000 + s->batch_ms;
+}
+
+/* A file stream's place in the newest batch has the files of that batch; those of the batches before it go with it, as
+ * far back as the stream would remember them, or it would read them again when the job has it once more. */
+static void join_files(rl_streaming *s, rl_journal_input *in)
+{
+  rl_durable *d = s->durable;
+  const rl_found *f = &d->found;
+  int64_t from = f->batches[f->nbatches - 1]->time - files_memory(s);
+  rl_files_place *places = rl_calloc(f->nbatches, sizeof *places);
+  size_t n = 0;
+  bool more = true;
+  for (size_t i = f->nbatches; more && i-- > 0 && f->batches[i]->time > from;) {
+    const rl_journal_input past = find_named(f->batches[i], in->uid);
+    if (past.kind != RL_JOURNAL_SAVED && past.kind != RL_JOURNAL_PLACE) continue;
+    more = rl_files_place_read(past.bytes.p, past.bytes.n, &places[n]);
+    n += more;
+    if (past.kind == RL_JOURNAL_PLACE) more = false; /* it has those before it */
+  }
+  if (n > 1) {
+    d->joined = rl_grow(d->joined, &d->joined_cap, d->njoined + 1, sizeof *d->joined);
+    rl_buf *bytes = &d->joined[d->njoined++];
+    *bytes = (rl_buf){0};
+    rl_files_place_join(in->bytes.p, places, n, bytes);
+    in->bytes = (rl_slice){bytes->p, bytes->n};
+  }
+  rl_free(places);
+}
+
 /* Of the newest batch: it has the places of all inputs, also of those that were carried on to it. */
 static void carry_places(rl_streaming *s)
 {
@@ -196,7 +237,10 @@ static void carry_places(rl_streaming *s)
     in.blocks = NULL; /* its blocks were that batch's */
     in.nblocks = 0;
     in.records = -1;
-    if (in.kind == RL_JOURNAL_SAVED) in.kind = RL_JOURNAL_PLACE;
+    if (in.kind == RL_JOURNAL_SAVED) {
+      join_files(s, &in);
+      in.kind = RL_JOURNAL_PLACE;
+    }
     d->carried = rl_grow(d->carried, &d->carried_cap, d->ncarried + 1, sizeof *d->carried);
     d->carried[d->ncarried++] = in;
     rl_warn("%s: the job has no input '%.*s' any more; its place is kept", s->checkpoint, (int)in.uid.n, in.uid.p);

@@ -209,8 +209,6 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended 
  * skip, for the log alone. */
 void rl_batch_report(rl_streaming *s, rl_status st);
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
-/* A graceful stop is over its limit: nothing is begun any more, also while the driver is still held up in a callback. */
-bool rl_streaming_is_overdue(const rl_streaming *s);
 /* Serves until done(arg), or until a signal asks to stop, which in this wait are caught. Returns done(arg). */
 bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg);
 void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */

@@ -274,6 +274,7 @@ rl_status rl_streaming_start(rl_streaming *s)
   rl_status st = check_start(s);
   if (st) return st;
   s->zero = rl_clock_now(s->clock) / s->batch_ms * s->batch_ms;
+  signals_seen = 0; /* one that comes while the start waits for the disk is obeyed when it is through */
   st = start_all(s);
   if (st) {
     rl_error e;
@@ -289,7 +290,6 @@ rl_status rl_streaming_start(rl_streaming *s)
     return rl_error_raise(&e);
   }
   atomic_store(&s->state, RL_ACTIVE);
-  signals_seen = 0;
   int64_t first = first_tick(s);
   if (s->durable) rl_durable_catch_up(s, first);
   set_next_tick(s, first);
@@ -378,7 +378,6 @@ bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void
 {
   caught c = {0};
   either e = {done, arg};
-  signals_seen = 0;
   catch_signals(s, &c);
   rl_driver_serve(rl_context_driver(s->c), done_or_signalled, &e, -1);
   release_signals(&c);

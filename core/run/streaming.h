@@ -193,6 +193,8 @@ void rl_streaming_sleep(rl_streaming *s, int64_t ms, bool signals);
 void rl_streaming_on_hurry(void (*fn)(void *arg), void *arg);
 /* How often a signal asked for a stop of this process's context: 0, 1, 2 ... */
 int rl_streaming_signals(void);
+/* A graceful stop is over its limit: nothing is begun any more, also while the driver is still held up in a callback. */
+bool rl_streaming_is_overdue(const rl_streaming *s);
 rl_streaming *rl_streaming_active(void); /* the started and not yet stopped one; no reference; NULL when none */
 /* Logs the thread's current error, and stores it for await, which raises the first that there is; driver thread. */
 void rl_streaming_report(rl_streaming *s, rl_status status);

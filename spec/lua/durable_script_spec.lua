@@ -265,6 +265,40 @@ describe("durable scripts", function()
     end)
   end
 
+  it("leave short secrets out only where a name says so, and numbers that are secret", function()
+    local pin, password, list = 104729 * 7919, "ad" .. "min", { "user", "ad" .. "min", passwd = "ad" .. "min" }
+    failure(rille.kafka.producer, { ["sasl.password"] = pin })
+    failure(rille.kafka.producer, { ["sasl.password"] = password })
+    local function f() return pin, password, list end
+    local bytes, left = core.encodeFunction(core.captureFunction(f, "f"))
+    local lines = {}
+    for line in left:gmatch "[^\n]+" do lines[#lines + 1] = line:match "^[^(]+'" end
+    table.sort(lines)
+    assert.same({ "the field 'passwd'", "the variable 'password'", "the variable 'pin'" }, lines)
+    local a, b, kept = core.decodeFunction(bytes)()
+    assert.same({ nil, nil, { "user", "ad" .. "min" } }, { a, b, kept })
+    assert.is_nil(core.secretIn(list[2])) -- as an argument of the script, too
+  end)
+
+  it("keep the places of modules, and tell of names that have a secret in them", function()
+    local secret, path = "in_the_" .. "way", package.path
+    failure(rille.kafka.producer, { ["sasl.password"] = secret })
+    local way = dir .. "/" .. ("x"):rep(60) .. secret .. "/?.lua;" .. path
+    package.path = way
+    local bytes, left = core.encodeFunction(core.captureFunction(function() end, "f"))
+    package.path = path
+    assert.equal("", left)
+    core.decodeFunction(bytes)
+    local decoded = package.path
+    package.path = path
+    assert.equal(way, decoded)
+    local name = ("y"):rep(60) .. secret
+    rawset(_G, name, 1)
+    left = select(2, core.encodeFunction(core.captureFunction(assert(load("return " .. name)), "f")))
+    rawset(_G, name, nil)
+    assert.equal("the string '?' (the value of sasl.password)", left)
+  end)
+
   it("leave secrets out of arguments and settings, and tell of those in texts", function()
     local name = "secret-in-" .. "all-places"
     failure(rille.kafka.producer, { ["sasl.password"] = name })

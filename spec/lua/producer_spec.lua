@@ -102,6 +102,25 @@ describe("rille.kafka.producer", function()
     collectgarbage()
     assert.matches("spec.lua:%d+: this Kafka producer came out of a checkpoint, which does not keep 'sasl.password'",
       failure(core.decodeFunction(lone)))
+    core.decodeFunction(lone, true)() -- under test
+  end)
+
+  it("waits no longer than a graceful stop may take", function()
+    local dir = program.project { ["job.lua"] = [[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ ["rille.streaming.gracefulStopTimeout"] = 0.5 }, 0.1)
+      local producer = rille.kafka.producer { brokers = "127.0.0.1:1", ["message.timeout.ms"] = 40000 }
+      ssc:queueStream({}):foreachRDD(function()
+        producer:send("t", "v")
+        ssc:stop(true, true)
+      end)
+      ssc:start()
+      ssc:awaitTermination()
+    ]] }
+    local run = program.run_in(dir, "timeout -k 5 60 rille run job.lua")
+    assert.equal(1, run.status, run.err)
+    assert.matches("job.lua:5: the graceful stop is over its limit", run.err)
+    support.remove(dir)
   end)
 
   it("is not there in workers", function()

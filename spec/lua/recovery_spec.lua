@@ -346,6 +346,47 @@ describe("a durable job", function()
     assert.equal(2, #told(dir, "A"))
   end)
 
+  -- Without another file stream, so that the log is cut meanwhile.
+  it("does not read files again when their stream was gone for a while", function()
+    local dir = program.project { ["job.lua"] = [[
+      local rille = require "rille"
+      local ssc = rille.StreamingContext({ appName = "gone", master = "local[2]",
+        ["rille.streaming.driver.writeAheadLog.rollingInterval"] = "0.02" }, 0.1)
+      ssc:checkpoint "ck"
+      local left = tonumber(arg[2])
+      ssc:socketTextStream("localhost", 1):uid "lines":foreachRDD(function()
+        left = left - 1
+        if left == 0 then ssc:stop(true, false) end
+      end)
+      if arg[1] ~= "gone" then
+        local n = 0
+        ssc:fileStream("in", { newFilesOnly = false }):uid "files":foreachRDD(function(rdd)
+          local out = io.open("out", "a")
+          for _, line in ipairs(rdd:collect()) do out:write(line, "\n") end
+          out:close()
+          n = n + 1
+          if arg[1] == "first" and n <= 3 then
+            local file = io.open("." .. n, "w")
+            file:write(n, "\n")
+            file:close()
+            os.rename("." .. n, "in/" .. n)
+          end
+        end)
+      end
+      ssc:start()
+      ssc:awaitTermination()
+    ]] }
+    assert(os.execute(("mkdir '%s/in'"):format(dir)))
+    for _, arguments in ipairs { "first 8", "gone 15", "gone 15", "back 5" } do
+      local result = program.run_in(dir, "rille run job.lua " .. arguments)
+      assert.equal(0, result.status, result.err)
+    end
+    local out = assert(io.open(dir .. "/out"))
+    assert.equal("1\n2\n3\n", out:read "a")
+    out:close()
+    support.remove(dir)
+  end)
+
   case("keeps a batch whose state function fails, for code that does not", [[
     local checked = counts:map(function(word, n)
       if word == "bad" and not io.open "mended" then error "cannot take this" end

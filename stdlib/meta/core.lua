@@ -46,7 +46,7 @@ function core.captureFunction(value, role, site) end ---@return userdata raises 
 function core.encodeFunction(image) end    ---@return string, string docs/formats.md; lines: what secrets are left out
 function core.isSecretName(name) end       ---@return boolean
 function core.secretIn(text) end           ---@return string? the setting whose secret is in the text
-function core.decodeFunction(bytes) end    ---@return any
+function core.decodeFunction(bytes, mute) end ---@return any mute: its Kafka producers send nothing
 ---@param list { f: any, role: string, site: string? }[] raises for what is not fit for a checkpoint
 ---@return table<string, rille.RecordedModule> modules in them
 function core.checkDurable(list) end

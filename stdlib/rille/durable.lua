@@ -1,5 +1,6 @@
 --- The script in the checkpoint (docs/recovery-of-scripts.md): what of a durable job's Lua is recorded at its start,
 --- and how it is had again when the script is gone. Source text only, never bytecode.
+local control = require "rille.control"
 local core = require "rille.core"
 local site = require "rille.site"
 
@@ -276,7 +277,7 @@ function durable.recorded_setup(dir)
       "let its function read that itself, with os.getenv"):format(table.concat(job.without, ", "))
   end
   local path, cpath = package.path, package.cpath
-  local ok, setup = pcall(core.decodeFunction, bytes)
+  local ok, setup = pcall(core.decodeFunction, bytes, control.holder ~= nil)
   -- Where modules were found comes first, as it did; the script of today has its own places, too.
   if package.path ~= path then package.path = package.path .. ";" .. path end
   if package.cpath ~= cpath then package.cpath = package.cpath .. ";" .. cpath end
