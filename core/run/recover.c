@@ -249,6 +249,13 @@ static void settle(rl_streaming *s)
             s->checkpoint, f->gone);
 }
 
+static void forget_until(rl_streaming *s, int64_t time)
+{
+  s->latest = larger(s->latest, time);
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->reached) d->forgotten = larger(d->forgotten, time);
+}
+
 static void set_floor(rl_durable *d)
 {
   const rl_found *f = &d->found;
@@ -270,7 +277,7 @@ rl_status rl_durable_restore(rl_streaming *s)
   rl_status st = rl_check_inputs(s);
   if (!st) st = check_image(s);
   if (f->nbatches) settle(s);
-  if (f->image > s->latest) s->latest = f->image;
+  if (f->image != RL_NO_TIME) forget_until(s, f->image); /* the log lacks batches up to there */
   set_floor(d);
   if (!st) st = rl_restore_old_places(s);
   for (size_t i = 0; i < f->nbatches && !st; i++) st = restore_batch(s, f->batches[i]);
