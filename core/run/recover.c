@@ -215,15 +215,14 @@ static int64_t newest_version(const rl_dstream *d)
   return rl_stateful_sealed(d);
 }
 
-/* Up to here what was received cannot be had again. Before the oldest batch that a trimmed log has there were others;
- * of one whose blocks are missing nobody needs anything. */
+/* Up to here what was received cannot be had again. Before the oldest batch of a log that was trimmed (also when it
+ * was repaired, which numbers the records anew) there were others; of one whose blocks are missing nobody needs
+ * anything. */
 static int64_t gone_until(const rl_streaming *s)
 {
   const rl_found *f = &s->durable->found;
-  rl_wal_stats stats;
-  rl_wal_stats_read(s->durable->wal, &stats);
   int64_t gone = RL_NO_TIME, oldest = f->batches[0]->time;
-  if (stats.first > 1 && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
+  if (!f->whole && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
   for (size_t i = 0; i < f->nbatches; i++)
     if (f->batches[i]->complete && f->batches[i]->stripped) gone = f->batches[i]->time;
   return gone;

@@ -149,7 +149,7 @@ int64_t rl_stateful_sealed(const rl_dstream *d) { return rl_state_sealed(d->stat
 bool rl_stateful_begins(const rl_dstream *d)
 {
   int64_t before = rl_stateful_sealed(d);
-  return before == RL_NO_TIME || rl_window_is_cut(d, before);
+  return before <= d->s->zero || rl_window_is_cut(d, before); /* the grid is another where all of the log is lost */
 }
 
 /* The job ran without it, or lost a part of its log: what is to leave cannot be had, and would stay for ever. */
