@@ -25,6 +25,8 @@ rl_rdd *rl_rdd_update_state(rl_op *op, rl_rdd *input, rl_state_op *state, int64_
   return r;
 }
 
+void rl_rdd_begin_state(rl_rdd *r) { r->stated->anew = true; }
+
 void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log)
 {
   if (!log) return;

@@ -34,6 +34,8 @@ typedef struct rl_state_log {
   void *user;
 } rl_state_log;
 void rl_rdd_log_state(rl_rdd *r, const rl_state_log *log); /* before any job on it, once. Copied; NULL: it is not logged */
+/* Nothing of the version before is in its own; before any job on it. */
+void rl_rdd_begin_state(rl_rdd *r);
 /* What an RL_OP_STATE RDD was in an earlier run: done, having emitted out[0..n) (takes the references over; none is
  * NULL). Its version is the operator's, or the image has moved past it: then no snapshot can be made of it. */
 rl_rdd *rl_rdd_restore_state(rl_op *op, rl_state_op *state, int64_t time, rl_spool **out, uint32_t n);
@@ -44,6 +46,7 @@ bool rl_rdd_state_is_done(const rl_rdd *r);
 typedef struct rl_stated {
   rl_state_op *op;
   int64_t time;
+  bool anew;                 /* rl_rdd_begin_state */
   rl_state_update **updates; /* of the partitions whose task has succeeded; until they are sealed */
   rl_spool **out;            /* what each partition emitted */
   atomic_bool done;          /* sealed: `out` is immutable */

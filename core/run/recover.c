@@ -215,15 +215,14 @@ static int64_t newest_version(const rl_dstream *d)
   return rl_stateful_sealed(d);
 }
 
-/* Up to here what was received cannot be had again. Before the oldest batch that a trimmed log has there were others;
- * of one whose blocks are missing nobody needs anything. */
+/* Up to here what was received cannot be had again. Before the oldest batch of a log that was trimmed (also when it
+ * was repaired, which numbers the records anew) there were others; of one whose blocks are missing nobody needs
+ * anything. */
 static int64_t gone_until(const rl_streaming *s)
 {
   const rl_found *f = &s->durable->found;
-  rl_wal_stats stats;
-  rl_wal_stats_read(s->durable->wal, &stats);
   int64_t gone = RL_NO_TIME, oldest = f->batches[0]->time;
-  if (stats.first > 1 && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
+  if (!f->whole && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
   for (size_t i = 0; i < f->nbatches; i++)
     if (f->batches[i]->complete && f->batches[i]->stripped) gone = f->batches[i]->time;
   return gone;
@@ -249,6 +248,13 @@ static void settle(rl_streaming *s)
             s->checkpoint, f->gone);
 }
 
+static void forget_until(rl_streaming *s, int64_t time)
+{
+  s->latest = larger(s->latest, time);
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->reached) d->forgotten = larger(d->forgotten, time);
+}
+
 static void set_floor(rl_durable *d)
 {
   const rl_found *f = &d->found;
@@ -270,7 +276,7 @@ rl_status rl_durable_restore(rl_streaming *s)
   rl_status st = rl_check_inputs(s);
   if (!st) st = check_image(s);
   if (f->nbatches) settle(s);
-  if (f->image > s->latest) s->latest = f->image;
+  if (f->image != RL_NO_TIME) forget_until(s, f->image); /* the log lacks batches up to there */
   set_floor(d);
   if (!st) st = rl_restore_old_places(s);
   for (size_t i = 0; i < f->nbatches && !st; i++) st = restore_batch(s, f->batches[i]);

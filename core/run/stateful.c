@@ -12,6 +12,7 @@ typedef struct rl_stateful_node {
   rl_op *update, *both; /* `both`: the RDDs of several batches as one */
   rl_rdd *initial;
   bool timed, always, passing;
+  bool told; /* that it begins anew */
   char *form;
   rl_state_op *state; /* from start on */
 } rl_stateful_node;
@@ -145,11 +146,30 @@ int64_t rl_stateful_sealed(const rl_dstream *d) { return rl_state_sealed(d->stat
 
 /* A batch ---------------------------------------------------------------------------------------------------------- */
 
-/* What left the window since the newest version, and what entered it. A gap between the two windows is in neither. */
+bool rl_stateful_begins(const rl_dstream *d)
+{
+  int64_t before = rl_stateful_sealed(d);
+  return before <= d->s->zero || rl_window_is_cut(d, before); /* the grid is another where all of the log is lost */
+}
+
+/* The job ran without it, or lost a part of its log: what is to leave cannot be had, and would stay for ever. */
+static void tell_anew(rl_dstream *d)
+{
+  if (d->stateful->told) return;
+  d->stateful->told = true;
+  rl_warn("%s: the state of '%s' is that of batch %" PRId64 " ms, and the log lacks what is to leave its window: it "
+          "begins anew, with the first window that is whole", d->label, d->op->uid, rl_stateful_sealed(d));
+}
+
+/* What left the window since the newest version, and what entered it. A gap between the two windows is in neither. One
+ * that begins has nothing to leave. *n == 0: its window is not whole yet, or the time is over. */
 static rl_status window_inputs(rl_dstream *d, int64_t time, rl_rdd **rdds, uint32_t *n) /* NOLINT(misc-no-recursion) */
 {
-  int64_t w = d->window, before = rl_state_sealed(d->stateful->state);
-  if (before == RL_NO_TIME) before = d->s->zero;
+  int64_t w = d->window, before = rl_stateful_sealed(d);
+  bool begins = rl_stateful_begins(d);
+  if (begins && before != RL_NO_TIME) tell_anew(d);
+  if (before >= time || rl_window_is_withheld(d, time)) return RL_OK;
+  if (begins) before = d->s->zero;
   int64_t gone = time - w < before ? time - w : before, known = time - w > before ? time - w : before;
   rl_status st = rl_window_rdd(d->parents[0], d->stateful->both, before - w, gone, &rdds[0]);
   if (st) return st;
@@ -178,10 +198,12 @@ rl_status rl_stateful_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLI
   rl_stateful_node *node = d->stateful;
   rl_rdd *rdds[2] = {NULL, NULL}, *input = NULL;
   uint32_t n = 0;
+  bool anew = d->window && rl_stateful_begins(d);
   rl_status st = d->window ? window_inputs(d, time, rdds, &n) : plain_inputs(d, time, rdds, &n);
   if (!st && n > 0) st = rl_rdd_apply(node->update, rdds, n, rl_context_parallelism(d->s->c), &input);
   if (!st && input) {
     *out = rl_rdd_update_state(d->op, input, node->state, time);
+    if (anew) rl_rdd_begin_state(*out);
     rl_rdd_log_state(*out, rl_durable_state_log(d->s));
   }
   rl_rdd_unref(input);

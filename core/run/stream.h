@@ -182,6 +182,8 @@ void rl_graph_delete(rl_streaming *s);
 /* The parent's RDDs of (after, until] as one, oldest first; `op` (UNION) is how they are put together. */
 rl_status rl_window_rdd(rl_dstream *parent, rl_op *op, int64_t after, int64_t until, rl_rdd **out);
 rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out);
+/* What is at the beginning of d's window at that time is gone. */
+bool rl_window_is_cut(const rl_dstream *d, int64_t time);
 /* It has no RDD then: a part of the window would be taken for the whole. False of what is no window. */
 bool rl_window_is_withheld(const rl_dstream *d, int64_t time);
 
@@ -196,6 +198,9 @@ const char *rl_stateful_form(const rl_dstream *d); /* of what a stateful stream 
  * which a stateful stream has, RL_NO_TIME for none: rl_stateful_sealed, or, before they are made again, who knows. */
 typedef int64_t rl_stateful_newest(const rl_dstream *d);
 rl_stateful_newest rl_stateful_sealed;
+/* Of a window: its next version is made of the whole window, as it has none yet, or of the one it has not all can leave
+ * any more. */
+bool rl_stateful_begins(const rl_dstream *d);
 int64_t rl_stateful_oldest(const rl_streaming *s, int64_t time, rl_stateful_newest *newest);
 
 /* roots.c */

@@ -145,12 +145,14 @@ rl_status rl_task_run(rl_context *c, const rl_attempt *a, void *local, rl_outcom
   rl_pull *in = NULL;
   rl_status st = RL_OK;
   if (s->state) st = rl_state_update_new(s->state->stated->op, a->partition, s->state->partitions, &o->state);
+  if (!st && s->state && s->state->stated->anew) rl_state_update_anew(o->state);
   task.state = o->state;
   if (!st) st = rl_rdd_open(s->rdd, a->partition, &task, &map_fn, map_fn ? 1 : 0, &in);
   if (!st && s->target) {
     st = run_map(s->target, in, &task, o);
   } else if (!st && s->state) {
     st = run_state(in, &task, o);
+    if (!st) st = rl_state_update_sweep(o->state);
   } else if (!st) {
     result r = {s, &o->out, 0};
     st = run_through(in, &task, keep, &r);

@@ -73,9 +73,15 @@ static int64_t begin_of(const rl_dstream *d, int64_t time)
   return time - d->window > d->s->zero ? time - d->window : d->s->zero;
 }
 
+bool rl_window_is_cut(const rl_dstream *d, int64_t time)
+{
+  return begin_of(d, time) + d->parents[0]->slide <= d->parents[0]->forgotten;
+}
+
 bool rl_window_is_withheld(const rl_dstream *d, int64_t time)
 {
-  return d->kind == RL_NODE_WINDOW && begin_of(d, time) + d->parents[0]->slide <= d->parents[0]->forgotten;
+  if (d->kind == RL_NODE_STATEFUL) return d->window && rl_stateful_begins(d) && rl_window_is_cut(d, time);
+  return d->kind == RL_NODE_WINDOW && rl_window_is_cut(d, time);
 }
 
 rl_status rl_window_compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */

@@ -89,6 +89,11 @@ rl_status rl_state_set(rl_state_update *u, uint32_t slot, rl_value value, int64_
 struct rl_state_scan;
 rl_status rl_state_update_scan(rl_state_update *u, struct rl_state_scan **out);
 
+/* For an operator that begins anew: before the first slot. No key has a value then, and the scan gives none. Of what the
+ * version under it has, rl_state_update_sweep removes what was not set; after the task, before the update rests. */
+void rl_state_update_anew(rl_state_update *u);
+rl_status rl_state_update_sweep(rl_state_update *u); /* nothing to do of other updates */
+
 /* The end of the task: gives back what it holds of the image, values that were looked up with it. Slots, their keys and
  * what was set stay; no more is looked up or set (RL_ESTATE). A seal does it otherwise. An update that does not rest
  * keeps what was moved into the image since in memory as well. */

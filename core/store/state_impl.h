@@ -313,6 +313,7 @@ typedef struct rl_slot {
   const char *key; /* its form */
   rl_octets old;     /* what is stored in the version below; n = 0: nothing. Gone when the update rests */
   rl_entry *entry; /* what was set; NULL: no change */
+  bool kept;       /* to another value than nil */
   uint32_t key_n;
   uint32_t hash; /* lower half */
 } rl_slot;
@@ -321,6 +322,7 @@ struct rl_state_update {
   rl_state_op *op;
   uint32_t partition, n;
   int64_t base;            /* the version below */
+  bool anew;               /* it shows nothing of that */
   rl_state_reader *reader; /* NULL: it rests */
   rl_slot *slots;
   size_t nslots, slots_cap;

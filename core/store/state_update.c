@@ -90,6 +90,9 @@ static rl_status own_key(rl_state_update *u, rl_value key, rl_slot *slot)
   return RL_OK;
 }
 
+/* What a look at the slot gives of the version below. */
+static rl_octets shown(const rl_state_update *u, const rl_slot *slot) { return u->anew ? (rl_octets){0} : slot->old; }
+
 rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64_t *stamp)
 {
   if (!u->reader) return resting(u);
@@ -101,7 +104,7 @@ rl_status rl_state_slot(rl_state_update *u, rl_value key, rl_value *value, int64
   if (st == RL_OK) {
     st = rl_state_reader_find(u->reader, u->base, slot.hash, (rl_octets){slot.key, slot.key_n}, &slot.old);
   }
-  if (st == RL_OK) st = rl_stored_read(slot.old, value, stamp);
+  if (st == RL_OK) st = rl_stored_read(shown(u, &slot), value, stamp);
   if (st != RL_OK) return st;
   u->slots = rl_grow(u->slots, &u->slots_cap, u->nslots + 1, sizeof *u->slots);
   u->slots[u->nslots++] = slot;
@@ -124,16 +127,22 @@ rl_value rl_state_slot_key(const rl_state_update *u, uint32_t slot)
 rl_value rl_state_slot_old(const rl_state_update *u, uint32_t slot, int64_t *stamp)
 {
   rl_value old = rl_nil();
-  (void)rl_stored_read(u->slots[slot].old, &old, stamp); /* the look-up has read it */
+  (void)rl_stored_read(shown(u, &u->slots[slot]), &old, stamp); /* the look-up has read it */
   return old;
 }
 
-rl_status rl_state_update_scan(rl_state_update *u, rl_state_scan **out)
+static rl_status scan_base(const rl_state_update *u, rl_state_scan **out)
 {
   *out = NULL;
   if (u->base == RL_NO_TIME) return RL_OK;
   uint32_t from = rl_partition_from(u->partition, u->n), to = rl_partition_from(u->partition + 1, u->n);
   return rl_state_scan_open(u->op, u->base, from, to, NULL, 0, out);
+}
+
+rl_status rl_state_update_scan(rl_state_update *u, rl_state_scan **out)
+{
+  *out = NULL;
+  return u->anew ? RL_OK : scan_base(u, out);
 }
 
 /* Setting ---------------------------------------------------------------------------------------------------------- */
@@ -190,6 +199,7 @@ rl_status rl_state_set(rl_state_update *u, uint32_t number, rl_value value, int6
   }
   drop_entry(slot);
   slot->entry = e;
+  slot->kept = new.n > 0;
   return RL_OK;
 }
 
@@ -224,4 +234,44 @@ bool rl_update_has(rl_state_update *u, uint32_t hash, rl_octets form)
     if (slot->hash == hash && same((rl_octets){slot->key, slot->key_n}, form)) return true;
   }
   return false;
+}
+
+/* Anew ------------------------------------------------------------------------------------------------------------- */
+
+void rl_state_update_anew(rl_state_update *u) { u->anew = true; }
+
+static rl_status sweep_slots(rl_state_update *u)
+{
+  rl_status st = RL_OK;
+  for (uint32_t i = 0; i < u->nslots && st == RL_OK; i++)
+    if (!u->slots[i].kept && u->slots[i].old.n > 0) st = rl_state_set(u, i, rl_nil(), 0);
+  return st;
+}
+
+static rl_status sweep_key(rl_state_update *u, rl_value key)
+{
+  rl_value old;
+  int64_t stamp;
+  rl_status st = rl_form_of_key(key, &u->scratch);
+  if (st != RL_OK || rl_update_has(u, (uint32_t)rl_key_hash(key), (rl_octets){u->scratch.p, u->scratch.n})) return st;
+  st = rl_state_slot(u, key, &old, &stamp);
+  return st == RL_OK ? rl_state_set(u, (uint32_t)u->nslots - 1, rl_nil(), 0) : st;
+}
+
+rl_status rl_state_update_sweep(rl_state_update *u)
+{
+  if (!u->anew) return RL_OK;
+  rl_state_scan *scan;
+  rl_status st = sweep_slots(u);
+  if (st == RL_OK) st = scan_base(u, &scan);
+  if (st != RL_OK || !scan) return st;
+  bool found = true;
+  while (st == RL_OK && found) {
+    rl_value key, value;
+    int64_t stamp;
+    st = rl_state_scan_next(scan, &key, &value, &stamp, &found);
+    if (st == RL_OK && found) st = sweep_key(u, key);
+  }
+  rl_state_scan_close(scan);
+  return st;
 }

@@ -113,6 +113,31 @@ static void a_resting_update_is_read_no_more(void **state)
   rl_state_close(s);
 }
 
+/* Of what there was only that stays which is set again, also to what it was. */
+static void an_update_anew_leaves_what_it_sets(void **state)
+{
+  rl_state *s = open_at(*state, true, MIB);
+  rl_state_op *op = op_of(s, "x", false);
+  rl_state_scan *scan = NULL;
+  states_set_all(op, 1, 100);
+  rl_state_update *u = update_of(op, 0, 1);
+  rl_state_update_anew(u);
+  ok(rl_state_update_scan(u, &scan));
+  assert_null(scan);
+  assert_int_equal(put(u, rl_int(1), rl_int(7), 2).type, RL_T_NIL);
+  assert_int_equal(put(u, rl_int(2), rl_int(1), 1).type, RL_T_NIL); /* as it was */
+  assert_int_equal(put(u, rl_int(3), rl_nil(), 2).type, RL_T_NIL);
+  put(u, records_str("new"), rl_int(8), 2);
+  ok(rl_state_update_sweep(u));
+  seal(op, 2, u);
+  rl_state_end(s, 2);
+  ok(rl_state_flush(s));
+  assert_int_equal(rl_state_count(op), 3);
+  for (int i = 0; i < 100; i++) expect_state(op, rl_int(i), i == 1 ? rl_int(7) : i == 2 ? rl_int(1) : rl_nil());
+  expect_state(op, records_str("new"), rl_int(8));
+  rl_state_close(s);
+}
+
 /* Folders ---------------------------------------------------------------------------------------------------------- */
 
 static void a_kept_folder_is_found_again(void **state)
@@ -458,6 +483,7 @@ int main(void)
       in_a_folder(a_seal_needs_one_update_of_each_partition),
       in_a_folder(an_equal_value_writes_nothing),
       in_a_folder(a_resting_update_is_read_no_more),
+      in_a_folder(an_update_anew_leaves_what_it_sets),
       in_a_folder(a_kept_folder_is_found_again),
       in_a_folder(a_scratch_folder_goes_with_its_store),
       in_a_folder(a_killed_process_leaves_whole_versions),

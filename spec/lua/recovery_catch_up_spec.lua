@@ -113,6 +113,54 @@ describe("time in which a job did not run", function()
     for _, batch in ipairs(seen) do assert.equal("28", batch.text, "at " .. batch.time) end
   end))
 
+  local function add(a, b) return a + b end
+  local kept_up = {
+    inverse = function(s, n)
+      return s:reduceByKeyAndWindow(add, function(a, b) return a - b end, n, 1, 2, function(_, v) return v ~= 0 end)
+        :uid "inverse"
+    end,
+    known = function(s, n) return s:reduceByKeyAndWindow("sum", n, 1):uid "known" end,
+  }
+  local trimmed_at_once = { ["driver.writeAheadLog.rollingInterval"] = "0.001s", ["manualClock.jump"] = "0s" }
+
+  for name, window in pairs(kept_up) do
+    it("nor of one that is kept up by what enters and leaves: " .. name, in_a_place(function(place)
+      local records, text = {}, {}
+      for i = 1, 60 do records[i] = { rille.tuple("r", 1), rille.tuple("k" .. i % 3, 1) } end
+      run(place, 20, records, same, trimmed_at_once)
+      for _, n in ipairs { 4, 1, 1, 20 } do -- restarts while it is withheld, and behind
+        for _, batch in ipairs(run(place, n, records, function(s) return window(s, 12) end, trimmed_at_once)) do
+          text[batch.time] = batch.text
+        end
+      end
+      assert.equal("(k0,4) (k1,4) (k2,4) (r,12)", text[46])
+      for time, all in pairs(text) do assert.equal(text[46], all, "at " .. time) end
+    end))
+  end
+
+  -- Side by side with one that is made anew each time: a batch has all of them or none.
+  local function three_windows(s)
+    return s:window(4, 1):reduceByKey(add):fullOuterJoin(kept_up.inverse(s, 4)):fullOuterJoin(kept_up.known(s, 4))
+  end
+
+  -- What was in the window when they were taken out of the job was not there to leave it when they came back.
+  it("and begin anew when what should leave them is gone", in_a_place(function(place)
+    local records = {}
+    for i = 1, 60 do
+      records[i] = { rille.tuple(i <= 8 and "old" or "new", 1), rille.tuple("both", i <= 8 and 100 or 1) }
+    end
+    run(place, 8, records, three_windows, trimmed_at_once)
+    run(place, 20, records, same, trimmed_at_once)
+    local text = {}
+    for _, n in ipairs { 1, 1, 3, 1, 5 } do
+      for _, batch in ipairs(run(place, n, records, three_windows, trimmed_at_once)) do
+        text[batch.time] = batch.text
+      end
+    end
+    assert.equal("(both,(4,4),4) (new,(4,4),4)", text[39])
+    for time, all in pairs(text) do assert.equal(text[39], all, "at " .. time) end
+  end))
+
   -- The first start ends before its first batch; when the second one comes, its grid has not begun yet.
   it("does not begin before the job's zero time, when the clock went back", function()
     local dir = program.project { ["job.lua"] = [[
