@@ -163,22 +163,24 @@ rl_status rl_check_inputs(const rl_streaming *s)
 
 /* Receivers -------------------------------------------------------------------------------------------------------- */
 
-/* A receiver goes on behind its newest block; what no batch has had yet is for the next. */
+/* A receiver goes on behind its newest block; what no batch has had yet is for the next. That is behind all that batches
+ * have had, but where a repair has lost a BEGIN: so it is counted off what there is, and not on to what they had. */
 static void restore_receiver(rl_streaming *s, const rl_dstream *d, rl_receiver *r)
 {
   rl_durable *durable = s->durable;
   const rl_found *f = &durable->found;
   const char *uid = rl_dstream_uid(d);
-  uint64_t position = newest_place(f, d).position;
-  (void)rl_receiver_begin(r, position);
+  uint64_t position = newest_place(f, d).position, waiting = 0;
   for (size_t i = 0; i < f->nblocks; i++) {
     rl_past_block *b = &f->blocks[i];
     if (strcmp(b->uid, uid) != 0) continue;
     if (b->position > position) position = b->position;
     if (b->allocated) continue;
     b->allocated = true;
+    waiting += b->records;
     rl_gather_restore(rl_receiver_gather(r), rl_block_logged(durable->gate, &b->at, b->records, b->bytes));
   }
+  (void)rl_receiver_begin(r, position - (waiting < position ? waiting : position));
   if (durable->logs_receivers) rl_receiver_log(r, durable->wal, uid, position);
 }
 

@@ -235,6 +235,24 @@ for part in 3 5 8; do
 done
 say "a damaged log: ok"
 
+# A batch of which only its beginning is lost: what it had goes into the next one, and its input goes on where it was.
+cat >begins.lua <<'LUA'
+local log, at = io.open(arg[1], "rb"):read "a", 97 -- behind two headers
+while at + 40 <= #log do
+  local length, type = ("<I4I4"):unpack(log, at)
+  if type == 3 and length > 25 then print(at - 1) end -- with blocks
+  at = at + 40 + length
+end
+LUA
+rm -rf job
+cp -a killed job
+segment=$(printf '%s\n' job/log/log-* | head -n 1)
+flip "$segment" "$(rille run begins.lua "$segment" | sed -n 4p)"
+expect_status 0 rille inspect job --repair
+expect_in "$out" 'batch [0-9]+ is lost: blocks that it had go into the next batch'
+expect_total job
+say "a lost beginning of a batch: ok"
+
 # Of a segment's two headers one is enough; both are told.
 for offset in 20 70; do
   rm -rf job
