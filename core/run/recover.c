@@ -162,9 +162,9 @@ static rl_status check_beginning(rl_streaming *s, int64_t image)
   const char *drop = "rille.checkpoint.allowDropped";
   if (!f->whole || image == RL_NO_TIME || image >= f->zero) return RL_OK;
   if (!rl_conf_bool(rl_context_conf(s->c), drop))
-    return rl_fail(RL_EDATA, "the state is that of batch %" PRId64 " ms, and the log is that of a job that began later, at %"
-                   PRId64 " ms: they do not belong together; put back the right one, or a copy made by rille backup, or go "
-                   "on with both as they are, with %s = true", image, f->zero, drop);
+    return rl_fail(RL_EDATA, "the state is that of batch %" PRId64 " ms, and the log is that of a job that began later, "
+                   "at %" PRId64 " ms: they do not belong together; put back the right one, or a copy made by rille "
+                   "backup, or go on with both as they are, with %s = true", image, f->zero, drop);
   rl_warn("%s: the state of batch %" PRId64 " ms is older than the job of the log (%s)", s->checkpoint, image, drop);
   return RL_OK;
 }
