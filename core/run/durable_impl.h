@@ -74,7 +74,9 @@ rl_past *rl_found_batch(rl_found *f, int64_t time); /* NULL: none */
 rl_past_block *rl_found_block(const rl_found *f, uint64_t seq); /* likewise */
 bool rl_slice_is(rl_slice s, const char *text);
 
-/* May what the stream gave in the batch be asked for again: by the batch itself, or by a window of a later one? */
+/* Is the batch in the time that the stream looks back? */
+bool rl_past_is_remembered(const rl_dstream *d, const rl_past *p);
+/* May what the stream gave in it be asked for again: by the batch itself, or by a window of a later one? */
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p);
 
 /* RL_EUNSUPPORTED: the job has inputs that cannot give again what they gave. */
