@@ -51,6 +51,7 @@ struct rl_durable {
   int64_t retain_ms; /* rille.history.retain */
   rl_state_log state_log;
   rl_found found;
+  int64_t other_code; /* batches up to here may have been made by another script than today's; RL_NO_TIME: none */
   uint64_t kept;          /* hash of what the last mark had of rl_keeper */
   _Atomic uint64_t floor; /* what was not allocated to a batch yet comes behind */
   _Atomic int64_t settled; /* all batches up to here are complete, and that is on disk; RL_NO_TIME: none is known to be */
