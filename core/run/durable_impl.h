@@ -91,8 +91,8 @@ rl_status rl_restore_old_places(rl_streaming *s);
 rl_status rl_restore_receivers(rl_streaming *s);
 
 /* Compares the graph with the one recorded beside the state, or in the log: before anything of the job is done.
- * RL_EINVAL: an operator cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is
- * to be recorded in its place; in START, and then beside the state where it has `changed` there. */
+ * RL_EINVAL: an operator cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what
+ * is to be recorded in its place; in START, and then beside the state where it has `changed` there. */
 rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed);
 rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph);
 

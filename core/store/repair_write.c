@@ -130,8 +130,8 @@ static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
   return st;
 }
 
-/* Behind all else: when its segment is trimmed, so are the batches that it tells of. And before, as a log that was damaged
- * may be so again. */
+/* Behind all else: when its segment is trimmed, so are the batches that it tells of. And before, as a log that was
+ * damaged may be so again. */
 static rl_status write_lost(const rl_salvage *s, rl_wal *w)
 {
   rl_buf b = {0};

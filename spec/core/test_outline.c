@@ -28,7 +28,8 @@ static void encode_some(rl_buf *out)
   };
   rl_outline_output outputs[] = {{2, "print at job.lua:4", "c/print#0"}};
   rl_outline_shape kept[] = {shape("old", "updateStateByKey", "values", 0, 0)};
-  const rl_outline g = {.code = UINT64_MAX - 1, .since = 1790000000000, .streams = streams, .nstreams = 3, .outputs = outputs, .noutputs = 1, .kept = kept, .nkept = 1};
+  const rl_outline g = {.code = UINT64_MAX - 1, .since = 1790000000000, .streams = streams, .nstreams = 3,
+                        .outputs = outputs, .noutputs = 1, .kept = kept, .nkept = 1};
   rl_outline_encode(&g, out);
 }
 

@@ -1,5 +1,5 @@
---- A killed job's checkpoint with one bit of it changed: inspect and a start tell, a repair says what is lost, and behind
---- it state and windows are those of a model, less that. All of it with RILLE_LONG=1, else a few places.
+--- A killed job's checkpoint with one bit of it changed: inspect and a start tell, a repair says what is lost, and
+--- behind it state and windows are those of a model, less that. All of it with RILLE_LONG=1, else a few places.
 local program = require "spec.lua.program"
 local support = require "spec.lua.support"
 
