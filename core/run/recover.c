@@ -24,10 +24,14 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
   return NULL;
 }
 
+bool rl_past_is_remembered(const rl_dstream *d, const rl_past *p)
+{
+  return p->time > d->s->durable->found.oldest - d->remember;
+}
+
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p)
 {
-  const rl_found *f = &d->s->durable->found;
-  return p->time > f->oldest - d->remember && (p->time > f->gone || !p->complete);
+  return rl_past_is_remembered(d, p) && (p->time > d->s->durable->found.gone || !p->complete);
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
