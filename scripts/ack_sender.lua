@@ -34,6 +34,7 @@ local function arguments()
       i = i + 1
       options[name] = arg[i] or die("--%s needs a value", name)
     elseif arg[i]:match "^%d+$" then
+      if tonumber(arg[i]) > 65535 then die("there is no port %s", arg[i]) end -- LuaSocket would take another
       options.port = arg[i]
     else
       die("what is '%s'? The usage is written at the top of this script", arg[i])
