@@ -34,7 +34,7 @@ rl_status rl_streaming_new(rl_context *c, int64_t batch_ms, rl_streaming **out)
   const char *clock = rl_conf_text(rl_context_conf(c), "rille.streaming.clock");
   s->clock = clock[0] == 'm' ? rl_clock_new_manual(0) : rl_clock_new_system();
   s->batch_ms = batch_ms;
-  s->zero = s->latest = RL_NO_TIME;
+  s->zero = s->latest = s->looked = RL_NO_TIME;
   s->stuck = s->deadline_ns = INT64_MAX;
   atomic_init(&s->state, RL_INITIALIZED);
   s->last_output = &s->outputs;
@@ -70,6 +70,7 @@ static void destroy(rl_streaming *s)
   rl_error_clear(&s->error);
   if (s->keeper.destroy) s->keeper.destroy(s->keeper.user);
   rl_free(s->checkpoint);
+  rl_free(s->gaps);
   pthread_mutex_destroy(&s->lock);
   rl_context_unref(s->c);
   rl_free(s);
@@ -178,26 +179,42 @@ static int64_t wall_ns(void)
  */
 static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
 
-/* The next tick that is due by the wall clock; RL_NO_TIME when none is. Behind the last one there is no next. */
+/* The next tick that is due; RL_NO_TIME when none is. Behind the last one there is no next. */
 static int64_t take_due(rl_streaming *s)
 {
+  int64_t now = wall_ns() / 1000000;
   pthread_mutex_lock(&s->lock);
   int64_t t = s->next_tick;
-  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t == s->last_tick ? RL_NO_TIME : t + s->batch_ms;
-  else t = RL_NO_TIME;
+  bool ends = s->last_tick != RL_NO_TIME, due = t != RL_NO_TIME && (t <= now || s->ticks_now);
+  pthread_mutex_unlock(&s->lock);
+  if (t != RL_NO_TIME) rl_catch_up_note_look(s, now, t);
+  if (!due) return RL_NO_TIME;
+  if (!ends) t = rl_catch_up_late(s, t, now);
+  pthread_mutex_lock(&s->lock);
+  ends = s->last_tick != RL_NO_TIME && t >= s->last_tick;
+  if (s->next_tick != RL_NO_TIME) s->next_tick = ends ? RL_NO_TIME : t + s->batch_ms;
   pthread_mutex_unlock(&s->lock);
   return t;
 }
+
+/* So often the wall clock is looked at, also when the next tick is far: it may have been set, and the monotonic one stands
+ * still while the machine sleeps. */
+#define LOOK_NS (3 * SECOND_NS)
 
 static void on_timer(rl_timer *timer)
 {
   rl_streaming *s = (rl_streaming *)((char *)timer - offsetof(rl_streaming, timer));
   int64_t t;
-  while ((t = take_due(s)) != RL_NO_TIME) rl_batch_tick(s, t, mono_of(t)); /* late ones in order, none left out */
+  while ((t = take_due(s)) != RL_NO_TIME) { /* late ones in order, none left out */
+    int64_t due = mono_of(t), now = rl_mono_ns();
+    rl_batch_tick(s, t, due < now ? due : now);
+  }
   pthread_mutex_lock(&s->lock);
   int64_t next = s->next_tick;
   pthread_mutex_unlock(&s->lock);
-  if (next != RL_NO_TIME) rl_timer_set(s->c, &s->timer, mono_of(next));
+  if (next == RL_NO_TIME) return;
+  int64_t due = mono_of(next), look = rl_mono_ns() + LOOK_NS;
+  rl_timer_set(s->c, &s->timer, due < look ? due : look);
 }
 
 static void set_next_tick(rl_streaming *s, int64_t time)
@@ -468,9 +485,20 @@ static void end_ticks(rl_streaming *s, int64_t deadline_ns)
 {
   if (rl_clock_is_manual(s->clock)) return;
   pthread_mutex_lock(&s->lock);
-  if (s->next_tick != RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
+  if (s->next_tick != RL_NO_TIME && s->last_tick == RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
   pthread_mutex_unlock(&s->lock);
   rl_driver_serve(rl_context_driver(s->c), ticks_over, s, left(deadline_ns));
+}
+
+/* Where the clock went back, nobody waits until it has come to the last batches: they are ticked at once. */
+static void hurry_ticks(rl_streaming *s)
+{
+  if (rl_clock_is_manual(s->clock)) return;
+  pthread_mutex_lock(&s->lock);
+  s->ticks_now = s->next_tick != RL_NO_TIME && s->next_tick - wall_ns() / 1000000 > s->batch_ms;
+  if (s->ticks_now) s->last_tick = s->next_tick + s->batch_ms;
+  pthread_mutex_unlock(&s->lock);
+  if (s->ticks_now) rl_timer_set(s->c, &s->timer, rl_mono_ns());
 }
 
 static const char *where_it_is(const rl_streaming *s)
@@ -488,6 +516,7 @@ static void work_off(rl_streaming *s)
   int64_t deadline = deadline_of(s);
   s->working_off = true;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) manual_tick(s);
+  hurry_ticks(s);
   bool done = rl_driver_serve(d, nothing_unallocated, s, left(deadline));
   if (done) end_ticks(s, deadline);
   set_next_tick(s, RL_NO_TIME);
