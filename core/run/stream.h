@@ -102,6 +102,13 @@ typedef struct rl_gap {
   int64_t after, before;
 } rl_gap;
 
+typedef struct rl_starter {
+  struct rl_starter *next;
+  rl_start_fn *fn;
+  void *user;
+  void (*destroy)(void *user);
+} rl_starter;
+
 typedef struct rl_queued_event rl_queued_event;
 
 typedef struct rl_listener {
@@ -130,6 +137,7 @@ struct rl_streaming {
   _Atomic int state;
   rl_dstream *nodes;
   rl_output *outputs, **last_output;
+  rl_starter *starters; /* in order */
   int32_t next_input;
   rl_tracker *tracker;
   rl_event_queue events;
@@ -234,6 +242,10 @@ void rl_batch_on_message(rl_message *m);
 bool rl_batch_idle(const rl_streaming *s);
 void rl_batch_drop_queued(rl_streaming *s); /* what has not begun; at an immediate stop and at the end */
 void rl_batch_add_input(rl_streaming *s, rl_input_info *info); /* moves the description */
+
+/* starters.c */
+rl_status rl_starters_run(rl_streaming *s);
+void rl_starters_delete(rl_streaming *s);
 
 /* catch_up.c */
 /* Batches first..last could not begin in their time: does with them what rille.streaming.catchUp says, in one line that
