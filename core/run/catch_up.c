@@ -1,5 +1,5 @@
 /* Batches whose time passed while none could begin: the job was down (recover.c), or this process stood still, or its clock
- * was set ahead (streaming.c). rille.streaming.catchUp says what becomes of them; docs/decisions/030. */
+ * was set ahead (ticks.c). rille.streaming.catchUp says what becomes of them; docs/decisions/030. */
 #include <inttypes.h>
 #include <string.h>
 

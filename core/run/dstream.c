@@ -366,7 +366,6 @@ void rl_dstream_persist(rl_dstream *d, rl_level level) /* NOLINT(misc-no-recursi
   else d->level = level;
 }
 
-rl_streaming *rl_dstream_streaming(const rl_dstream *d) { return d->s; }
 int64_t rl_dstream_slide(const rl_dstream *d) { return d->slide; }
 int64_t rl_dstream_remembers(const rl_dstream *d) { return d->remember; }
 const char *rl_dstream_uid(const rl_dstream *d) { return d->op->uid ? d->op->uid : d->op->name; }

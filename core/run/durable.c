@@ -399,7 +399,7 @@ static rl_status write_start(rl_streaming *s, const rl_wal_part *part)
 }
 
 /* In every process anew: who reads the log sees when the job was started again. */
-static rl_status log_start(rl_streaming *s)
+static rl_status log_start(rl_streaming *s, const rl_buf *graph)
 {
   rl_buf record = {0};
   const rl_journal_start r = {.zero = s->zero,
@@ -407,7 +407,8 @@ static rl_status log_start(rl_streaming *s)
                               .now = rl_clock_now(s->clock),
                               .script = 1,
                               .app = slice(rl_conf_text(rl_context_conf(s->c), "rille.app.name")),
-                              .engine = slice(RILLE_VERSION)};
+                              .engine = slice(RILLE_VERSION),
+                              .graph = {graph->p, graph->n}};
   rl_journal_put_start(&record, &r);
   const rl_wal_part part = {.p = record.p, .n = record.n};
   rl_status st = write_start(s, &part);
@@ -439,22 +440,23 @@ rl_status rl_durable_open(rl_streaming *s)
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->found.kept_time = d->found.image = RL_NO_TIME;
+  d->found.kept_time = d->found.image = d->found.lost = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";
   d->logs_receivers = !rl_conf_is_set(conf, enable) || rl_conf_bool(conf, enable);
   rl_buf graph = {0};
+  bool changed = false;
   rl_status st = check_record_size(d, conf);
   if (!st) st = rl_dir_make_durable(s->checkpoint);
   if (!st) st = rl_checkpoint_claim(s->checkpoint);
   if (!st) st = open_log(d, conf, s->checkpoint);
   if (!st) st = check_batch(s, &d->found);
   if (!st) st = open_state(s, conf, s->checkpoint);
-  if (!st) st = rl_durable_compare_graph(s, &graph);
+  if (!st) st = rl_durable_compare_graph(s, &graph, &changed);
   if (!st && d->found.started) s->zero = d->found.zero;
-  if (!st) st = log_start(s);
-  if (!st) st = rl_durable_record_graph(s, &graph);
+  if (!st) st = log_start(s, &graph);
+  if (!st && changed) st = rl_durable_record_graph(s, &graph);
   rl_buf_free(&graph);
   if (st) return st;
   d->gate = rl_log_gate_new(d->wal);

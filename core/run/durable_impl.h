@@ -28,9 +28,11 @@ typedef struct rl_found {
   int64_t settled; /* all batches up to here are complete */
   int64_t oldest;  /* and up to here no window has to look at them again, but as far as it looks back */
   int64_t gone;    /* what was received up to here cannot be had again; RL_NO_TIME: all can */
+  int64_t lost;    /* likewise, by a repair; it is in `gone` */
   rl_past_block *blocks; /* by sequence */
   size_t nblocks, blocks_cap;
   int64_t image; /* newest version of the image where the log does not reach it; RL_NO_TIME */
+  rl_buf graph;          /* of the newest START; empty: it has none */
   rl_buf kept;           /* of the newest mark; its batch's time, or RL_NO_TIME */
   int64_t kept_time;
 } rl_found;
@@ -85,10 +87,10 @@ rl_status rl_restore_old_places(rl_streaming *s);
 /* Behind all batches. RL_EINVAL: there are records of an input that the job has no more. */
 rl_status rl_restore_receivers(rl_streaming *s);
 
-/* Compares the graph with the one recorded beside the state: before anything of the job is done. RL_EINVAL: an operator
- * cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is to be recorded in its
- * place, once the start is logged; empty: nothing. */
-rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out);
+/* Compares the graph with the one recorded beside the state, or in the log: before anything of the job is done.
+ * RL_EINVAL: an operator cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is
+ * to be recorded in its place; in START, and then beside the state where it has `changed` there. */
+rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed);
 rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph);
 
 void rl_durable_retain(rl_durable *d, int64_t time, uint64_t floor);

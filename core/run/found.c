@@ -57,7 +57,8 @@ void rl_found_clear(rl_found *f)
   rl_free(f->batches);
   rl_free(f->blocks);
   rl_buf_free(&f->kept);
-  *f = (rl_found){.kept_time = RL_NO_TIME};
+  rl_buf_free(&f->graph);
+  *f = (rl_found){.kept_time = RL_NO_TIME, .lost = RL_NO_TIME};
 }
 
 static rl_status found_start(rl_found *f, const rl_wal_record *r)
@@ -66,7 +67,8 @@ static rl_status found_start(rl_found *f, const rl_wal_record *r)
   rl_status st = rl_journal_get_start(r->p, r->at.length, &start);
   if (st) return st;
   f->started = true;
-  if (r->at.seq == 1) f->whole = true;
+  rl_buf_clear(&f->graph);
+  rl_buf_add(&f->graph, start.graph.p, start.graph.n);
   f->zero = start.zero;
   f->batch_ms = start.batch_ms;
   return RL_OK;
@@ -199,10 +201,19 @@ static rl_status found_complete(rl_found *f, const rl_wal_record *r)
   return RL_OK;
 }
 
+static rl_status found_lost(rl_found *f, const rl_wal_record *r)
+{
+  rl_journal_lost lost;
+  rl_status st = rl_journal_get_lost(r->p, r->at.length, &lost);
+  if (!st && lost.time > f->lost) f->lost = lost.time;
+  return st;
+}
+
 rl_status rl_found_visit(void *user, const rl_wal_record *r)
 {
   rl_found *f = user;
   rl_status st = RL_OK;
+  if (r->at.seq == 1) f->whole = true; /* it may be another than the first START, where a repair lost that */
   switch (r->at.type) {
   case RL_JOURNAL_START: st = found_start(f, r); break;
   case RL_JOURNAL_BLOCK: st = found_block(f, r); break;
@@ -211,6 +222,7 @@ rl_status rl_found_visit(void *user, const rl_wal_record *r)
   case RL_JOURNAL_END: st = found_end(f, r); break;
   case RL_JOURNAL_OUTPUT: st = found_output(f, r); break;
   case RL_JOURNAL_COMPLETE: st = found_complete(f, r); break;
+  case RL_JOURNAL_LOST: st = found_lost(f, r); break;
   default: st = rl_fail(RL_EUNSUPPORTED, "unknown type %u; a later version of Rille wrote it", (unsigned)r->at.type);
   }
   if (st) {

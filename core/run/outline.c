@@ -178,17 +178,42 @@ static void carry(const rl_streaming *s, const rl_outline *before, rl_outline *n
 }
 
 /* A record that is damaged is no reason not to start: what it says is made anew. */
-static rl_status read_before(const rl_streaming *s, rl_buf *bytes, rl_outline *out)
+static rl_status read_note(const rl_streaming *s, rl_buf *bytes, rl_outline *out, bool *found)
 {
-  bool found = false;
-  rl_status st = rl_state_get_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, bytes, &found);
-  if (st == RL_OK && found) st = rl_outline_decode(bytes->p, bytes->n, out);
+  rl_status st = rl_state_get_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, bytes, found);
+  if (st == RL_OK && *found) st = rl_outline_decode(bytes->p, bytes->n, out);
   if (st != RL_EDATA) return st;
   rl_error e;
   rl_error_take(&e);
-  rl_warn("%s: %s: whether its state was made by operators like today's is not known", s->checkpoint, e.message);
+  rl_warn("%s: %s: the graph is taken from the log", s->checkpoint, e.message);
   rl_error_clear(&e);
   rl_buf_clear(bytes);
+  *found = false;
+  return RL_OK;
+}
+
+/* A state that was made anew of the log has no note, and the log may have lost the START that has the graph, too. */
+static void tell_unknown(const rl_streaming *s, const rl_outline *now)
+{
+  for (size_t i = 0; i < now->nstreams; i++) {
+    const rl_outline_stream *is = &now->streams[i];
+    if (!*is->form || !has_version(s, is->uid)) continue;
+    rl_warn("%s: the job's graph is recorded neither beside the state nor in the log: whether its state was made by "
+            "operators like today's is not known (that of '%s', and %s at %s)", s->checkpoint, is->uid, is->operation,
+            *is->site ? is->site : "its place");
+    return;
+  }
+}
+
+/* As recorded beside the state, or else in the newest START of the log; *note: the former. */
+static rl_status read_before(const rl_streaming *s, const rl_outline *now, rl_buf *note, rl_outline *out)
+{
+  const rl_buf *logged = &s->durable->found.graph;
+  bool found = false;
+  rl_status st = read_note(s, note, out, &found);
+  if (st || found) return st;
+  if (logged->n) return rl_outline_decode(logged->p, logged->n, out);
+  tell_unknown(s, now);
   return RL_OK;
 }
 
@@ -206,28 +231,26 @@ static rl_status check_log(const rl_streaming *s, bool recorded)
   return RL_OK;
 }
 
-rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out)
+rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed)
 {
   rl_outline before = {0}, now = {0};
-  rl_buf old = {0};
-  rl_status st = read_before(s, &old, &before);
-  if (!st) st = check_log(s, old.n > 0);
-  if (!st) {
-    draw(s, &now);
-    st = compare(s, &before, &now);
-  }
+  rl_buf note = {0};
+  draw(s, &now);
+  rl_status st = read_before(s, &now, &note, &before);
+  if (!st) st = check_log(s, note.n > 0);
+  if (!st) st = compare(s, &before, &now);
   if (!st) {
     carry(s, &before, &now);
     rl_outline_encode(&now, out);
-    if (old.n == out->n && memcmp(old.p, out->p, out->n) == 0) rl_buf_clear(out);
+    *changed = note.n != out->n || memcmp(note.p, out->p, out->n) != 0;
   }
   rl_outline_free(&before);
   rl_outline_free(&now);
-  rl_buf_free(&old);
+  rl_buf_free(&note);
   return st;
 }
 
 rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph)
 {
-  return graph->n ? rl_state_put_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, graph->p, graph->n) : RL_OK;
+  return rl_state_put_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, graph->p, graph->n);
 }

@@ -27,7 +27,7 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p)
 {
   const rl_found *f = &d->s->durable->found;
-  return p->time > f->oldest - d->remember && p->time > f->gone;
+  return p->time > f->oldest - d->remember && (p->time > f->gone || !p->complete);
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
@@ -217,15 +217,29 @@ static int64_t newest_version(const rl_dstream *d)
 
 /* Up to here what was received cannot be had again. Before the oldest batch of a log that was trimmed (also when it
  * was repaired, which numbers the records anew) there were others; of one whose blocks are missing nobody needs
- * anything. */
+ * anything; and a repair says what it could not bring back. */
 static int64_t gone_until(const rl_streaming *s)
 {
   const rl_found *f = &s->durable->found;
-  int64_t gone = RL_NO_TIME, oldest = f->batches[0]->time;
-  if (!f->whole && oldest > s->zero + s->batch_ms) gone = oldest - s->batch_ms;
+  int64_t gone = f->lost, oldest = f->batches[0]->time;
+  if (!f->whole && oldest > s->zero + s->batch_ms) gone = larger(gone, oldest - s->batch_ms);
   for (size_t i = 0; i < f->nbatches; i++)
-    if (f->batches[i]->complete && f->batches[i]->stripped) gone = f->batches[i]->time;
+    if (f->batches[i]->complete && f->batches[i]->stripped) gone = larger(gone, f->batches[i]->time);
   return gone;
+}
+
+static void tell_shorter(const rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  bool shorter = false;
+  for (const rl_dstream *d = s->nodes; d; d = d->next)
+    shorter = shorter || (d->reached && d->window && f->gone > f->oldest - d->window);
+  if (shorter && f->gone == f->lost)
+    rl_warn("%s: windows look back at batch %" PRId64 " ms, of which a repair found the log to have lost records: they "
+            "begin behind it", s->checkpoint, f->gone);
+  else if (shorter)
+    rl_warn("%s: windows look further back than the log, which begins behind %" PRId64 " ms: they begin there",
+            s->checkpoint, f->gone);
 }
 
 /* All batches up to `settled` are complete: what streams remember goes by it, as in rl_graph_forget. */
@@ -237,15 +251,9 @@ static void settle(rl_streaming *s)
     if (!f->batches[i]->complete) f->settled = f->batches[i]->time - s->batch_ms;
   f->oldest = rl_stateful_oldest(s, f->settled, newest_version);
   f->gone = gone_until(s);
-  bool shorter = false;
-  for (rl_dstream *d = s->nodes; d; d = d->next) {
-    if (!d->reached) continue;
-    shorter = shorter || f->gone > f->oldest - d->remember;
-    d->forgotten = larger(f->oldest - d->remember, f->gone);
-  }
-  if (shorter)
-    rl_warn("%s: windows look further back than the log, which begins behind %" PRId64 " ms: they begin there",
-            s->checkpoint, f->gone);
+  for (rl_dstream *d = s->nodes; d; d = d->next)
+    if (d->reached) d->forgotten = larger(f->oldest - d->remember, f->gone);
+  tell_shorter(s);
 }
 
 static void forget_until(rl_streaming *s, int64_t time)

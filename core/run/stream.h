@@ -179,6 +179,25 @@ struct rl_streaming {
   rl_service service;
 };
 
+/* streaming.c */
+/* The end of one that is active, or failed to become it: inputs, log and state are closed, nothing is remembered. */
+void rl_streaming_take_down(rl_streaming *s);
+
+/* stop.c */
+void rl_streaming_stop_now(rl_streaming *s, bool graceful); /* of one that is active and not stopping */
+/* Serves until done(arg), or until a signal asks to stop, which in this wait are caught. Returns done(arg). */
+bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg);
+
+/* ticks.c */
+void rl_ticks_init(rl_streaming *s);
+void rl_ticks_begin(rl_streaming *s, int64_t first); /* the time of the first batch */
+void rl_ticks_next(rl_streaming *s); /* manual clock: moves it on to the next tick, which there is */
+void rl_ticks_end(rl_streaming *s);  /* the pending tick and one more come, then none */
+/* Before an end: where the clock went back, nobody waits until it has come to the last two, which come at once. */
+void rl_ticks_hurry(rl_streaming *s);
+void rl_ticks_cancel(rl_streaming *s); /* none comes any more */
+bool rl_ticks_are_over(rl_streaming *s);
+
 /* dstream.c */
 rl_status rl_graph_check_open(const rl_streaming *s, const char *what); /* RL_ESTATE after start and after stop */
 /* A node over parents[0..n); takes over op. Its slide is that of the parents. */
@@ -231,8 +250,6 @@ void rl_batch_roots_done(rl_streaming *s, rl_batch *b); /* all roots have ended 
  * skip, for the log alone. */
 void rl_batch_report(rl_streaming *s, rl_status st);
 void rl_batch_start(rl_streaming *s, rl_batch *b);      /* the first of its jobs begins */
-/* Serves until done(arg), or until a signal asks to stop, which in this wait are caught. Returns done(arg). */
-bool rl_streaming_serve_or_signal(rl_streaming *s, bool (*done)(void *arg), void *arg);
 void rl_batch_resume(rl_streaming *s, const rl_past *past); /* queues a batch that was begun in an earlier run */
 void rl_batch_begun(rl_streaming *s, rl_status st);     /* `beginning` is in the log, or its error is the current one */
 /* What an output is known by in the log: its stream's uid, its name, and which one of that name it is. */

@@ -128,7 +128,6 @@ void rl_output_follows(rl_output_run *run);
 void rl_output_done(rl_output_run *run, rl_status status); /* a failure's error is the thread's current one */
 
 void rl_dstream_persist(rl_dstream *d, rl_level level); /* its RDDs, as they are made; NONE: not */
-rl_streaming *rl_dstream_streaming(const rl_dstream *d);
 int64_t rl_dstream_slide(const rl_dstream *d); /* ms */
 int64_t rl_dstream_remembers(const rl_dstream *d); /* ms for which RDDs are kept; settled at start */
 int32_t rl_dstream_input_id(const rl_dstream *d); /* -1 when it is no input */

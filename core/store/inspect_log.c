@@ -245,6 +245,7 @@ static rl_status on_complete(scan *s, const rl_wal_record *r)
 
 static rl_status take_record(scan *s, const rl_wal_record *r)
 {
+  rl_journal_lost lost;
   switch (r->at.type) {
   case RL_JOURNAL_START: return on_start(s, r);
   case RL_JOURNAL_BLOCK: return on_block(s, r);
@@ -253,6 +254,7 @@ static rl_status take_record(scan *s, const rl_wal_record *r)
   case RL_JOURNAL_END: return on_end(s, r);
   case RL_JOURNAL_OUTPUT: return on_output(s, r);
   case RL_JOURNAL_COMPLETE: return on_complete(s, r);
+  case RL_JOURNAL_LOST: return rl_journal_get_lost(r->p, r->at.length, &lost);
   default: return rl_fail(RL_EDATA, "a record of type %u, which this Rille does not know", (unsigned)r->at.type);
   }
 }

@@ -73,6 +73,7 @@ rl_status rl_inspect_check_record(const rl_wal_record *r)
     rl_journal_end end;
     rl_journal_output output;
     rl_journal_complete complete;
+    rl_journal_lost lost;
   } x;
   switch (r->at.type) {
   case RL_JOURNAL_START: return rl_journal_get_start(r->p, r->at.length, &x.start);
@@ -82,6 +83,7 @@ rl_status rl_inspect_check_record(const rl_wal_record *r)
   case RL_JOURNAL_END: return rl_journal_get_end(r->p, r->at.length, &x.end);
   case RL_JOURNAL_OUTPUT: return rl_journal_get_output(r->p, r->at.length, &x.output);
   case RL_JOURNAL_COMPLETE: return rl_journal_get_complete(r->p, r->at.length, &x.complete);
+  case RL_JOURNAL_LOST: return rl_journal_get_lost(r->p, r->at.length, &x.lost);
   default: return rl_fail(RL_EDATA, "a record of type %u, which this Rille does not know", (unsigned)r->at.type);
   }
 }

@@ -5,7 +5,7 @@
 static const char *const names[RL_JOURNAL_TYPES] = {
     [RL_JOURNAL_START] = "START", [RL_JOURNAL_BLOCK] = "BLOCK",   [RL_JOURNAL_BEGIN] = "BEGIN",
     [RL_JOURNAL_STATE] = "STATE", [RL_JOURNAL_END] = "END",       [RL_JOURNAL_OUTPUT] = "OUTPUT",
-    [RL_JOURNAL_COMPLETE] = "COMPLETE",
+    [RL_JOURNAL_COMPLETE] = "COMPLETE", [RL_JOURNAL_LOST] = "LOST",
 };
 
 const char *rl_journal_name(unsigned type)
@@ -98,13 +98,14 @@ static rl_status end_of(fields *f)
 
 void rl_journal_put_start(rl_buf *out, const rl_journal_start *r)
 {
-  rl_put_varint(out, RL_JOURNAL_VERSION);
+  rl_put_varint(out, r->graph.n > 0 ? RL_JOURNAL_VERSION : 1);
   put_signed(out, r->zero);
   put_signed(out, r->batch_ms);
   put_signed(out, r->now);
   rl_put_varint(out, r->script);
   put_slice(out, r->app);
   put_slice(out, r->engine);
+  if (r->graph.n > 0) put_slice(out, r->graph);
 }
 
 static void check_grid(fields *f, int64_t batch_ms)
@@ -118,9 +119,9 @@ rl_status rl_journal_get_start(const char *p, size_t n, rl_journal_start *r)
   uint64_t version = 0;
   *r = (rl_journal_start){0};
   get_number(&f, &version);
-  if (f.st == RL_OK && version != RL_JOURNAL_VERSION) {
-    return rl_fail(RL_EUNSUPPORTED, "the log's records are of format %" PRIu64 ", and this Rille knows %d: use the one "
-                   "that wrote them", version, RL_JOURNAL_VERSION);
+  if (f.st == RL_OK && (version < 1 || version > RL_JOURNAL_VERSION)) {
+    return rl_fail(RL_EUNSUPPORTED, "the log's records are of format %" PRIu64 ", and this Rille knows those up to %d: "
+                   "use the one that wrote them", version, RL_JOURNAL_VERSION);
   }
   get_signed(&f, &r->zero);
   get_signed(&f, &r->batch_ms);
@@ -129,6 +130,8 @@ rl_status rl_journal_get_start(const char *p, size_t n, rl_journal_start *r)
   get_small(&f, &r->script);
   get_slice(&f, &r->app);
   get_slice(&f, &r->engine);
+  if (version > 1) get_slice(&f, &r->graph);
+  if (f.st == RL_OK && version > 1 && r->graph.n == 0) refuse(&f, "an empty graph");
   return end_of(&f);
 }
 
@@ -322,5 +325,17 @@ rl_status rl_journal_get_complete(const char *p, size_t n, rl_journal_complete *
   get_signed(&f, &r->time);
   get_bool(&f, &r->discarded);
   get_slice(&f, &r->kept);
+  return end_of(&f);
+}
+
+/* LOST ------------------------------------------------------------------------------------------------------------- */
+
+void rl_journal_put_lost(rl_buf *out, const rl_journal_lost *r) { put_signed(out, r->time); }
+
+rl_status rl_journal_get_lost(const char *p, size_t n, rl_journal_lost *r)
+{
+  fields f = fields_of("LOST", p, n);
+  *r = (rl_journal_lost){0};
+  get_signed(&f, &r->time);
   return end_of(&f);
 }

@@ -9,6 +9,7 @@
  *   END       the state of batch `time` is made: all its STATE records are behind us
  *   OUTPUT    an output of batch `time` is done and is not to be run again
  *   COMPLETE  all of batch `time` is over, or it was discarded
+ *   LOST      written by a repair: what batches up to `time` had is not all there any more, and may be in windows
  *
  * A batch with BEGIN and without COMPLETE is pending: it is run again with the same inputs; with END, its state is not
  * computed again; what has OUTPUT is not run again.
@@ -27,7 +28,7 @@
 #include "base/status.h"
 #include "data/codec.h"
 
-#define RL_JOURNAL_VERSION 1 /* in START; another is RL_EUNSUPPORTED */
+#define RL_JOURNAL_VERSION 2 /* in START; a later one is RL_EUNSUPPORTED; 1: there is no graph in it */
 
 /* Types of records in the log. */
 typedef enum rl_journal_type {
@@ -38,6 +39,7 @@ typedef enum rl_journal_type {
   RL_JOURNAL_END,
   RL_JOURNAL_OUTPUT,
   RL_JOURNAL_COMPLETE,
+  RL_JOURNAL_LOST,
   RL_JOURNAL_TYPES /* one more than the last */
 } rl_journal_type;
 
@@ -55,6 +57,7 @@ typedef struct rl_journal_start {
   int64_t now;            /* wall clock, ms */
   uint32_t script;        /* script version */
   rl_slice app, engine;   /* rille.app.name; version of Rille */
+  rl_slice graph;         /* of the job (store/outline.h); empty: a START of version 1 */
 } rl_journal_start;
 void rl_journal_put_start(rl_buf *out, const rl_journal_start *r);
 rl_status rl_journal_get_start(const char *p, size_t n, rl_journal_start *r);
@@ -139,5 +142,11 @@ typedef struct rl_journal_complete {
 } rl_journal_complete;
 void rl_journal_put_complete(rl_buf *out, const rl_journal_complete *r);
 rl_status rl_journal_get_complete(const char *p, size_t n, rl_journal_complete *r);
+
+typedef struct rl_journal_lost {
+  int64_t time;
+} rl_journal_lost;
+void rl_journal_put_lost(rl_buf *out, const rl_journal_lost *r);
+rl_status rl_journal_get_lost(const char *p, size_t n, rl_journal_lost *r);
 
 #endif

@@ -120,7 +120,8 @@ static rl_status lacks(const rl_salvage_version *v, int64_t time)
                  "lost what comes next (batch %" PRId64 ")", v->uid, v->version, time);
 }
 
-/* An operator that is behind others in the image needs what the log has of the versions between. */
+/* An operator that is behind others in the image needs what the log has of the versions between: without its BEGIN
+ * nothing is known of a batch. */
 static rl_status check_version(const rl_salvage *s, const rl_salvage_version *v)
 {
   for (size_t k = 0; k < s->ngaps; k++) {
@@ -130,7 +131,7 @@ static rl_status check_version(const rl_salvage *s, const rl_salvage_version *v)
     for (size_t i = 0; i < s->nbatches; i++) {
       const rl_salvage_batch *b = &s->batches[i];
       if (b->time <= v->version || b->time > s->newest || !is_doubtful(b, g->at)) continue;
-      if (!has_all_parts(s, v->uid, b->time)) return lacks(v, b->time);
+      if (b->begin == NONE || !has_all_parts(s, v->uid, b->time)) return lacks(v, b->time);
     }
   }
   return RL_OK;
@@ -211,6 +212,34 @@ static bool is_over_without_begin(const rl_salvage_batch *b)
   return b->begin == NONE && !b->stripped && !b->discarded && (b->complete != NONE || b->end != NONE);
 }
 
+/* The last batch that is known to be over, whether its BEGIN is there or not; RL_NO_TIME: none. */
+static int64_t last_over(const rl_salvage *s)
+{
+  int64_t over = s->newest;
+  for (size_t i = 0; i < s->nbatches; i++) {
+    if (is_over_without_begin(&s->batches[i]) && s->batches[i].time > over) over = s->batches[i].time;
+  }
+  return over;
+}
+
+static void note_lost(rl_salvage *s, int64_t time)
+{
+  if (time > s->lost) s->lost = time;
+}
+
+/* Batches that are over, and whose BEGIN may have stood where records are missing: a window with them cannot be made
+ * again, and one that is kept up could not let them leave. */
+static void note_lost_begins(rl_salvage *s)
+{
+  int64_t over = last_over(s);
+  for (size_t k = 0; k < s->ngaps && over != RL_NO_TIME; k++) {
+    const rl_salvage_gap *g = &s->gaps[k];
+    if (!may_hide(s, g)) continue;
+    int64_t last = g->behind != INT64_MAX && g->behind - s->batch_ms < over ? g->behind - s->batch_ms : over;
+    if (g->before == RL_NO_TIME || last > g->before) note_lost(s, last);
+  }
+}
+
 /* What the image proves: a batch that it has was made, and was over, as batches go into it only then. */
 static void add_proofs(rl_salvage *s)
 {
@@ -228,10 +257,7 @@ static void add_proofs(rl_salvage *s)
     s->items[at].end = b->end == NONE;
     s->items[b->end != NONE && b->end > at ? b->end : at].complete = b->complete == NONE;
   }
-  int64_t over = s->newest;
-  for (size_t i = 0; i < s->nbatches; i++) {
-    if (is_over_without_begin(&s->batches[i]) && s->batches[i].time > over) over = s->batches[i].time;
-  }
+  int64_t over = last_over(s);
   s->ghost = over != RL_NO_TIME && last < over && s->batch_ms > 0 ? over : RL_NO_TIME;
 }
 
@@ -261,7 +287,7 @@ typedef struct uses {
   rl_buf payload;
 } uses;
 
-static void use_input(const rl_salvage *s, uses *u, const rl_salvage_batch *b, rl_journal_input *in)
+static void use_input(rl_salvage *s, uses *u, const rl_salvage_batch *b, rl_journal_input *in)
 {
   uint64_t seq, missing = 0;
   uint32_t name = rl_salvage_name(s, in->uid);
@@ -279,12 +305,13 @@ static void use_input(const rl_salvage *s, uses *u, const rl_salvage_batch *b, r
     rl_salvage_say(s, "batch %" PRId64 " runs without %" PRIu64 " of %" PRIu64 " blocks of input '%.*s', which are "
                    "lost", b->time, missing, in->nblocks, (int)in->uid.n, in->uid.p);
   }
+  if (missing > 0 && !pending && s->ngaps > 0) note_lost(s, b->time);
   if (in->kind != RL_JOURNAL_BLOCKS || name == s->nnames) return;
   if (!pending && in->position > u->made[name]) u->made[name] = in->position;
   if (in->position > s->reached[name]) s->reached[name] = in->position;
 }
 
-static rl_status use_batch(const rl_salvage *s, uses *u, const rl_salvage_batch *b)
+static rl_status use_batch(rl_salvage *s, uses *u, const rl_salvage_batch *b)
 {
   rl_journal_begin begin;
   rl_journal_input in;
@@ -395,6 +422,7 @@ rl_status rl_salvage_plan(rl_salvage *s)
   if (doubtful != INT64_MAX) strip(s, doubtful);
   mark_items(s);
   add_proofs(s);
+  note_lost_begins(s);
   st = settle_blocks(s);
   return st == RL_OK ? rl_salvage_say_places(s) : st;
 }

@@ -149,6 +149,16 @@ static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
   return st;
 }
 
+/* Behind all else: when its segment is trimmed, so are the batches that it tells of. */
+static rl_status write_lost(const rl_salvage *s, rl_wal *w)
+{
+  rl_buf b = {0};
+  rl_journal_put_lost(&b, &(rl_journal_lost){s->lost});
+  rl_status st = append(w, RL_JOURNAL_LOST, &b, NULL);
+  rl_buf_free(&b);
+  return st;
+}
+
 /* A log with a record 1 goes back to the job's beginning, and an image that is lost is made of it. So the new one has
  * it only if the old one had, and nothing is lost that the image alone has now. */
 static uint64_t first_of(const rl_salvage *s)
@@ -167,6 +177,7 @@ rl_status rl_salvage_write(rl_salvage *s, const char *path)
     if (!s->items[i].drop) st = write_item(s, w, &s->items[i]);
   }
   if (st == RL_OK && s->ghost != RL_NO_TIME) st = write_ghost(s, w);
+  if (st == RL_OK && s->lost != RL_NO_TIME) st = write_lost(s, w);
   rl_error failure = RL_ERROR_NONE;
   if (st != RL_OK) rl_error_take(&failure);
   rl_status closed = rl_wal_close(w); /* all is on disk then */

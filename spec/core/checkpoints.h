@@ -54,7 +54,7 @@ static inline void ck_start(ck_job *j)
   ok(rl_wal_open(&(rl_wal_spec){.dir = log, .segment_bytes = ck_segment_bytes}, &j->wal));
   ok(rl_state_open(&(rl_state_spec){.dir = state, .overlay_bytes = MIB}, &j->store));
   j->op = op_of(j->store, "seen", false);
-  rl_journal_put_start(&b, &(rl_journal_start){0, CK_MS, 1790000000000, 1, {"job", 3}, {"0.1.0", 5}});
+  rl_journal_put_start(&b, &(rl_journal_start){0, CK_MS, 1790000000000, 1, {"job", 3}, {"0.1.0", 5}, {0}});
   ck_append(j, RL_JOURNAL_START, &b);
   rl_free(log);
   rl_free(state);

@@ -39,6 +39,7 @@ static inline rl_status journal_again_start(const char *p, size_t n, rl_buf *out
 static inline rl_status journal_again_end(const char *p, size_t n, rl_buf *out) { JOURNAL_AGAIN(end); }
 static inline rl_status journal_again_output(const char *p, size_t n, rl_buf *out) { JOURNAL_AGAIN(output); }
 static inline rl_status journal_again_complete(const char *p, size_t n, rl_buf *out) { JOURNAL_AGAIN(complete); }
+static inline rl_status journal_again_lost(const char *p, size_t n, rl_buf *out) { JOURNAL_AGAIN(lost); }
 
 static inline rl_status journal_again_block(const char *p, size_t n, rl_buf *out)
 {
@@ -70,7 +71,8 @@ static inline rl_status journal_again(unsigned type, const char *p, size_t n, rl
   case RL_JOURNAL_STATE: return journal_again_state(p, n, out);
   case RL_JOURNAL_END: return journal_again_end(p, n, out);
   case RL_JOURNAL_OUTPUT: return journal_again_output(p, n, out);
-  default: return journal_again_complete(p, n, out);
+  case RL_JOURNAL_COMPLETE: return journal_again_complete(p, n, out);
+  default: return journal_again_lost(p, n, out);
   }
 }
 

@@ -79,10 +79,10 @@ static inline void streams_end(streams *f)
   rl_buf_free(&f->descriptions);
 }
 
-/* Serves the driver until done(f), for 20 s at most. */
+/* Serves the driver until done(f), for five minutes at most. */
 static inline void streams_until(streams *f, bool (*done)(void *f))
 {
-  if (!rl_driver_serve(rl_context_driver(f->c), done, f, INT64_C(20000000000)))
+  if (!rl_driver_serve(rl_context_driver(f->c), done, f, INT64_C(300000000000)))
     fail_msg("nothing more happens; records: %s receiver: %s", rl_buf_cstr(&f->records), rl_buf_cstr(&f->receiver));
 }
 

@@ -208,7 +208,7 @@ static rl_status spin(void *user, const rl_value *f, uint32_t n, rl_emit *out)
 static void test_stuck_worker_is_replaced(void **state)
 {
   (void)state;
-  static const char *settings[] = {"rille.task.maxSeconds", "50ms", "rille.log.level", "off", NULL};
+  static const char *settings[] = {"rille.task.maxSeconds", "1s", "rille.log.level", "off", NULL};
   rl_context *c = new_context(settings);
   static atomic_bool let_go;
   rl_rdd *r = mapped(integers(1, 2, 2), spin, &let_go);

@@ -35,7 +35,7 @@ static void the_layout_is_the_documented_one(void **state)
   (void)state;
   const uint64_t blocks[] = {1, 300};
   rl_buf b = {0};
-  rl_journal_put_start(&b, &(rl_journal_start){-1, 1000, 64, 2, text("app"), text("0.1")});
+  rl_journal_put_start(&b, &(rl_journal_start){-1, 1000, 64, 2, text("app"), text("0.1"), {0}});
   expect_layout(&b, "\1\1\xd0\x0f\x80\1\2\3app\3" "0.1");
   rl_journal_put_block(&b, &(rl_journal_block){text("in"), 5, 200, true, text("not this")});
   expect_layout(&b, "\2in\5\xc8\1\1");
@@ -84,13 +84,14 @@ static void starts_come_back(void **state)
     rl_buf b = {0};
     int64_t batch = i % 3 ? INT64_MAX : 1;
     rl_journal_start in = {TIMES[i % COUNT(TIMES)], batch, TIMES[(i + 3) % COUNT(TIMES)], (uint32_t)NUMBERS[i % 4],
-                           string(i), string(i / 6)};
+                           string(i), string(i / 6), string(i / 3)};
     rl_journal_start out;
     rl_journal_put_start(&b, &in);
     assert_int_equal(rl_journal_get_start(b.p, b.n, &out), RL_OK);
     assert_true(out.zero == in.zero && out.batch_ms == in.batch_ms && out.now == in.now && out.script == in.script);
     expect_slice(out.app, in.app);
     expect_slice(out.engine, in.engine);
+    expect_slice(out.graph, in.graph);
     rl_buf_free(&b);
   }
 }
@@ -237,7 +238,8 @@ static void sample(unsigned type, rl_buf *b)
   rl_buf_clear(b);
   switch (type) {
   case RL_JOURNAL_START:
-    rl_journal_put_start(b, &(rl_journal_start){1790000000000, 500, 1790000001234, 3, text("orders"), text("0.1.0")});
+    rl_journal_put_start(b, &(rl_journal_start){1790000000000, 500, 1790000001234, 3, text("orders"), text("0.1.0"),
+                                                text("graph")});
     break;
   case RL_JOURNAL_BLOCK:
     rl_journal_put_block(b, &(rl_journal_block){text("socket"), 2, 300, true, {0}});
@@ -254,8 +256,11 @@ static void sample(unsigned type, rl_buf *b)
     break;
   case RL_JOURNAL_END: rl_journal_put_end(b, &(rl_journal_end){1790000000500, text("")}); break;
   case RL_JOURNAL_OUTPUT: rl_journal_put_output(b, &(rl_journal_output){1790000000500, text("counts/print/1"), text("")}); break;
-  default:
+  case RL_JOURNAL_COMPLETE:
     rl_journal_put_complete(b, &(rl_journal_complete){1790000000500, false, text("accumulators")});
+    break;
+  default:
+    rl_journal_put_lost(b, &(rl_journal_lost){1790000000500});
     break;
   }
 }
@@ -352,7 +357,7 @@ static void refuse(unsigned type, const char *p, size_t n, const char *why)
 static void each_fault_is_named(void **state)
 {
   (void)state;
-  refused(START, "\2", "of format 2, and this Rille knows 1");
+  refused(START, "\3", "of format 3, and this Rille knows those up to 2");
   refused(START, "\1\0\0", "START record: the batch interval is not above 0");
   refused(START, "\1\0\2\0\xff\xff\xff\xff\x1f", "more than 32 bits");
   refused(START, "\1\0\2\0\1\5ab", "cut short within a string");

@@ -149,7 +149,7 @@ static void test_no_broker(void **state)
 {
   (void)state;
   mock m = {.brokers = "127.0.0.1:1"};
-  rl_context *c = context("rille.task.maxSeconds", "2");
+  rl_context *c = context("rille.task.maxSeconds", "5");
   assert_int_equal(send_all(c, &m, "t", NULL, integers(1, 3, 1)), RL_EIO);
   assert_non_null(strstr(rl_error_message(), "Kafka at 127.0.0.1:1 has not taken 3 records in time"));
   rl_context_unref(c);

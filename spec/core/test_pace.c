@@ -123,20 +123,20 @@ static void text_is_let_through_line_by_line(void **state)
   streams f;
   probe p = {0};
   begin(&f, &held_class, &p, "rille.streaming.receiver.maxRate", "2000");
-  put_numbers(&p, 0, 1500);
+  put_numbers(&p, 0, 6000); /* for three seconds, so that a busy machine has time for some batches, too */
   assert_true(atomic_load(&p.held));
   int batches = 0;
-  for (; f.seen < 1499; batches++) { /* the last line's \r may be half of an end */
+  for (; f.seen < 5999; batches++) { /* the last line's \r may be half of an end */
     batch(&f);
     assert_within(&f, &p, 2000);
   }
   assert_true(batches > 3);
   while (atomic_load(&p.held)) batch(&f);
-  put(&p, "1500\n15");
-  put(&p, "01\n1502"); /* the rest of the line was counted when it ended */
+  put(&p, "6000\n60");
+  put(&p, "01\n6002"); /* the rest of the line was counted when it ended */
   rl_receiver_end_text(p.r);
   batch(&f);
-  assert_numbers(&f, 1503);
+  assert_numbers(&f, 6003);
   streams_end(&f);
 }
 

@@ -173,7 +173,7 @@ static void expect_no_backup(const char *dir, const char *from, rl_status st, co
 static void a_backup_of_another_job_is_refused(void **state)
 {
   char *dir = rl_path_join(*state, "job"), *other = rl_path_join(*state, "other");
-  const rl_journal_start same = {0, CK_MS, 1790000000000, 1, {"job", 3}, {"0.1.0", 5}};
+  const rl_journal_start same = {0, CK_MS, 1790000000000, 1, {"job", 3}, {"0.1.0", 5}, {0}};
   rl_buf said = {0};
   make_job(dir, 3);
   for (int damaged = 0; damaged < 2; damaged++) {

@@ -247,7 +247,7 @@ static void without_batches_the_sender_must_wait(void **state)
   memset(lines, 'x', sizeof lines);
   for (size_t i = 63; i < sizeof lines; i += 64) lines[i] = '\n';
   int64_t sent = 0;
-  while (can_send(fd, 200)) {
+  while (can_send(fd, 200) || !has_received(&f)) {
     ssize_t n = send(fd, lines, sizeof lines, MSG_NOSIGNAL);
     assert_true(n > 0 || errno == EAGAIN);
     if (n > 0) sent += n;

@@ -8,7 +8,7 @@ export LUA_PATH="$jobs/?.lua;$LUA_PATH" slowdown scratch jobs
 # live HOW STATUS NUMBER: one life; prints what is wrong with it.
 live() {
   local how=$1 wanted=$2 log=$scratch/$1-$3 status=0 complaint=
-  timeout -k 1 $((15 * slowdown)) lua5.4 "$jobs/life.lua" "$how" >"$log" 2>&1 </dev/null || status=$?
+  timeout -k 1 $((60 * slowdown)) lua5.4 "$jobs/life.lua" "$how" >"$log" 2>&1 </dev/null || status=$?
   if [[ $how == error ]]; then
     complaint='on purpose|stack traceback:|^[[:space:]]'
     grep -q 'life.lua:[0-9]*: on purpose' "$log" || printf '%s: the error was not shown\n' "$how"

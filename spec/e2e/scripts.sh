@@ -55,7 +55,8 @@ for digit in 0 1 2 3 4 5 6 7 8 9; do
 done
 say "queue_stream: ok"
 
-begin receiver rille run "$scripts/custom_receiver.lua" 'echo tick; echo tock; echo tick; exec tail -f /dev/null' 0.2
+# Again and again, as a batch may end between two of them.
+begin receiver rille run "$scripts/custom_receiver.lua" 'while printf "tick\ntock\ntick\n"; do sleep 1; done' 0.2
 until_true 10 in_one_batch receiver.out '(tick,2)' '(tock,1)'
 kill -INT "$begun"
 # onStart still reads from the command: it is left behind, and said so at most.

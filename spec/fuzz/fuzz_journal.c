@@ -1,7 +1,7 @@
 /* Records of a durable job: what decodes encodes to the very bytes it came from, and all of it can be walked; all else
  * is refused.
  *
- * Input: a byte k and the record; its type is 1 + k % 7. */
+ * Input: a byte k and the record; its type is 1 + k % 8. */
 #include <stdlib.h>
 #include <string.h>
 

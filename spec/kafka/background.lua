@@ -5,13 +5,13 @@ local support = require "spec.lua.support"
 
 local background = {}
 
---- Waits until condition(...) holds, 90 s at most; returns what it gives.
+--- Waits until condition(...) holds, 300 s at most; returns what it gives.
 function background.await(condition, ...)
-  local deadline = core.monotonic() + 90
+  local deadline = core.monotonic() + 300
   repeat
     local result, missing = condition(...)
     if result then return result end
-    if core.monotonic() > deadline then error("not within 90 s: " .. tostring(missing or "what was waited for"), 2) end
+    if core.monotonic() > deadline then error("not within 300 s: " .. tostring(missing or "what was waited for"), 2) end
     rille.sleep(0.03)
   until false
 end
@@ -25,7 +25,7 @@ end
 ---@param name string of its own there
 ---@return fun(): integer, string # waits for its end: its exit status, and what it said
 function background.start(dir, name, command)
-  local pipe = assert(io.popen(("cd '%s' && timeout -k 5 240 %s >%s.out 2>&1 </dev/null; echo $?")
+  local pipe = assert(io.popen(("cd '%s' && timeout -k 5 600 %s >%s.out 2>&1 </dev/null; echo $?")
     :format(dir, command, name)))
   return function()
     local status = pipe:read "n"

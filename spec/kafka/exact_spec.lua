@@ -259,8 +259,8 @@ describe("saveToKafka with transactions", function()
       ["transaction.timeout.ms"] = 2000000000 })
     local ok, why = pcall(ssc.start, ssc)
     assert.is_false(ok)
-    assert.matches("exact_spec.lua:%d+: Kafka at .- takes no transaction.timeout.ms of 2000000000, as it is above the " ..
-      "brokers' transaction.max.timeout.ms: set a lower one for this output, or raise theirs$", why)
+    assert.matches("exact_spec.lua:%d+: Kafka at .- takes no transaction.timeout.ms of 2000000000, as it is above " ..
+      "the brokers' transaction.max.timeout.ms: set a lower one for this output, or raise theirs$", why)
     ssc:stop()
   end)
 

@@ -206,10 +206,10 @@ describe("a Kafka producer", function()
       ssc:awaitTermination()
     ]==]):format(kafka.brokers, kafka.brokers, topic, topic) }
     kafka.put(topic, 0, "k", "one")
-    local first = program.run_in(dir, "timeout -k 5 60 rille run job.lua first")
+    local first = program.run_in(dir, "rille run job.lua first")
     assert.equal(0, first.status, first.err)
     kafka.put(topic, 0, "k", "two")
-    local second = program.run_in(dir, "timeout -k 5 60 rille run job.lua second")
+    local second = program.run_in(dir, "rille run job.lua second")
     assert.equal(0, second.status, second.err)
     support.remove(dir)
     sc = rille.Context { master = "local[1]" }
@@ -224,7 +224,7 @@ describe("a Kafka producer", function()
       local producer = require "rille".kafka.producer { brokers = "%s", ["linger.ms"] = 500 }
       producer:send("%s", nil, "last words")
     ]]):format(kafka.brokers, topic) }
-    local run = program.run_in(dir, "timeout -k 5 60 rille run job.lua")
+    local run = program.run_in(dir, "rille run job.lua")
     assert.equal(0, run.status, run.err)
     support.remove(dir)
     assert.equal(1, kafka.last(topic, 0))

@@ -5,7 +5,7 @@ local child = {}
 
 local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
---- Runs a job to its end, or for at most 60 s.
+--- Runs a job to its end, or for at most 300 s.
 ---@param job string text of the script; it lies as job.lua in a directory of its own, which is the current one
 ---@param options { args: string[]?, before: string?, command: string? }? before: shell commands
 ---@return { status: integer, out: string, err: string } status 124: not in time
@@ -15,7 +15,7 @@ function child.run(job, options)
   support.write(dir .. "/job.lua", job)
   local words = {}
   for i, word in ipairs(options.args or {}) do words[i] = quoted(word) end
-  local _, _, status = os.execute(("cd %s && { %s\ntimeout -k 5 60 %s job.lua %s; } >stdout 2>stderr </dev/null")
+  local _, _, status = os.execute(("cd %s && { %s\ntimeout -k 5 300 %s job.lua %s; } >stdout 2>stderr </dev/null")
     :format(dir, options.before or "", options.command or "rille run", table.concat(words, " ")))
   local result = { status = status, out = support.read(dir .. "/stdout"), err = support.read(dir .. "/stderr") }
   support.remove(dir)
@@ -34,12 +34,8 @@ function child.serve(...)
   return { port = port, client = function() return pipe:read "l" end, close = function() pipe:close() end }
 end
 
---- A port on which nobody listens.
----@return integer
-function child.free_port()
-  local server = child.serve()
-  server.close()
-  return server.port
-end
+--- A port on which nobody listens, and which nobody else is given until it is closed.
+---@return { port: integer, close: fun() }
+function child.nobody() return child.serve "--refuse" end
 
 return child

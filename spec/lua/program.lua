@@ -16,13 +16,13 @@ function program.project(files)
   return directory
 end
 
---- Runs a shell command in a directory, for at most 60 s.
+--- Runs a shell command in a directory, for at most 300 s.
 ---@param directory string
 ---@param command string
 ---@return { status: integer, out: string, err: string }
 function program.run_in(directory, command)
   local out, err = os.tmpname(), os.tmpname()
-  local _, _, status = os.execute(("cd '%s' && { timeout -k 5 60 %s; } >%s 2>%s </dev/null")
+  local _, _, status = os.execute(("cd '%s' && { timeout -k 5 300 %s; } >%s 2>%s </dev/null")
     :format(directory, command, out, err))
   local result = { status = status, out = support.read(out), err = support.read(err) }
   os.remove(out)

@@ -3,7 +3,7 @@ local rille = require "rille"
 local support = require "spec.lua.support"
 
 -- Sockets: real time, so a spec waits for what it expects, for at most this many seconds.
-local LIMIT = 20
+local LIMIT = 120
 
 describe("from a socket", function()
   local ssc, servers
@@ -258,17 +258,15 @@ describe("receiverStream", function()
     local count = 0
     ssc:receiverStream {
       onStart = function(self)
-        local n = 0
-        while not self:isStopped() do
-          n = n + 1
-          if n <= 1000 then self:store(n) end
-        end
+        for n = 1, 1000 do self:store(n) end
+        io.open(path, "w"):write("all are stored"):close()
+        while not self:isStopped() do rille.sleep(0.001) end
       end,
       onStop = function() io.open(path, "w"):write("stopped"):close() end,
     }:foreachRDD(function(rdd) count = count + rdd:count() end)
     ssc:start()
     local before = os.time()
-    while count == 0 and os.time() - before < LIMIT do ssc:awaitTerminationOrTimeout(0.01) end
+    while support.read(path) == "" and os.time() - before < LIMIT do ssc:awaitTerminationOrTimeout(0.01) end
     ssc:stop(true, true)
     assert.equal(1000, count)
     assert.equal("stopped", support.read(path))

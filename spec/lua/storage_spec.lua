@@ -131,10 +131,8 @@ describe("storage", function()
           sum = sum + rdd:fold(0, function(a, b) return a + b end)
         end)
         ssc:start()
-        for _ = 1, 400 do
-          if count >= RECORDS then break end
-          ssc:awaitTerminationOrTimeout(0.025)
-        end
+        local before = os.time()
+        while count < RECORDS and os.time() - before < 120 do ssc:awaitTerminationOrTimeout(0.025) end
         ssc:stop(false)
         assert.same({ level, RECORDS, expected }, { level, count, sum })
         if level == "DISK_ONLY_2" then assert.is_true(sc:memory().spilledTotal > 0) end

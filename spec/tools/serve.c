@@ -1,11 +1,13 @@
 /* serve: gives prepared bytes, piece by piece, to the clients of a loopback TCP port.
  *
  *   serve [PIECE | --times N PIECE | --gate | --next]... [--hold]
+ *   serve --refuse
  *
  * Prints the port, then "client N" for each client it takes. Each PIECE is one send, and goes out when the one before it was
  * acknowledged. In a piece \n \r \0 \\ and \xHH stand for bytes. --gate waits for a byte on standard input.
- * --next: what follows is for the next client; the one before is closed. --hold keeps the last client open. Ends after the last client,
- * or as soon as nobody reads its standard output: with the test that started it. */
+ * --next: what follows is for the next client; the one before is closed. --hold keeps the last client open. --refuse: the port is
+ * taken, and nobody listens on it. Ends after the last client, or as soon as nobody reads its standard output: with the test that
+ * started it. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -119,15 +121,15 @@ static void pass_gate(void)
   }
 }
 
-static int listen_somewhere(void)
+static int take_port(bool listens)
 {
   struct sockaddr_in address = {.sin_family = AF_INET};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 16) != 0 ||
-      getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
-    die("cannot listen on 127.0.0.1");
+  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+      (listens && listen(fd, 16) != 0) || getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+    die("cannot take a port of 127.0.0.1");
   }
   printf("%u\n", ntohs(address.sin_port));
   fflush(stdout);
@@ -172,9 +174,12 @@ static char **serve(int listener, char **piece)
 
 int main(int argc, char **argv)
 {
-  (void)argc;
   signal(SIGPIPE, SIG_IGN);
-  int listener = listen_somewhere();
+  bool refuses = argc == 2 && strcmp(argv[1], "--refuse") == 0;
+  int listener = take_port(!refuses);
+  while (refuses) {
+    wait_for(-1, 0, -1);
+  }
   for (char **piece = argv + 1; piece;) {
     piece = serve(listener, piece);
   }

@@ -49,10 +49,11 @@ local function check_times()
   assert(#times >= due - 2, ("%d batches instead of about %d"):format(#times, due))
 end
 
-local function median(list, from, to)
+-- What nine in ten exceed: a drift moves it as it moves all of them, and a machine that is busy for a while does not.
+local function low(list, from, to)
   local part = table.move(list, from, to, 1, {})
   table.sort(part)
-  return part[(#part + 1) // 2]
+  return part[(#part + 9) // 10]
 end
 
 ssc:start()
@@ -65,7 +66,7 @@ ssc:stop(true, true)
 
 check_times()
 local third = #lags // 3
-local first, last = median(lags, 1, third), median(lags, #lags - third + 1, #lags)
+local first, last = low(lags, 1, third), low(lags, #lags - third + 1, #lags)
 print(("%d batches, %d lines"):format(#times, got.lines))
 print(("begun %d ms after their time at first, %d ms at last"):format(first, last))
 print(("memory %d KiB at a quarter, %+d KiB at the end"):format(warm, grown))

@@ -1,5 +1,6 @@
--- stop.lua HOW [GATE]: waits for a signal. HOW is
---   received  at a line from the fifo GATE, a receiver stores 1000 records, right behind a tick; says so on the fifo GATE.done
+-- stop.lua HOW [GATE [SECONDS]]: waits for a signal. HOW is
+--   received  at a line from the fifo GATE, a receiver stores 1000 records, right behind a tick; says so on the fifo GATE.done.
+--             SECONDS from one tick to the next
 --   slow      every batch takes 1 s
 --   stuck     the first batch never ends (but by rille.task.maxSeconds)
 --   held      a function of the driver waits for the file GATE in the first batch, and says "late" in others
@@ -9,7 +10,7 @@
 local rille = require "rille"
 
 local how, gate = arg[1], arg[2]
-local ssc = rille.StreamingContext({ appName = "Stop", master = "local[2]" }, how == "received" and 1.5 or 0.1)
+local ssc = rille.StreamingContext({ appName = "Stop", master = "local[2]" }, tonumber(arg[3]) or 0.1)
 local processed, told = 0, false
 
 local function tell(text)
