@@ -394,7 +394,7 @@ static void say_gaps(const rl_salvage *s)
 {
   for (size_t k = 0; k < s->ngaps; k++) {
     size_t at = s->gaps[k].at;
-    uint64_t from = at > 0 ? s->items[at - 1].seq + 1 : s->first;
+    uint64_t from = at > 0 ? s->items[at - 1].seq + 1 : s->first > 0 ? s->first : 1;
     if (at < s->nitems && s->items[at].seq == from) continue; /* of another kind: rl_repair_run has told it */
     if (at == s->nitems) {
       rl_salvage_say(s, "records of the log from %" PRIu64 " on are lost", from);

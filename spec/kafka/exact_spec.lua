@@ -8,12 +8,7 @@ local support = require "spec.lua.support"
 -- All records of a topic that were committed.
 local function content(topic, partitions)
   local sc = rille.Context { master = "local[1]" }
-  local ranges = {}
-  for partition = 0, partitions - 1 do
-    ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
-      untilOffset = kafka.last(topic, partition) }
-  end
-  local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, ranges):collect()
+  local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, kafka.ranges(topic, partitions)):collect()
   sc:stop()
   return records
 end

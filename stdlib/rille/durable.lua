@@ -133,6 +133,23 @@ function durable.is_same(dir, other)
   return plain(dir) == plain(other)
 end
 
+local function split(path)
+  local above, name = path:gsub("/+$", ""):match("^(.-)/*([^/]+)$")
+  if not name then return "/", "." end
+  return above ~= "" and above or path:sub(1, 1) == "/" and "/" or ".", name
+end
+
+--- The same directory, under whatever names; one that is not there yet is known by where it will be.
+---@param dir string
+---@param other string
+---@return boolean
+function durable.is_same_place(dir, other)
+  if durable.is_same(dir, other) or core.isSameFile(dir, other) then return true end
+  local above, name = split(dir)
+  local other_above, other_name = split(other)
+  return name == other_name and core.isSameFile(above, other_above)
+end
+
 --- Where the checkpoint is that the script names so: a recovered one is where it was found.
 ---@param dir string
 ---@return string

@@ -78,7 +78,7 @@ end
 
 -- The context's checkpoint is in `path`.
 local function attach(name, ssc, path, setup)
-  if ssc.checkpoint_dir and not durable.is_same(ssc.checkpoint_dir, path) then
+  if ssc.checkpoint_dir and not durable.is_same_place(ssc.checkpoint_dir, path) then
     check.fail(("%s: the context it was given has its checkpoint in '%s', not in '%s'"):format(name, ssc.checkpoint_dir,
       path))
   end
