@@ -93,6 +93,7 @@ static void work_off(rl_streaming *s)
   int64_t deadline = deadline_of(s);
   s->working_off = true;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) rl_ticks_next(s);
+  rl_ticks_hurry(s);
   bool done = rl_driver_serve(d, nothing_unallocated, s, left(deadline));
   if (done) end_ticks(s, deadline);
   rl_ticks_cancel(s);

@@ -135,6 +135,36 @@ static void brokers_that_cannot_be_reached_are_told_of_once(void **state)
   rl_buf_free(&said.lines);
 }
 
+static unsigned suspect(rl_kafka_health *h, bool refused, bool answered)
+{
+  rl_kafka_health_suspect(h, refused, "broker 2: wrong password");
+  if (rl_kafka_health_is_suspect(h)) rl_kafka_health_looked(h, answered);
+  assert_false(rl_kafka_health_is_suspect(h));
+  return times_said("group stream: ");
+}
+
+/* librdkafka complains each time that it tries a broker anew. */
+static void one_broker_of_several_that_refuses_is_told_of_once(void **state)
+{
+  (void)state;
+  rl_kafka_health *h = rl_kafka_health_new("group stream");
+  rl_log_set_level(RL_LOG_WARN);
+  rl_log_set_sink(hear, NULL);
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, false, true), 0); /* one that is down: none */
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, true), 1);
+  assert_int_equal(times_said("refuses this client, others do not"), 1);
+  assert_false(rl_kafka_health_is_down(h));
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, false), 2); /* then all of them */
+  assert_int_equal(times_said("no broker of Kafka at ? can be reached: broker 2: wrong password"), 1);
+  assert_true(rl_kafka_health_is_cut_off(h));
+  rl_kafka_health_up(h);
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, true), 3);
+  assert_int_equal(times_said("answer again"), 1);
+  rl_log_set_sink(NULL, NULL);
+  rl_kafka_health_unref(h);
+  rl_buf_free(&said.lines);
+}
+
 static void a_stop_needs_no_broker(void **state)
 {
   (void)state;
@@ -175,6 +205,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(records_come_and_are_committed),
     cmocka_unit_test(brokers_that_cannot_be_reached_are_told_of_once),
+    cmocka_unit_test(one_broker_of_several_that_refuses_is_told_of_once),
     cmocka_unit_test(a_stop_needs_no_broker),
     cmocka_unit_test(wrong_settings_are_refused),
   };

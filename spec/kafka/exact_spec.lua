@@ -261,6 +261,18 @@ describe("saveToKafka with transactions", function()
     assert.same({ "run 1", "run 2" }, values(content(to, 1)))
   end)
 
+  it("finds at the start that the brokers allow no transaction to last so long", function()
+    local from, to = kafka.topic(1), kafka.topic(1)
+    local ssc, lines = copying(from, {})
+    rille.kafka.saveToKafka(lines, { brokers = kafka.brokers, topic = to, transactional = true,
+      ["transaction.timeout.ms"] = 2000000000 })
+    local ok, why = pcall(ssc.start, ssc)
+    assert.is_false(ok)
+    assert.matches("exact_spec.lua:%d+: Kafka at .- takes no transaction.timeout.ms of 2000000000, as it is above " ..
+      "the brokers' transaction.max.timeout.ms: set a lower one for this output, or raise theirs$", why)
+    ssc:stop()
+  end)
+
   it("says what is missing", function()
     local ssc, lines = copying("t", {})
     local function refused(options)

@@ -55,6 +55,7 @@ local function open(owner, made, uid, where)
   local context = owner.sc.handle
   local id = made.id or ("%s/%s/%s"):format(context:conf "rille.app.name", uid, made.marker)
   local transaction = context:kafkaTransaction { settings = made.settings, id = id, marker = made.marker }
+  transaction:atStart(owner.handle)
   local fn = context:kafkaSink { settings = made.settings, topic = made.topic, transaction = transaction }
   local nothing = context:parallelize({ 0 }, 1)
   local function op(native) return core.op { kind = "narrow", name = NAME, site = where, fn = native } end
