@@ -9,7 +9,8 @@
 -- Lines are numbered by the job: it says how many it has, and gets those behind. A FILE can be sent again by its
 -- numbers, so it must not change but grow. Lines of standard input are kept in memory; with --state in the file STATE
 -- too, so that this program can be killed and started again, and goes on where it was. (Not a power cut: plain Lua
--- cannot ask for what it writes to be on disk.)
+-- cannot ask for what it writes to be on disk.) What standard input brings to a new start is new, also where it is a
+-- file that was sent before: for that there is --file.
 --
 -- Needs LuaSocket: apt-get install lua-socket
 local found, socket = pcall(require, "socket")
@@ -34,7 +35,9 @@ local function arguments()
       i = i + 1
       options[name] = arg[i] or die("--%s needs a value", name)
     elseif arg[i]:match "^%d+$" then
+      if tonumber(arg[i]) > 65535 then die("there is no port %s", arg[i]) end -- LuaSocket would take another
       options.port = arg[i]
+      if #options.port > 5 or tonumber(options.port) > 65535 then die("there is no port %s", options.port) end
     else
       die("what is '%s'? The usage is written at the top of this script", arg[i])
     end
@@ -67,8 +70,14 @@ local function write_state()
 end
 
 local function read_state()
-  local file = options.state and io.open(options.state, "rb")
-  if not file then return end
+  if not options.state then return end
+  local file = io.open(options.state, "rb")
+  if not file then
+    local made, why = io.open(options.state .. ".new", "wb")
+    if not made then die("cannot write %s", why) end
+    made:close()
+    return
+  end
   acked, uid = (file:read "L" or ""):match "^RILLE%-SENDER 1 (%d+) (.*)\n$"
   if not acked then die("%s is not a state of this program", options.state) end
   acked = math.tointeger(tonumber(acked))

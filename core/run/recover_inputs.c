@@ -112,7 +112,7 @@ rl_status rl_restore_old_places(rl_streaming *s)
       const rl_past *p = f->batches[i];
       const rl_journal_input in = find_input(p, d);
       if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
-      if (!rl_past_is_needed(d, p)) st = restore_place(d, p, &in);
+      if (!rl_past_is_remembered(d, p)) st = restore_place(d, p, &in);
       if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
       break;
     }
@@ -120,13 +120,27 @@ rl_status rl_restore_old_places(rl_streaming *s)
   return st;
 }
 
+static rl_status restore_place_only(rl_dstream *d, const rl_past *p)
+{
+  const rl_journal_input in = find_input(p, d);
+  if (!d->input->cls->restore || (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE)) return RL_OK;
+  rl_status st = restore_place(d, p, &in);
+  if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  return st;
+}
+
+/* Of a batch that windows cannot have any more the places stay: its files are not to be read again. */
 rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
 {
   rl_status st = RL_OK;
   for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
-    if (d->kind != RL_NODE_INPUT || !d->reached || !rl_past_is_needed(d, p)) continue;
-    const rl_journal_input in = find_input(p, d);
-    st = restore_input(d, p, &in);
+    if (d->kind != RL_NODE_INPUT || !d->reached) continue;
+    if (rl_past_is_needed(d, p)) {
+      const rl_journal_input in = find_input(p, d);
+      st = restore_input(d, p, &in);
+    } else if (rl_past_is_remembered(d, p)) {
+      st = restore_place_only(d, p);
+    }
   }
   return st;
 }
@@ -135,13 +149,8 @@ rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
 rl_status rl_restore_places(rl_streaming *s, const rl_past *p)
 {
   rl_status st = RL_OK;
-  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
-    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore || !rl_past_is_needed(d, p)) continue;
-    const rl_journal_input in = find_input(p, d);
-    if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
-    st = restore_place(d, p, &in);
-    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
-  }
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next)
+    if (d->kind == RL_NODE_INPUT && d->reached && rl_past_is_remembered(d, p)) st = restore_place_only(d, p);
   return st;
 }
 

@@ -374,12 +374,20 @@ void rl_inspect_log_free(rl_inspect_log *l)
 
 /* Does it fit the image? ------------------------------------------------------------------------------------------- */
 
-static rl_status note_newest(void *user, const rl_wal_record *r)
+typedef struct reach {
+  int64_t newest; /* batch */
+  int64_t zero;   /* of the job; the beginning of time where the log does not go back to that */
+} reach;
+
+static rl_status note_reach(void *user, const rl_wal_record *r)
 {
-  int64_t *newest = user;
+  reach *to = user;
+  rl_journal_start start;
   rl_journal_begin x;
+  if (r->at.seq == 1 && r->at.type == RL_JOURNAL_START && !rl_journal_get_start(r->p, r->at.length, &start))
+    to->zero = start.zero;
   if (r->at.type != RL_JOURNAL_BEGIN || rl_journal_get_begin(r->p, r->at.length, &x) != RL_OK) return RL_OK;
-  if (x.time > *newest) *newest = x.time;
+  if (x.time > to->newest) to->newest = x.time;
   return RL_OK;
 }
 
@@ -394,14 +402,15 @@ static bool is_gone(const char *log)
   return gone || st == RL_ENOTFOUND;
 }
 
-static bool is_behind(const char *log, int64_t version)
+static bool has_reach(const char *log, reach *to)
 {
-  int64_t newest = RL_NO_TIME;
   rl_status st = RL_ENOTFOUND;
-  for (int i = 0; i < TRIES && st == RL_ENOTFOUND; i++)
-    st = rl_wal_verify(log, &(rl_wal_verifier){note_newest, NULL, &newest});
+  for (int i = 0; i < TRIES && st == RL_ENOTFOUND; i++) {
+    *to = (reach){RL_NO_TIME, RL_NO_TIME};
+    st = rl_wal_verify(log, &(rl_wal_verifier){note_reach, NULL, to});
+  }
   if (st != RL_OK) rl_error_drop();
-  return st == RL_OK && newest < version;
+  return st == RL_OK;
 }
 
 char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i)
@@ -411,8 +420,13 @@ char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i)
   for (size_t k = 0; k < i->nops; k++)
     if (i->ops[k].version > version) version = i->ops[k].version;
   char *log = rl_checkpoint_log(dir), *why = NULL;
+  reach to;
   if (is_gone(log)) why = rl_format("damaged log: %s: there is none, and there is a state", log);
-  else if (is_behind(log, version))
+  else if (!has_reach(log, &to)) why = NULL;
+  else if (version != RL_NO_TIME && version < to.zero)
+    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, and the log is that of a job that "
+                    "began later, at %" PRId64 " ms: they do not belong together", log, version, to.zero);
+  else if (to.newest < version)
     why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, which it does not have: part of the "
                     "log is missing, or the directory was copied while the job ran", log, version);
   if (why) {

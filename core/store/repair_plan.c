@@ -236,8 +236,9 @@ static void note_lost_begins(rl_salvage *s)
     const rl_salvage_gap *g = &s->gaps[k];
     if (!may_hide(s, g)) continue;
     int64_t last = g->behind != INT64_MAX && g->behind - s->batch_ms < over ? g->behind - s->batch_ms : over;
-    if (g->before == RL_NO_TIME || last > g->before) note_lost(s, last);
+    if ((g->before == RL_NO_TIME || last > g->before) && last > s->lost_begin) s->lost_begin = last;
   }
+  note_lost(s, s->lost_begin);
 }
 
 /* What the image proves: a batch that it has was made, and was over, as batches go into it only then. */
@@ -394,7 +395,7 @@ static void say_gaps(const rl_salvage *s)
 {
   for (size_t k = 0; k < s->ngaps; k++) {
     size_t at = s->gaps[k].at;
-    uint64_t from = at > 0 ? s->items[at - 1].seq + 1 : s->first;
+    uint64_t from = at > 0 ? s->items[at - 1].seq + 1 : s->first > 0 ? s->first : 1;
     if (at < s->nitems && s->items[at].seq == from) continue; /* of another kind: rl_repair_run has told it */
     if (at == s->nitems) {
       rl_salvage_say(s, "records of the log from %" PRIu64 " on are lost", from);

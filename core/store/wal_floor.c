@@ -48,7 +48,8 @@ static rl_status read_slots(const char *path, int flags, int *fd, slot *slots, c
   return st == RL_OK ? pick(path, slots, got, newest) : st;
 }
 
-rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there)
+/* `other`: where the slot is that does not count, if it is not whole; else -1. */
+static rl_status read_floor(const char *dir, uint64_t *floor, bool *there, int *other)
 {
   char *path = path_in(dir);
   slot slots[SLOTS];
@@ -58,13 +59,24 @@ rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there)
   if (fd >= 0) rl_fs_get()->close(fd); /* only read from */
   *there = st != RL_ENOTFOUND;
   *floor = 1;
-  if (st == RL_OK) *floor = newest->floor;
+  *other = -1;
+  if (st == RL_OK) {
+    const slot *second = newest == slots ? slots + 1 : slots;
+    *floor = newest->floor;
+    if (second->sum != sum_of(second)) *other = (int)((size_t)(second - slots) * sizeof *slots);
+  }
   if (st == RL_ENOTFOUND) {
     rl_error_drop();
     st = RL_OK;
   }
   rl_free(path);
   return st;
+}
+
+rl_status rl_wal_floor_read(const char *dir, uint64_t *floor, bool *there)
+{
+  int other;
+  return read_floor(dir, floor, there, &other);
 }
 
 uint64_t rl_wal_floor_to_go_on(const char *dir)
@@ -128,11 +140,16 @@ static bool is_of_first_version(const char *dir, uint64_t first)
 rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool *there)
 {
   uint64_t floor;
-  rl_status st = rl_wal_floor_read(dir, &floor, there);
+  int other;
+  rl_status st = read_floor(dir, &floor, there, &other);
   if (st == RL_OK && !*there && firsts->n > 0 && is_of_first_version(dir, firsts->v[0])) return RL_OK;
   if (st != RL_OK || (firsts->n == 0 && !*there) || (firsts->n > 0 && firsts->v[0] <= floor)) return st;
   const char *then = "put back a copy, or go on without them (rille.checkpoint.allowDropped = true)";
   if (firsts->n == 0) return rl_fail(RL_EDATA, "damaged log: %s: all its segments are missing; %s", dir, then);
+  if (other >= 0)
+    return rl_fail(RL_EDATA, "damaged log: %s/" RL_WAL_FLOOR " at offset %d: wrong checksum, so it may be that records "
+                   "from %" PRIu64 " on are missing, as the log begins with record %" PRIu64 "; see rille inspect "
+                   "--repair, or put back a copy", dir, other, floor, firsts->v[0]);
   return rl_fail(RL_EDATA, "damaged log: %s: records from %" PRIu64 " on are missing, it begins with record %" PRIu64
                  "; %s", dir, floor, firsts->v[0], then);
 }

@@ -103,6 +103,15 @@ expect_in typed_sender.err 'all 4 lines are acknowledged'
 interrupt typing
 say "standard input: ok"
 
+# What cannot be is said at once.
+for wrong in 65536 99999 100000000000000000000; do
+  ! lua5.4 "$RILLE_SOURCE/scripts/ack_sender.lua" "$wrong" >wrong.out 2>wrong.err || fail "a sender on port $wrong"
+  expect_in wrong.err "there is no port $wrong"
+done
+! lua5.4 "$RILLE_SOURCE/scripts/ack_sender.lua" 0 --state no/such/place >wrong.out 2>wrong.err || fail "a state nowhere"
+expect_in wrong.err 'cannot write no/such/place.new: No such file or directory'
+say "wrong arguments: ok"
+
 # The shell is the job from here on. connect POSITION [NAME]
 connect() {
   exec {job}<>"/dev/tcp/127.0.0.1/$port"

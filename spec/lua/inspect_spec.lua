@@ -90,6 +90,25 @@ describe("rille inspect", function()
     end)
   end)
 
+  it("tells of a log of another job", function()
+    with_job(KEYS, function(dir)
+      sh(dir, "mv ck first")
+      assert.equal(0, program.run_in(dir, "rille run job.lua").status)
+      sh(dir, "rm -r first/log && mv ck/log first && rm -r ck && mv first ck")
+      for _, option in ipairs { "", "--verify", "--json" } do
+        local result = program.run_in(dir, "rille inspect ck " .. option)
+        assert.equal(1, result.status, option)
+        assert.matches("damaged log: ck/log: .- job that began later, .- do not belong together", result.out)
+      end
+      local result = program.run_in(dir, "rille run job.lua")
+      assert.equal(1, result.status)
+      assert.matches("ck: .- job that began later, .- do not belong together; .-allowDropped = true", result.err)
+      sh(dir, "touch in/g")
+      local go_on = "rille run job.lua --conf rille.checkpoint.allowDropped=true"
+      assert.equal(0, program.run_in(dir, go_on).status)
+    end)
+  end)
+
   it("knows a start that ended before it had made a state", function()
     with_job(STATELESS, function(dir)
       sh(dir, "rm -r ck && mkdir before")

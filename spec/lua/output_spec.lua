@@ -98,6 +98,16 @@ describe("saving a stream", function()
     assert.is_true(support.exists(dir .. "/plain-2000/_SUCCESS"))
   end)
 
+  it("lets no two outputs write to the same names", function()
+    local message = support.failure(testing.run, { inputs = { { { 1 } } }, operation = function(_, s)
+      s:saveAsTextFiles(dir .. "/out", "txt")
+      s:saveAsTextFiles(dir .. "/out")
+      s:map(tostring):saveAsObjectFiles(dir .. "/out", "txt")
+      return s
+    end })
+    assert.matches("saveAsObjectFiles: saveAsTextFiles of .-_spec.lua:%d+ writes to .-/out%-%*%.txt, too", message)
+  end)
+
   it("writes over what an earlier attempt of the batch left", function()
     for i = 1, 2 do
       testing.run { inputs = { { { "run " .. i } } }, partitions = 1, operation = function(_, s)

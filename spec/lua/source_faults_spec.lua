@@ -319,5 +319,13 @@ describe("files", function()
       assert.matches("job.lua:3", result.err, 1, true)
       assert.matches("No space left", result.err, 1, true)
     end)
+
+    it("in a script that does not look are told at the end", function()
+      local result = child.run([[io.write("x") io.stdout:flush()]],
+        { command = "sh -c 'exec rille run job.lua >/dev/full'" })
+      assert.equal(1, result.status)
+      assert.matches("^rille: [^\n]*standard output[^\n]*\n$", result.err)
+      assert.not_matches("timed out", result.err, 1, true)
+    end)
   end)
 end)

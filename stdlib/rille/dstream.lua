@@ -219,6 +219,7 @@ end
 ---@field body fun(rdd: rille.RDD, time: integer)
 ---@field f function?     the job's: it is the body
 ---@field limit integer?  how many records it looks at
+---@field files string?   names of the directories it makes
 ---@field identity string? what tells it from others of its kind on the stream, also when the script was changed
 ---@field run function?   body for a primitive RDD
 ---@field prepare (fun(uid: string): rille.core.Fn[])? at start, with the uid of its stream: what is to be captured
@@ -265,12 +266,24 @@ method("print", { "count?" }, function(self, n)
   output(self, { name = "print", body = body, limit = n })
 end)
 
-local function saves(name, files)
+-- Two outputs with the same names would write over each other's files.
+local function check_alone(owner, name, files)
+  for _, other in ipairs(owner.outputs) do
+    if other.files == files then
+      check.fail(("%s: %s of %s writes to %s, too; give one of them another prefix or suffix")
+        :format(name, other.name, other.site or "another output", files))
+    end
+  end
+end
+
+local function saves(name, kind)
   method(name, { "plain?", "plain?" }, function(self, prefix, suffix)
     prefix = prefix and prefix ~= "" and prefix .. "-" or ""
     suffix = suffix and suffix ~= "" and "." .. suffix or ""
-    local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, files) end
-    output(self, { name = name, body = body, identity = prefix .. "*" .. suffix })
+    local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, kind) end
+    local files = prefix .. "*" .. suffix
+    check_alone(self.owner, name, files)
+    output(self, { name = name, body = body, identity = files, files = files })
   end)
 end
 
