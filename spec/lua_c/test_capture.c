@@ -257,7 +257,7 @@ static void test_loaded_and_stripped_functions(void **state)
         "local h2, n = r[2]() assert(h2 == 'helped' and n == 7)");
 }
 
-/* --- images ---------------------------------------------------------------------------------------------------------- */
+/* --- images ------------------------------------------------------------------------------------------------------- */
 
 static void test_images_are_counted_and_numbered(void **state)
 {
