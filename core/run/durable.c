@@ -307,7 +307,8 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
     .replay = rl_found_visit,
     .user = &d->found,
     .segment_bytes = SEGMENT_BYTES,
-    .roll_ms = smaller(rl_conf_us(conf, RECEIVER "rollingInterval"), rl_conf_us(conf, DRIVER "rollingInterval")) / 1000,
+    .roll_ms = (smaller(rl_conf_us(conf, RECEIVER "rollingInterval"), rl_conf_us(conf, DRIVER "rollingInterval")) +
+                999) / 1000, /* up: 0 is never */
     .max_failures =
       (uint32_t)larger(rl_conf_int(conf, RECEIVER "maxFailures"), rl_conf_int(conf, DRIVER "maxFailures")),
     .close_after_write =
