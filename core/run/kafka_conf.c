@@ -287,6 +287,7 @@ static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
     {"auto.commit.enable", "false", "offsets are committed once their records are safe or worked off"},
     {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
     {"transactional.id", "", "it is for sinks with transactional = true"},
+    {"delivery.report.only.error", "false", "a task is done when all that it sent is acknowledged"},
   };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     const char *value = rl_kafka_conf_get(c, own[i].name);
