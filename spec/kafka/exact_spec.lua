@@ -11,7 +11,7 @@ local function content(topic, partitions)
   local ranges = {}
   for partition = 0, partitions - 1 do
     ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
-      untilOffset = kafka.last(topic, partition) }
+      untilOffset = kafka.settled(topic, partition) }
   end
   local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, ranges):collect()
   sc:stop()

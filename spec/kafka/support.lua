@@ -60,6 +60,10 @@ function kafka.transaction(how, topic, partition, first, n) admin("transaction",
 ---@return integer # the offset behind the last record that is committed
 function kafka.last(topic, partition) return math.tointeger(tonumber(admin("end", topic, partition))) end
 
+--- The same as soon as all transactions in it have been decided. Brokers may tell of what is committed before it can be read.
+---@return integer
+function kafka.settled(topic, partition) return math.tointeger(tonumber(admin("settled", topic, partition))) end
+
 ---@return integer # how many committed records have offsets from `from` to `to` - 1
 function kafka.count(topic, partition, from, to)
   return math.tointeger(tonumber(admin("count", topic, partition, from, to)))
