@@ -216,7 +216,7 @@ static void test_no_broker(void **state)
 {
   (void)state;
   world w = {0};
-  begin(&w, "3");
+  begin(&w, "6");
   rd_kafka_mock_broker_set_down(w.m.cluster, 1);
   next_batch(&w);
   assert_int_equal(run_begin(&w), RL_EIO);

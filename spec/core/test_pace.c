@@ -34,11 +34,12 @@ static void probe_hold(void *self, bool on)
   if (on) atomic_fetch_add(&p->holds, 1);
 }
 
+/* Until it is told to stop: from then on nothing holds it back. */
 static void *store_all(void *arg)
 {
   probe *p = arg;
   rl_status st = RL_OK;
-  for (int64_t i = 0; st == RL_OK && i < p->wanted; i++) {
+  for (int64_t i = 0; st == RL_OK && i < p->wanted && !rl_receiver_is_stopping(p->r); i++) {
     rl_value v = rl_int(i);
     st = rl_receiver_store(p->r, &v, 1);
   }

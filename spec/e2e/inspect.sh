@@ -310,9 +310,7 @@ say "a damaged state, made of a backup: ok"
 mkdir other
 expect_status 1 rille inspect job --repair --from other
 expect_in "$err" 'other is no checkpoint directory'
-begin "other" rille run total.lua other 1
-until_true 20 test -e other/log/log-0000000000000001
-sleep 1
+start other other # it minds the signal from then on
 kill -TERM "$begun"
 expect_end "$begun" 0 60
 expect_status 1 rille inspect job --repair --from other

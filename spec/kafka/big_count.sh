@@ -158,7 +158,7 @@ all_committed() {
 check_output() {
   local partition ends=()
   for ((partition = 0; partition < partitions; partition++)); do
-    ask end "$to" $partition
+    ask settled "$to" $partition
     ends+=("$answer")
   done
   expect_status 0 rille run check.lua "$brokers" "$to" "$records" $keys "${ends[@]}"

@@ -66,7 +66,7 @@ describe("a compacted topic", function()
   for _, level in ipairs { "read_committed", "read_uncommitted" } do
     it("is read to its end in batches that begin and end in gaps, with " .. level, function()
       job.with({ topics = compacted.topic, records = "full", ["auto.offset.reset"] = "earliest",
-        ["isolation.level"] = level }, { ["rille.streaming.kafka.maxRatePerPartition"] = 130 }, function(j)
+        ["isolation.level"] = level }, { ["rille.streaming.kafka.maxRatePerPartition"] = 13 }, function(j)
         local empty = 0
         for from = 0, compacted.last - 130, 130 do
           local records, to = first_five(j.run()), from + 130
@@ -93,7 +93,7 @@ describe("a compacted topic", function()
 
   it("is read from an offset that is gone, without a word", function()
     job.with({ topics = compacted.topic, records = "full", fromOffsets = { [compacted.topic] = { [0] = 500 } } },
-      { ["rille.streaming.kafka.maxRatePerPartition"] = 700 },
+      { ["rille.streaming.kafka.maxRatePerPartition"] = 70 },
       function(j) assert.same(within(500, 1200), first_five(j.run())) end)
   end)
 

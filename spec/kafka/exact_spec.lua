@@ -87,10 +87,11 @@ local function values(records)
   return list
 end
 
--- The stream of a topic and the context, whose clock is the spec's.
+-- The stream of a topic and the context, whose clock is the spec's. A batch waits no longer than its ten seconds for the
+-- broker to tell what there is, and then takes nothing.
 local function copying(from, conf)
   conf.master, conf.clock = "local[2]", "manual"
-  local ssc = rille.StreamingContext(conf, 1)
+  local ssc = rille.StreamingContext(conf, 10)
   return ssc, rille.kafka.createDirectStream(ssc, { brokers = kafka.brokers, topics = from, records = "value",
     ["auto.offset.reset"] = "earliest" })
 end
@@ -205,7 +206,7 @@ describe("saveToKafka with transactions", function()
       return value, value
     end), { brokers = kafka.brokers, topic = to, transactional = true })
     ssc:start()
-    ssc:clock():advance(1)
+    ssc:clock():advance(10)
     ssc:stop()
     assert(os.remove(flag .. ".gone"))
     local seen = {}
@@ -225,9 +226,9 @@ describe("saveToKafka with transactions", function()
       failures[#failures + 1] = event.failureReason
     end }
     ssc:start()
-    ssc:clock():advance(1)
+    ssc:clock():advance(10)
     kafka.put(from, 0, "k", "small")
-    ssc:clock():advance(1)
+    ssc:clock():advance(10)
     ssc:stop()
     assert.matches("was not taken by Kafka.*too large", failures[1])
     assert.matches("batch %d+ ms has to come first", failures[2])
@@ -238,10 +239,10 @@ describe("saveToKafka with transactions", function()
     local from, to = kafka.topic(1), kafka.topic(1)
     kafka.fill(from, 0, 0, 600)
     local ssc, lines = copying(from, { ["rille.streaming.concurrentJobs"] = 4,
-      ["rille.streaming.kafka.maxRatePerPartition"] = 100 })
+      ["rille.streaming.kafka.maxRatePerPartition"] = 10 })
     rille.kafka.saveToKafka(lines, { brokers = kafka.brokers, topic = to, transactional = true })
     ssc:start()
-    ssc:clock():advance(6)
+    ssc:clock():advance(60)
     ssc:stop()
     local got = content(to, 1)
     assert.equal(600, #got)

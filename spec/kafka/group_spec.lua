@@ -12,7 +12,7 @@ local ssc = rille.StreamingContext({ appName = "group", master = "local[2]" }, 0
 ssc:checkpoint "ck"
 local function member(name)
   return rille.kafka.createStream(ssc, { brokers = arg[1], topics = arg[2], group = arg[2], records = "value",
-    ["auto.offset.reset"] = "earliest", ["group.instance.id"] = arg[3] .. name, ["session.timeout.ms"] = 6000 })
+    ["auto.offset.reset"] = "earliest", ["group.instance.id"] = arg[3] .. name, ["session.timeout.ms"] = 45000 })
 end
 member "1":union(member "2"):foreachRDD(function(rdd)
   local out = io.open("out", "a")

@@ -4,11 +4,14 @@ local rille = require "rille"
 
 local job = {}
 
+-- Seconds. A batch waits no longer than this for the broker to tell what there is, and then takes nothing.
+local BATCH <const> = 10
+
 -- run(n) gives the records of n batches; `ranges` are those of the last; after(ranges) is called behind each.
 local function start(options, conf)
   local settings = { master = "local[2]", clock = "manual" }
   for key, value in pairs(conf or {}) do settings[key] = value end
-  local self = { ssc = rille.StreamingContext(settings, 1), ranges = {} }
+  local self = { ssc = rille.StreamingContext(settings, BATCH), ranges = {} }
   options.brokers = kafka.brokers
   options.records = options.records or "value"
   options["topic.metadata.refresh.interval.ms"] = 10
@@ -22,7 +25,7 @@ local function start(options, conf)
   end)
   self.ssc:start()
   function self.run(n)
-    self.ssc:clock():advance(n or 1)
+    self.ssc:clock():advance((n or 1) * BATCH)
     local records = got
     got = {}
     return records

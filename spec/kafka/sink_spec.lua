@@ -12,7 +12,7 @@ describe("saveToKafka", function()
     local from, to = kafka.topic(2), kafka.topic(3)
     for partition = 0, 1 do kafka.fill(from, partition, 0, 2000) end
     local ssc = rille.StreamingContext({ master = "local[2]", clock = "manual",
-      ["rille.streaming.kafka.maxRatePerPartition"] = 700 }, 1)
+      ["rille.streaming.kafka.maxRatePerPartition"] = 70 }, 10) -- as long as that it waits for the broker
     local stream = rille.kafka.createDirectStream(ssc, { brokers = kafka.brokers, topics = from,
       ["auto.offset.reset"] = "earliest" })
     rille.kafka.saveToKafka(stream:map(function(_, value)
@@ -20,7 +20,7 @@ describe("saveToKafka", function()
       return i % 10, i
     end), { brokers = kafka.brokers, topic = to })
     ssc:start()
-    ssc:clock():advance(4)
+    ssc:clock():advance(40)
     ssc:stop(false)
     local count, home, last = 0, {}, {}
     for partition, records in ipairs(content(ssc:context(), to, 3)) do

@@ -31,7 +31,7 @@ describe("a Kafka stream", function()
     local topic, n = kafka.topic(3), 5000
     for partition = 0, 2 do kafka.fill(topic, partition, partition * 10000, n) end
     with_job({ topics = topic, ["auto.offset.reset"] = "earliest" },
-      { ["rille.streaming.kafka.maxRatePerPartition"] = 700 }, function(j)
+      { ["rille.streaming.kafka.maxRatePerPartition"] = 70 }, function(j)
         local all, seen = until_records(j, 3 * n), { {}, {}, {} }
         for _, value in ipairs(all) do
           local i = tonumber(value:sub(2))
@@ -125,7 +125,7 @@ describe("a Kafka stream", function()
       assert.same({ "v5" }, j.run())
     end)
     with_job({ topics = topic, ["auto.offset.reset"] = "earliest" },
-      { ["rille.streaming.kafka.maxRatePerPartition"] = 7 }, function(j)
+      { ["rille.streaming.kafka.maxRatePerPartition"] = 1 }, function(j)
         assert.same(values(0, 6), until_records(j, 6)) -- batches that end in the middle of a gap
       end)
     with_job({ topics = topic, ["auto.offset.reset"] = "earliest", ["isolation.level"] = "read_uncommitted" }, nil,
@@ -189,7 +189,7 @@ describe("a Kafka stream", function()
     kafka.fill(topic, 0, 0, 300)
     kafka.fill(topic, 1, 1000, 100)
     with_job({ topics = topic, ["auto.offset.reset"] = "earliest" },
-      { ["rille.streaming.backpressure.enabled"] = true, ["rille.streaming.backpressure.initialRate"] = 40 },
+      { ["rille.streaming.backpressure.enabled"] = true, ["rille.streaming.backpressure.initialRate"] = 4 },
       function(j)
         assert.equal(40, #j.run())
         assert.same({ 30, 10 }, { j.ranges[1].untilOffset, j.ranges[2].untilOffset })

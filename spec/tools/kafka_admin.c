@@ -9,6 +9,8 @@
  *   big TOPIC PARTITION BYTES                   a record of that size
  *   transaction commit|abort|leave TOPIC PARTITION FIRST COUNT   as fill; leave: open, until the next transaction
  *   end TOPIC PARTITION                         the offset behind the last record that is committed
+ *   settled TOPIC PARTITION                     the same, as soon as no transaction is open: the brokers mark records as
+ *                                               committed or not a little after they have answered
  *   ends TOPIC PARTITIONS                       the sum of them
  *   count TOPIC PARTITION FROM UNTIL            how many committed records have offsets from FROM to UNTIL - 1
  *   insync REPLICAS                             waits until all partitions of all topics have so many in step
@@ -279,6 +281,8 @@ static int big(void)
   return st ? st : flush(producer());
 }
 
+static int settle(const char *topic, int partition, long long *result);
+
 static int transaction(void)
 {
   int leave = strcmp(word[1], "leave") == 0;
@@ -292,29 +296,60 @@ static int transaction(void)
   if (e) st = fail("transaction", rd_kafka_error_string(e));
   if (e) rd_kafka_error_destroy(e);
   rd_kafka_destroy(rk);
-  return st;
+  long long end;
+  return st || leave ? st : settle(word[2], atoi(word[3]), &end);
 }
 
 /* Questions -------------------------------------------------------------------------------------------------------- */
 
 /* Also while leaders change: rd_kafka_query_watermark_offsets waits for ever for one that is gone (librdkafka issue 2588).
  * With a special number as its "time", the request for offsets by time asks for the end. */
+static rd_kafka_resp_err_t ask_end(rd_kafka_t *rk, const char *topic, int partition, int wait_ms, int64_t *end)
+{
+  rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+  p->offset = RD_KAFKA_OFFSET_END;
+  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(rk, list, wait_ms);
+  if (!err) err = p->err;
+  *end = p->offset;
+  rd_kafka_topic_partition_list_destroy(list);
+  return err;
+}
+
 static int add_end(int partition, long long *result)
 {
   rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
   for (int i = 0; i < 12; i++) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, word[1], partition);
-    p->offset = RD_KAFKA_OFFSET_END;
-    err = rd_kafka_offsets_for_times(producer(), list, WAIT_MS / 12);
-    if (!err) err = p->err;
-    if (!err) *result += p->offset;
-    rd_kafka_topic_partition_list_destroy(list);
-    if (!err) return 0;
+    int64_t at;
+    err = ask_end(producer(), word[1], partition, WAIT_MS / 12, &at);
+    if (!err) {
+      *result += at;
+      return 0;
+    }
     drop_producer();
   }
   return fail("end", rd_kafka_err2str(err));
 }
+
+/* The end of what is decided is that of all records. */
+static int settle(const char *topic, int partition, long long *result)
+{
+  rd_kafka_t *of_all = client(RD_KAFKA_CONSUMER, "isolation.level", "read_uncommitted");
+  rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+  int64_t all = 0, decided = -1;
+  for (int i = 0; !err && decided < all && i < WAIT_MS / 20; i++) {
+    if (i > 0) rd_kafka_poll(producer(), 20);
+    err = ask_end(of_all, topic, partition, WAIT_MS, &all);
+    if (!err) err = ask_end(producer(), topic, partition, WAIT_MS, &decided);
+  }
+  rd_kafka_destroy(of_all);
+  if (err) return fail("settled", rd_kafka_err2str(err));
+  if (decided < all) return fail("settled", "a transaction stays open");
+  *result = decided;
+  return 0;
+}
+
+static int settled(long long *result) { return settle(word[1], atoi(word[2]), result); }
 
 static int end(long long *result) { return add_end(atoi(word[2]), result); }
 
@@ -401,7 +436,7 @@ static int run(long long *result)
     {"trim", 4, trim, NULL},     {"fill", 5, fill, NULL},       {"spread", 6, spread, NULL},
     {"put", 5, put, NULL},       {"big", 4, big, NULL},         {"transaction", 6, transaction, NULL},
     {"end", 3, NULL, end},       {"ends", 3, NULL, ends},       {"count", 5, NULL, count},
-    {"insync", 2, insync, NULL}, {"committed", 4, NULL, committed},
+    {"insync", 2, insync, NULL}, {"committed", 4, NULL, committed}, {"settled", 3, NULL, settled},
   };
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(word[0], commands[i].name) != 0) continue;
