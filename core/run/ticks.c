@@ -14,9 +14,15 @@ static int64_t wall_ns(void)
   return (int64_t)ts.tv_sec * SECOND_NS + ts.tv_nsec;
 }
 
-/* When `time` by the system's wall clock comes, on the monotonic clock. Read anew for every tick, so there is no drift.
- */
-static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
+/* When `time` by the system's wall clock comes, on the monotonic clock, or in some decades if it comes later than that.
+ * Read anew for every tick, so there is no drift. */
+static int64_t mono_of(int64_t time_ms)
+{
+  const int64_t most_ms = INT64_MAX / 4 / 1000000;
+  int64_t wall = wall_ns(), ahead_ms = time_ms - wall / 1000000;
+  if (ahead_ms > most_ms) ahead_ms = most_ms;
+  return rl_mono_ns() + ahead_ms * 1000000 - wall % 1000000;
+}
 
 /* The next tick that is due; RL_NO_TIME when none is. Behind the last one there is no next. */
 static int64_t take_due(rl_streaming *s)
@@ -40,6 +46,12 @@ static int64_t take_due(rl_streaming *s)
  * still while the machine sleeps. */
 #define LOOK_NS (3 * SECOND_NS)
 
+static void set_timer(rl_streaming *s, int64_t next)
+{
+  int64_t due = mono_of(next), look = rl_mono_ns() + LOOK_NS;
+  rl_timer_set(s->c, &s->timer, due < look ? due : look);
+}
+
 static void on_timer(rl_timer *timer)
 {
   rl_streaming *s = (rl_streaming *)((char *)timer - offsetof(rl_streaming, timer));
@@ -51,9 +63,7 @@ static void on_timer(rl_timer *timer)
   pthread_mutex_lock(&s->lock);
   int64_t next = s->next_tick;
   pthread_mutex_unlock(&s->lock);
-  if (next == RL_NO_TIME) return;
-  int64_t due = mono_of(next), look = rl_mono_ns() + LOOK_NS;
-  rl_timer_set(s->c, &s->timer, due < look ? due : look);
+  if (next != RL_NO_TIME) set_timer(s, next);
 }
 
 void rl_ticks_init(rl_streaming *s)
@@ -73,7 +83,7 @@ static void set_next_tick(rl_streaming *s, int64_t time)
 void rl_ticks_begin(rl_streaming *s, int64_t first)
 {
   set_next_tick(s, first);
-  if (!rl_clock_is_manual(s->clock)) rl_timer_set(s->c, &s->timer, mono_of(first));
+  if (!rl_clock_is_manual(s->clock)) set_timer(s, first);
 }
 
 void rl_ticks_next(rl_streaming *s)

@@ -84,24 +84,27 @@ static void catch_line(void *user, rl_log_level level, const char *line)
   rl_driver_wake(rl_context_driver(j->f.c));
 }
 
-static void begin(job *j, const char *how, const char *limit)
+static void begin_long(job *j, int64_t batch_ms, const char *how, const char *limit)
 {
   const char *settings[] = {"rille.streaming.catchUp", how, "rille.streaming.catchUpLimit", limit, NULL};
   rl_dstream *d, *windowed;
   *j = (job){0};
   atomic_store(&step_ms, 0);
-  streams_begin(&j->f, BATCH_MS, settings);
+  streams_begin(&j->f, batch_ms, settings);
   j->input = RL_NEW(counter);
   j->input->base.cls = &counter_class;
   assert_int_equal(rl_streaming_add_input(j->f.s, &j->input->base, NULL, &d), RL_OK);
   const rl_op named = {.name = "window"};
-  assert_int_equal(rl_dstream_window(d, &named, (int64_t)3 * BATCH_MS, BATCH_MS, &windowed), RL_OK);
+  assert_int_equal(rl_dstream_window(d, &named, 3 * batch_ms, batch_ms, &windowed), RL_OK);
   assert_int_equal(rl_dstream_output(windowed, "note", NULL, NULL, note, j, NULL), RL_OK);
   rl_log_set_sink(catch_line, j);
   assert_int_equal(rl_streaming_start(j->f.s), RL_OK);
 }
 
+static void begin(job *j, const char *how, const char *limit) { begin_long(j, BATCH_MS, how, limit); }
+
 static bool has_batches(void *user) { return ((job *)user)->n >= ((job *)user)->wanted; }
+static bool has_any(void *user) { return ((job *)user)->n > 0; }
 static bool has_line(void *user) { return atomic_load(&((job *)user)->lines) > 0; }
 
 static bool is_hour_behind(void *user)
@@ -250,6 +253,40 @@ static void a_graceful_stop_does_not_wait_for_it(void **state)
   end(&j);
 }
 
+static void end_at_once(job *j)
+{
+  assert_int_equal(rl_streaming_stop(j->f.s, false, false), RL_OK);
+  rl_log_set_sink(NULL, NULL);
+  end(j);
+}
+
+/* The wait for the first batch looks at the wall clock, too. */
+static void a_clock_may_be_set_before_the_first_batch(void **state)
+{
+  (void)state;
+  job j;
+  begin_long(&j, 24 * HOUR_MS, "all", "10000");
+  atomic_store(&step_ms, 24 * HOUR_MS);
+  run_batches(&j, 1);
+  assert_int_equal(j.n, 1);
+  end_at_once(&j);
+}
+
+/* Nanoseconds until then do not fit into a number. */
+static void a_batch_of_centuries_is_waited_for(void **state)
+{
+  (void)state;
+  job j;
+  begin_long(&j, INT64_C(12000000000000), "all", "10000");
+  struct timespec before, after;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+  rl_driver_serve(rl_context_driver(j.f.c), has_any, &j, INT64_C(2000000000));
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+  assert_int_equal(j.n, 0);
+  assert_true(after.tv_sec - before.tv_sec + (after.tv_nsec - before.tv_nsec) / 1e9 < 1);
+  end_at_once(&j);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -259,6 +296,8 @@ int main(void)
     cmocka_unit_test(batches_that_wait_for_a_long_one_are_not_missed),
     cmocka_unit_test(a_clock_that_goes_back_is_waited_for),
     cmocka_unit_test(a_graceful_stop_does_not_wait_for_it),
+    cmocka_unit_test(a_clock_may_be_set_before_the_first_batch),
+    cmocka_unit_test(a_batch_of_centuries_is_waited_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
