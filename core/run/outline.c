@@ -178,18 +178,25 @@ static void carry(const rl_streaming *s, const rl_outline *before, rl_outline *n
 }
 
 /* A record that is damaged is no reason not to start: what it says is made anew. */
+static rl_status pass_over_damage(const rl_streaming *s, rl_status st, const char *then)
+{
+  if (st != RL_EDATA) return st;
+  rl_error e;
+  rl_error_take(&e);
+  rl_warn("%s: %s%s", s->checkpoint, e.message, then);
+  rl_error_clear(&e);
+  return RL_OK;
+}
+
 static rl_status read_note(const rl_streaming *s, rl_buf *bytes, rl_outline *out, bool *found)
 {
   rl_status st = rl_state_get_note(s->store, RL_OUTLINE_DBI, RL_OUTLINE_NAME, bytes, found);
   if (st == RL_OK && *found) st = rl_outline_decode(bytes->p, bytes->n, out);
   if (st != RL_EDATA) return st;
-  rl_error e;
-  rl_error_take(&e);
-  rl_warn("%s: %s: the graph is taken from the log", s->checkpoint, e.message);
-  rl_error_clear(&e);
+  st = pass_over_damage(s, st, ": the graph is taken from the log");
   rl_buf_clear(bytes);
   *found = false;
-  return RL_OK;
+  return st;
 }
 
 /* A state that was made anew of the log has no note, and the log may have lost the START that has the graph, too. */
@@ -212,9 +219,11 @@ static rl_status read_before(const rl_streaming *s, const rl_outline *now, rl_bu
   bool found = false;
   rl_status st = read_note(s, note, out, &found);
   if (st || found) return st;
-  if (logged->n) return rl_outline_decode(logged->p, logged->n, out);
-  tell_unknown(s, now);
-  return RL_OK;
+  if (logged->n) st = rl_outline_decode(logged->p, logged->n, out);
+  bool known = logged->n && st != RL_EDATA;
+  st = pass_over_damage(s, st, ", in the newest START of the log");
+  if (!known) tell_unknown(s, now);
+  return st;
 }
 
 /* The first record of a log is on disk before the graph is. */

@@ -168,6 +168,7 @@ rl_status rl_outline_decode(const char *p, size_t n, rl_outline *out)
   for (uint32_t i = get_count(&x); i > 0 && !x.bad; i--) get_kept(&x, out);
   if (!x.bad && x.r.p == x.r.end) return RL_OK;
   rl_outline_free(out);
+  out->since = RL_NO_TIME;
   return rl_fail(RL_EDATA, "what was recorded of the job's graph is malformed");
 }
 

@@ -4,6 +4,8 @@
 #include "records.h"
 #include "scratch.h"
 #include "source/sources.h"
+#include "store/journal.h"
+#include "store/wal.h"
 #include "streams.h"
 
 /* RDDs. */
@@ -447,6 +449,34 @@ static void files_that_came_while_no_batch_had_begun_are_new(void **state)
   rl_free(checkpoint);
 }
 
+/* A log whose START has bytes for the job's graph that are none. */
+static void a_graph_in_the_log_that_is_none_is_passed_over(void **state)
+{
+  static const char *const settings[] = {"clock", "manual", "rille.log.level", "off", NULL};
+  char *checkpoint = rl_path_join(*state, "checkpoint"), *log = rl_path_join(checkpoint, "log");
+  const rl_journal_start start = {.batch_ms = 1000, .script = 1, .graph = {"\x03\xff", 2}};
+  rl_buf record = {0};
+  rl_wal *w;
+  rl_journal_put_start(&record, &start);
+  assert_int_equal(rl_dir_make_durable(checkpoint), RL_OK);
+  assert_int_equal(rl_wal_open(&(rl_wal_spec){.dir = log}, &w), RL_OK);
+  const rl_wal_part part = {.p = record.p, .n = record.n};
+  assert_int_equal(rl_wal_append(w, RL_JOURNAL_START, &part, 1, NULL), RL_OK);
+  assert_int_equal(rl_wal_close(w), RL_OK);
+  streams f;
+  rl_dstream *d;
+  streams_begin(&f, 1000, settings);
+  assert_int_equal(rl_source_files(f.s, &(rl_file_stream){.path = *state, .format = RL_FILES_TEXT}, NULL, &d), RL_OK);
+  streams_output(&f, d);
+  assert_int_equal(rl_streaming_checkpoint(f.s, checkpoint), RL_OK);
+  if (rl_streaming_start(f.s) != RL_OK) fail_msg("%s", rl_error_message());
+  assert_int_equal(rl_streaming_stop(f.s, true, false), RL_OK);
+  streams_end(&f);
+  rl_buf_free(&record);
+  rl_free(log);
+  rl_free(checkpoint);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -459,6 +489,7 @@ int main(void)
     in_a_folder(object_files_are_checked),
     in_a_folder(new_files_are_taken_once),
     in_a_folder(files_that_came_while_no_batch_had_begun_are_new),
+    in_a_folder(a_graph_in_the_log_that_is_none_is_passed_over),
     in_a_folder(what_left_the_window_is_out_of_reach_and_out_of_mind),
     in_a_folder(old_files_on_request_as_far_as_the_window_goes),
     in_a_folder(a_filter_replaces_the_rule_for_names),
