@@ -193,6 +193,19 @@ describe("the graph of a durable job", function()
     end)
   end)
 
+  it("is the same for a script that is started by another path", function()
+    with_job("KIND=inverse WINDOW=60", function(dir)
+      local again = "env KIND=inverse WINDOW=60 rille run --conf rille.log.level=info "
+      for _, path in ipairs { "job.lua", "./job.lua" } do
+        local result = program.run_in(dir, again .. path)
+        assert.equal(0, result.status, result.err)
+        assert.not_matches("the script has changed", result.err, 1, true)
+      end
+      support.write(dir .. "/job.lua", JOB .. "-- edited\n")
+      assert.matches("the script has changed", program.run_in(dir, again .. "job.lua").err, 1, true)
+    end)
+  end)
+
   it("is shown by inspect", function()
     with_job("KIND=values WINDOW=60", function(dir)
       local shown = program.run_in(dir, "rille inspect ck")

@@ -172,7 +172,8 @@ local function describe(ssc, found)
   }
 end
 
---- Tells a context that is about to start which texts its functions come from, with the script's arguments.
+--- Tells a context that is about to start which texts its functions come from, with the script's arguments; not by
+--- which path it was started.
 ---@param ssc rille.StreamingContext
 ---@param found table<string, rille.RecordedModule> modules in the functions of its graph
 function durable.compare(ssc, found)
@@ -180,6 +181,7 @@ function durable.compare(ssc, found)
   local main = source and text_of(source)
   if not main then return end
   local texts = { main = main, arguments = arguments(), modules = {} }
+  texts.arguments[0] = nil
   for name, module in pairs(all_modules(found)) do texts.modules[name] = module.text end
   ssc.handle:putCode(core.encodeValue(texts))
 end
