@@ -56,12 +56,16 @@ void rl_catch_up_note_look(rl_streaming *s, int64_t now, int64_t next)
 
 /* Gaps ------------------------------------------------------------------------------------------------------------- */
 
+void rl_gaps_add(rl_streaming *s, int64_t after, int64_t before)
+{
+  if (before <= after + s->batch_ms) return;
+  s->gaps = rl_grow(s->gaps, &s->gaps_cap, s->ngaps + 1, sizeof *s->gaps);
+  s->gaps[s->ngaps++] = (rl_gap){after, before};
+}
+
 void rl_gaps_note(rl_streaming *s, int64_t time)
 {
-  int64_t after = s->latest == RL_NO_TIME ? s->zero : s->latest;
-  if (time <= after + s->batch_ms) return;
-  s->gaps = rl_grow(s->gaps, &s->gaps_cap, s->ngaps + 1, sizeof *s->gaps);
-  s->gaps[s->ngaps++] = (rl_gap){after, time};
+  rl_gaps_add(s, s->latest == RL_NO_TIME ? s->zero : s->latest, time);
 }
 
 bool rl_gaps_have(const rl_streaming *s, int64_t time)

@@ -196,6 +196,11 @@ static rl_status compute_derived(rl_dstream *d, int64_t time, rl_rdd **out) /* N
 
 static rl_status compute(rl_dstream *d, int64_t time, rl_rdd **out) /* NOLINT(misc-no-recursion) */
 {
+  bool keeps = d->kind == RL_NODE_STATEFUL || d->kind == RL_NODE_SNAPSHOTS;
+  if (keeps && rl_gaps_have(d->s, time)) { /* no version was made then, nor can one be, once there are later ones */
+    *out = rl_rdd_empty(0);
+    return RL_OK;
+  }
   switch (d->kind) {
   case RL_NODE_INPUT: return compute_input(d, time, out);
   case RL_NODE_STATEFUL: return rl_stateful_compute(d, time, out);

@@ -274,6 +274,14 @@ static void settle(rl_streaming *s)
   tell_shorter(s);
 }
 
+/* What no batch of an earlier run had, either. */
+static void restore_gaps(rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  for (size_t i = f->whole ? 0 : 1; i < f->nbatches; i++)
+    rl_gaps_add(s, i > 0 ? f->batches[i - 1]->time : s->zero, f->batches[i]->time);
+}
+
 static void forget_until(rl_streaming *s, int64_t time)
 {
   s->latest = larger(s->latest, time);
@@ -302,6 +310,7 @@ rl_status rl_durable_restore(rl_streaming *s)
   rl_status st = rl_check_inputs(s);
   if (!st) st = check_image(s);
   if (f->nbatches) settle(s);
+  restore_gaps(s);
   if (f->image != RL_NO_TIME) forget_until(s, f->image); /* the log lacks batches up to there */
   set_floor(d);
   if (!st) st = rl_restore_old_places(s);

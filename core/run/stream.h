@@ -274,6 +274,7 @@ void rl_catch_up(rl_streaming *s, int64_t first, int64_t last, const char *why);
 int64_t rl_catch_up_late(rl_streaming *s, int64_t due, int64_t now);
 /* Sched: whenever it looks at the wall clock. Says so when that went back; `next`: of the batch that is waited for. */
 void rl_catch_up_note_look(rl_streaming *s, int64_t now, int64_t next);
+void rl_gaps_add(rl_streaming *s, int64_t after, int64_t before); /* the batches next to it, if it is one; in order */
 void rl_gaps_note(rl_streaming *s, int64_t time); /* the batch of that time is about to be the latest */
 bool rl_gaps_have(const rl_streaming *s, int64_t time);
 void rl_gaps_forget(rl_streaming *s, int64_t until);

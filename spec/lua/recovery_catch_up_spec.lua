@@ -61,6 +61,23 @@ describe("time in which a job did not run", function()
     end))
   end
 
+  -- No version of its state was made in a batch that was left out.
+  for how in pairs { skip = 1, merge = 1 } do
+    it("is nothing to a window over a stateful stream: " .. how, in_a_place(function(place)
+      local function sums(s)
+        return s:updateStateByKey(function(values, n) return (n or 0) + #values end):uid("sums"):window(100)
+      end
+      local settings, records = { catchUp = how }, { { rille.tuple("a", 1) } }
+      local expected = "(a,1) (a,1) (a,1)"
+      assert.equal(expected, run(place, 3, records, sums, settings)[3].text)
+      for _, time in ipairs { 34, 65 } do
+        local seen = run(place, 1, records, sums, settings)
+        expected = expected .. (" (a,1)"):rep(#seen)
+        assert.same({ time = time, text = expected }, seen[#seen])
+      end
+    end))
+  end
+
   -- Each key says once that its time is over, as it would have done in a job that ran on.
   for how in pairs { all = 1, merge = 1, skip = 1 } do
     it("counts for keys that time out: " .. how, in_a_place(function(place)
