@@ -301,6 +301,42 @@ static rl_status check_orphans(const rl_streaming *s)
   return RL_OK;
 }
 
+static bool has_something(const rl_journal_input *in)
+{
+  rl_files_place files;
+  if (in->kind == RL_JOURNAL_BLOCKS) return in->nblocks > 0;
+  if (in->kind != RL_JOURNAL_SAVED) return false;
+  return rl_files_place_read(in->bytes.p, in->bytes.n, &files) ? files.count > 0 : in->records != 0;
+}
+
+/* What a batch still to be run took of an input that is gone: its place is behind that already. */
+static rl_status check_pending_batch(const rl_streaming *s, const rl_past *p)
+{
+  const char *drop = "rille.checkpoint.allowDropped";
+  rl_journal_begin begin;
+  rl_journal_input in;
+  if (rl_journal_get_begin(p->begin, p->begin_n, &begin) != RL_OK) return RL_OK;
+  for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++) {
+    if (has_input(s, in.uid) || !has_something(&in)) continue;
+    if (!rl_conf_bool(rl_context_conf(s->c), drop))
+      return rl_fail(RL_EINVAL, "batch %" PRId64 " ms was not complete, and has records of '%.*s', while the job has no "
+                     "input of that name any more; give it back, or go on without them with %s = true", p->time,
+                     (int)in.uid.n, in.uid.p, drop);
+    rl_warn("%s: batch %" PRId64 " ms runs without its records of '%.*s' (%s)", s->checkpoint, p->time, (int)in.uid.n,
+            in.uid.p, drop);
+  }
+  return RL_OK;
+}
+
+static rl_status check_pending(const rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < f->nbatches && !st; i++)
+    if (!f->batches[i]->complete) st = check_pending_batch(s, f->batches[i]);
+  return st;
+}
+
 rl_status rl_restore_receivers(rl_streaming *s)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next) {
@@ -308,5 +344,6 @@ rl_status rl_restore_receivers(rl_streaming *s)
     if (r) restore_receiver(s, d, r);
   }
   carry_places(s);
-  return check_orphans(s);
+  rl_status st = check_orphans(s);
+  return st ? st : check_pending(s);
 }
