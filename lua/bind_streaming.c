@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "capture.h"
 #include "receiver.h"
+#include "run/signals.h"
 
 /* User values of the handle. */
 enum { CONTEXT = 1, RECEIVERS };
@@ -162,11 +163,28 @@ static int start(lua_State *L)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* The first signal asks for what is under way already; a second one stops at once, as in a wait. */
+static rl_status stop_gracefully(lua_State *L, rl_streaming *s, bool stop_context)
+{
+  rl_context *c = rl_streaming_context(s);
+  if (rl_driver_in_message(rl_context_driver(c)) ||
+      !rl_conf_bool(rl_context_conf(c), "rille.streaming.stopGracefullyOnShutdown"))
+    return rl_streaming_stop(s, stop_context, true);
+  rl_caught caught = {0};
+  rl_streaming_on_hurry(rl_gate_hurry, rl_bind_of(L));
+  rl_signals_catch(rl_context_driver(c), &caught);
+  rl_status st = rl_streaming_stop(s, stop_context, true);
+  rl_signals_release(&caught);
+  rl_streaming_on_hurry(NULL, NULL);
+  return st;
+}
+
 static int stop(lua_State *L)
 {
   rl_streaming *s = rl_check_streaming(L, 1);
+  bool stop_context = lua_toboolean(L, 2), graceful = lua_toboolean(L, 3);
   rl_bind_enter(L);
-  rl_bind_check(L, rl_streaming_stop(s, lua_toboolean(L, 2), lua_toboolean(L, 3)));
+  rl_bind_check(L, graceful ? stop_gracefully(L, s, stop_context) : rl_streaming_stop(s, stop_context, false));
   return 0;
 }
 
@@ -295,6 +313,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"checkpoint", checkpoint},
     {"keep", rl_streaming_keep_values},
     {"putNote", rl_streaming_put_note},
+    {"putCode", rl_streaming_put_code},
     {"zeroTime", zero_time},
     {"time", clock_time},
     {"isManual", is_manual},

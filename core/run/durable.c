@@ -440,7 +440,7 @@ rl_status rl_durable_open(rl_streaming *s)
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->found.kept_time = d->found.image = d->found.lost = RL_NO_TIME;
+  d->other_code = d->found.kept_time = d->found.image = d->found.lost = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";

@@ -24,10 +24,14 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
   return NULL;
 }
 
+bool rl_past_is_remembered(const rl_dstream *d, const rl_past *p)
+{
+  return p->time > d->s->durable->found.oldest - d->remember;
+}
+
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p)
 {
-  const rl_found *f = &d->s->durable->found;
-  return p->time > f->oldest - d->remember && (p->time > f->gone || !p->complete);
+  return rl_past_is_remembered(d, p) && (p->time > d->s->durable->found.gone || !p->complete);
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
@@ -162,9 +166,9 @@ static rl_status check_beginning(rl_streaming *s, int64_t image)
   const char *drop = "rille.checkpoint.allowDropped";
   if (!f->whole || image == RL_NO_TIME || image >= f->zero) return RL_OK;
   if (!rl_conf_bool(rl_context_conf(s->c), drop))
-    return rl_fail(RL_EDATA, "the state is that of batch %" PRId64 " ms, and the log is that of a job that began later, at %"
-                   PRId64 " ms: they do not belong together; put back the right one, or a copy made by rille backup, or go "
-                   "on with both as they are, with %s = true", image, f->zero, drop);
+    return rl_fail(RL_EDATA, "the state is that of batch %" PRId64 " ms, and the log is that of a job that began later, "
+                   "at %" PRId64 " ms: they do not belong together; put back the right one, or a copy made by rille "
+                   "backup, or go on with both as they are, with %s = true", image, f->zero, drop);
   rl_warn("%s: the state of batch %" PRId64 " ms is older than the job of the log (%s)", s->checkpoint, image, drop);
   return RL_OK;
 }

@@ -134,6 +134,7 @@ struct rl_streaming {
   int64_t batch_ms;
   int64_t zero;
   int64_t remember; /* as asked for; 0: not */
+  uint64_t code;    /* rl_streaming_set_code */
   _Atomic int state;
   rl_dstream *nodes;
   rl_output *outputs, **last_output;

@@ -60,6 +60,7 @@ static bool is_fenced(rd_kafka_resp_err_t err)
 static rl_status fail_fenced(rl_kafka_txn *t)
 {
   t->fenced = true;
+  atomic_store(&t->again, false);
   rl_fail(RL_ESTATE,
           "another process writes to Kafka as '%s' and has taken over, or a batch took longer than "
           "transaction.timeout.ms; run the job once, or give it another appName",

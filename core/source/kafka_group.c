@@ -185,7 +185,7 @@ static rl_status take(group *g, rd_kafka_message_t *m)
     bool fatal = m->err == RD_KAFKA_RESP_ERR__FATAL || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
     rl_status st = RL_OK;
     if (fatal) st = rl_fail(RL_EIO, "%s", rd_kafka_message_errstr(m));
-    else rl_kafka_health_down(g->health, rd_kafka_message_errstr(m));
+    else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) rl_kafka_health_down(g->health, rd_kafka_message_errstr(m));
     rd_kafka_message_destroy(m);
     return st;
   }

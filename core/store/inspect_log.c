@@ -424,8 +424,8 @@ char *rl_inspect_misfit(const char *dir, const rl_inspect_image *i)
   if (is_gone(log)) why = rl_format("damaged log: %s: there is none, and there is a state", log);
   else if (!has_reach(log, &to)) why = NULL;
   else if (version != RL_NO_TIME && version < to.zero)
-    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, and the log is that of a job that began "
-                    "later, at %" PRId64 " ms: they do not belong together", log, version, to.zero);
+    why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, and the log is that of a job that "
+                    "began later, at %" PRId64 " ms: they do not belong together", log, version, to.zero);
   else if (to.newest < version)
     why = rl_format("damaged log: %s: the state is that of batch %" PRId64 " ms, which it does not have: part of the "
                     "log is missing, or the directory was copied while the job ran", log, version);

@@ -296,7 +296,7 @@ static rl_status repair_all(repair *x)
 rl_status rl_repair_run(const rl_repair *r)
 {
   repair x = {.r = r, .log_lock = -1, .state_lock = -1};
-  x.s = (rl_salvage){.r = r, .newest = RL_NO_TIME, .ghost = RL_NO_TIME, .lost = RL_NO_TIME};
+  x.s = (rl_salvage){.r = r, .newest = RL_NO_TIME, .ghost = RL_NO_TIME, .lost = RL_NO_TIME, .lost_begin = RL_NO_TIME};
   x.log = rl_checkpoint_log(r->dir);
   x.state = rl_checkpoint_state(r->dir);
   x.new_log = rl_path_join(r->dir, LOG_NEW);

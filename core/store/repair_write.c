@@ -149,7 +149,8 @@ static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
   return st;
 }
 
-/* Behind all else: when its segment is trimmed, so are the batches that it tells of. */
+/* Behind all else: when its segment is trimmed, so are the batches that it tells of. And before, as a log that was
+ * damaged may be so again. */
 static rl_status write_lost(const rl_salvage *s, rl_wal *w)
 {
   rl_buf b = {0};
@@ -173,6 +174,7 @@ rl_status rl_salvage_write(rl_salvage *s, const char *path)
   rl_wal *w = NULL;
   rl_status st = rl_wal_open(&(rl_wal_spec){.dir = path, .first = first_of(s)}, &w);
   if (st != RL_OK) return st;
+  if (s->lost != RL_NO_TIME) st = write_lost(s, w);
   for (size_t i = 0; i < s->nitems && st == RL_OK; i++) {
     if (!s->items[i].drop) st = write_item(s, w, &s->items[i]);
   }

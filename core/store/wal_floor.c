@@ -147,9 +147,9 @@ rl_status rl_wal_floor_check(const char *dir, const rl_wal_firsts *firsts, bool 
   const char *then = "put back a copy, or go on without them (rille.checkpoint.allowDropped = true)";
   if (firsts->n == 0) return rl_fail(RL_EDATA, "damaged log: %s: all its segments are missing; %s", dir, then);
   if (other >= 0)
-    return rl_fail(RL_EDATA, "damaged log: %s/" RL_WAL_FLOOR " at offset %d: wrong checksum, so it may be that records from "
-                   "%" PRIu64 " on are missing, as the log begins with record %" PRIu64 "; see rille inspect --repair, or "
-                   "put back a copy", dir, other, floor, firsts->v[0]);
+    return rl_fail(RL_EDATA, "damaged log: %s/" RL_WAL_FLOOR " at offset %d: wrong checksum, so it may be that records "
+                   "from %" PRIu64 " on are missing, as the log begins with record %" PRIu64 "; see rille inspect "
+                   "--repair, or put back a copy", dir, other, floor, firsts->v[0]);
   return rl_fail(RL_EDATA, "damaged log: %s: records from %" PRIu64 " on are missing, it begins with record %" PRIu64
                  "; %s", dir, floor, firsts->v[0], then);
 }

@@ -24,11 +24,13 @@ static void end(streams *f)
 
 static void start(streams *f, const char *brokers, const char *reset)
 {
-  const rl_kafka_setting settings[] = {
-    {"bootstrap.servers", brokers}, {"group.id", "g"}, {"auto.offset.reset", reset}};
+  const rl_kafka_setting settings[] = {{"bootstrap.servers", brokers},
+                                       {"group.id", "g"},
+                                       {"auto.offset.reset", reset},
+                                       {"enable.partition.eof", "true"}}; /* what they give is no fault */
   const char *topics[] = {"a", "b"};
   const rl_kafka_group spec = {
-    .settings = settings, .nsettings = 3, .records = RL_KAFKA_VALUES, .topics = topics, .ntopics = 2};
+    .settings = settings, .nsettings = 4, .records = RL_KAFKA_VALUES, .topics = topics, .ntopics = 2};
   rl_dstream *d = NULL;
   assert_int_equal(rl_source_kafka_group(f->s, &spec, "job.lua:1", &d), RL_OK);
   streams_output(f, d);

@@ -180,3 +180,13 @@ expect_end "$begun" 0 30
 expect_in failing.out '^late$'
 expect_in failing.out 'STOPPED$'
 say "failures are skipped in a graceful stop, too: ok"
+
+begin asked rille run "$jobs/stop.lua" asked asked.gate
+until_true 10 shown asked '^ready$'
+kill -TERM "$begun"
+sleep 0.5
+touch asked.gate
+expect_end "$begun" 0 30
+expect_in asked.out 'STOPPED$'
+expect_clean asked.err
+say "a signal while the script stops the job: ok"

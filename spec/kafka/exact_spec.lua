@@ -191,6 +191,7 @@ describe("saveToKafka with transactions", function()
     status, said = first()
     assert.equal(1, status)
     assert.matches("another process writes to Kafka as '" .. to:gsub("%-", "%%-") .. "' and has taken over", said)
+    assert.not_matches("is written again[^\n]*another process", said) -- there is no use in trying
     assert.equal(100, #content(to, 1))
     support.remove(dir)
   end)
@@ -257,6 +258,19 @@ describe("saveToKafka with transactions", function()
     assert.matches("exact_spec.lua:%d+: Kafka at .- takes no transaction.timeout.ms of 2000000000, as it is above " ..
       "the brokers' transaction.max.timeout.ms: set a lower one for this output, or raise theirs$", why)
     ssc:stop()
+  end)
+
+  it("has a job without a directory begin anew, whatever its clock says", function()
+    local to = kafka.topic(1)
+    for run = 1, 2 do
+      local ssc = rille.StreamingContext({ master = "local[1]", clock = "manual" }, 1)
+      local queue = ssc:queueStream { ssc:context():parallelize { "run " .. run } }
+      rille.kafka.saveToKafka(queue, { brokers = kafka.brokers, topic = to, transactional = true })
+      ssc:start()
+      ssc:clock():advance(1)
+      ssc:stop()
+    end
+    assert.same({ "run 1", "run 2" }, values(content(to, 1)))
   end)
 
   it("says what is missing", function()

@@ -105,7 +105,7 @@ describe("saving a stream", function()
       s:map(tostring):saveAsObjectFiles(dir .. "/out", "txt")
       return s
     end })
-    assert.matches("saveAsObjectFiles: saveAsTextFiles of .-output_spec.lua:%d+ writes to .-/out%-%*%.txt, too", message)
+    assert.matches("saveAsObjectFiles: saveAsTextFiles of .-_spec.lua:%d+ writes to .-/out%-%*%.txt, too", message)
   end)
 
   it("writes over what an earlier attempt of the batch left", function()

@@ -276,11 +276,11 @@ local function check_alone(owner, name, files)
   end
 end
 
-local function saves(name, format)
+local function saves(name, kind)
   method(name, { "plain?", "plain?" }, function(self, prefix, suffix)
     prefix = prefix and prefix ~= "" and prefix .. "-" or ""
     suffix = suffix and suffix ~= "" and "." .. suffix or ""
-    local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, format) end
+    local function body(rdd, time) RDD.save(rdd, name, prefix .. time .. suffix, kind) end
     local files = prefix .. "*" .. suffix
     check_alone(self.owner, name, files)
     output(self, { name = name, body = body, identity = files, files = files })

@@ -172,6 +172,18 @@ local function describe(ssc, found)
   }
 end
 
+--- Tells a context that is about to start which texts its functions come from, with the script's arguments.
+---@param ssc rille.StreamingContext
+---@param found table<string, rille.RecordedModule> modules in the functions of its graph
+function durable.compare(ssc, found)
+  local source = main_source()
+  local main = source and text_of(source)
+  if not main then return end
+  local texts = { main = main, arguments = arguments(), modules = {} }
+  for name, module in pairs(all_modules(found)) do texts.modules[name] = module.text end
+  ssc.handle:putCode(core.encodeValue(texts))
+end
+
 --- Raises when this process recovers another job than the one of this directory.
 ---@param dir string?
 function durable.check_place(dir)

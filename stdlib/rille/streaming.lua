@@ -439,7 +439,10 @@ local function start(self)
     check_checkpoints(self)
     self.modules = materialise(self)
     watch_bad_records(self)
-    if durable.is(self) then shared.keep(self) end
+    if durable.is(self) then
+      shared.keep(self)
+      durable.compare(self, self.modules)
+    end
     self.made = true
   end
   self.handle:start()

@@ -5,13 +5,14 @@
 --   stuck     the first batch never ends (but by rille.task.maxSeconds)
 --   held      a function of the driver waits for the file GATE in the first batch, and says "late" in others
 --   failing   likewise, and fails in each
+--   asked     the script itself stops the job; meanwhile a function of the driver waits for the file GATE
 --   output, transform   a function of the driver never ends, and catches every error
 -- Prints "ready" when it waits, and how many records were processed when awaitTermination has returned.
 local rille = require "rille"
 
 local how, gate = arg[1], arg[2]
 local ssc = rille.StreamingContext({ appName = "Stop", master = "local[2]" }, tonumber(arg[3]) or 0.1)
-local processed, told = 0, false
+local processed, told, asked = 0, false, false
 
 local function tell(text)
   print(text)
@@ -43,6 +44,12 @@ elseif how == "held" or how == "failing" then
     while not os.rename(gate, gate) do rille.sleep(0.02) end
     if how == "failing" then error "odd output" end
   end)
+elseif how == "asked" then
+  ssc:queueStream({}):foreachRDD(function()
+    if not asked then return end
+    tell_ready()
+    while not os.rename(gate, gate) do rille.sleep(0.02) end
+  end)
 elseif how == "transform" then
   ssc:queueStream({}):transform(for_ever):print()
 elseif how == "received" then
@@ -64,5 +71,10 @@ else
 end
 
 ssc:start()
-ssc:awaitTermination()
+if how == "asked" then
+  asked = true
+  ssc:stop(true, true)
+else
+  ssc:awaitTermination()
+end
 tell(("processed %d, %s"):format(processed, ssc:getState()))
