@@ -1,4 +1,5 @@
-/* A wall clock that is set while a job runs, ahead and back; and batches that merely take long. This program has a clock_gettime of its own, whose real time is off by `step_ms`. */
+/* A wall clock that is set while a job runs, ahead and back; and batches that merely take long. This program has a
+ * clock_gettime of its own, whose real time is off by `step_ms`. */
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
