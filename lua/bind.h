@@ -157,6 +157,7 @@ int rl_streaming_find_state(lua_State *L); /* bind_state.c */
 int rl_dstream_add_output(lua_State *L);   /* bind_output.c */
 int rl_streaming_keep_values(lua_State *L); /* bind_durable.c */
 int rl_streaming_put_note(lua_State *L);
+int rl_streaming_put_code(lua_State *L);
 int rl_streaming_socket(lua_State *L);     /* bind_sources.c */
 int rl_streaming_raw_socket(lua_State *L);
 int rl_streaming_files(lua_State *L);

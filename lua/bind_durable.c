@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/secrets.h"
@@ -292,6 +293,14 @@ int rl_streaming_put_note(lua_State *L)
   struct rl_state *store = rl_streaming_state_store(s);
   if (!store) return luaL_error(L, "there is no checkpoint that is open");
   rl_bind_check(L, rl_state_put_note(store, dbi, name, p, n));
+  return 0;
+}
+
+int rl_streaming_put_code(lua_State *L)
+{
+  size_t n;
+  const char *texts = luaL_checklstring(L, 2, &n);
+  rl_streaming_set_code(rl_check_streaming(L, 1), rl_hash_bytes(texts, n, RL_HASH_SEED));
   return 0;
 }
 

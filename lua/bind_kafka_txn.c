@@ -82,6 +82,18 @@ static int push_fn(lua_State *L, rl_fn *(*make)(rl_kafka_txn *))
 static int txn_begin(lua_State *L) { return push_fn(L, rl_kafka_txn_begin_fn); }
 static int txn_commit(lua_State *L) { return push_fn(L, rl_kafka_txn_commit_fn); }
 
+static rl_status on_start(void *txn) { return rl_kafka_txn_start(txn); }
+static void drop(void *txn) { rl_kafka_txn_unref(txn); }
+
+/* transaction:atStart(streaming) */
+static int txn_at_start(lua_State *L)
+{
+  rl_kafka_txn *t = check_txn(L, 1);
+  rl_streaming *s = rl_check_streaming(L, 2);
+  rl_bind_check(L, rl_streaming_on_start(s, on_start, rl_kafka_txn_ref(t), drop));
+  return 0;
+}
+
 static int txn_has(lua_State *L)
 {
   lua_pushboolean(L, rl_kafka_txn_has(check_txn(L, 1), luaL_checkinteger(L, 2)));
@@ -97,6 +109,6 @@ static int txn_again(lua_State *L)
 void rl_bind_add_kafka_transactions(lua_State *L)
 {
   static const luaL_Reg methods[] = {{"batch", txn_batch}, {"begin", txn_begin}, {"commit", txn_commit},
-                                     {"has", txn_has},     {"again", txn_again}, {NULL, NULL}};
+                                     {"has", txn_has},     {"again", txn_again}, {"atStart", txn_at_start}, {NULL, NULL}};
   rl_handle_type(L, RL_META_KAFKA_TXN, txn_gc, methods);
 }

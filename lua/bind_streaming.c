@@ -313,6 +313,7 @@ void rl_bind_add_streaming(lua_State *L)
     {"checkpoint", checkpoint},
     {"keep", rl_streaming_keep_values},
     {"putNote", rl_streaming_put_note},
+    {"putCode", rl_streaming_put_code},
     {"zeroTime", zero_time},
     {"time", clock_time},
     {"isManual", is_manual},

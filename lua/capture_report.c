@@ -250,11 +250,25 @@ _Noreturn void rl_walk_refuse(rl_walk *w, int index, int64_t parent)
                    rl_buf_cstr(&w->last), what, rl_buf_cstr(&w->way), hint));
 }
 
+/* Names that Lua itself gives to texts it does not keep. */
+static const struct {
+  const char *source, *why;
+} nameless[] = {
+    {"=(load)", "load was given it in pieces; give it the whole text as one string"},
+    {"=stdin", "it was typed in, or piped; put it into a file"},
+    {"=(command line)", "it was typed in, or piped; put it into a file"},
+};
+
 /* Why there is no text, and what to do. */
 static const char *textless(const rl_proto *p)
 {
   bool stripped = !p->source || (p->source_n == 2 && memcmp(p->source, "=?", 2) == 0); /* as load names it */
   if (stripped) return "it was stripped of its debug information; keep that, or load the function from text";
+  for (size_t i = 0; i < sizeof nameless / sizeof *nameless; i++) {
+    if (p->source_n == strlen(nameless[i].source) && memcmp(p->source, nameless[i].source, p->source_n) == 0) {
+      return nameless[i].why;
+    }
+  }
   switch (p->source[0]) {
     case '=':
       return "it was loaded under a name that stands for no text; give load no name, or one that begins with @ and "

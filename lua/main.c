@@ -318,11 +318,14 @@ static void keep_pipes_quiet(void)
 static int end_output(int status)
 {
   bool failed = ferror(stdout) != 0;
-  if (fflush(stdout) != 0 || failed) {
+  if (fflush(stdout) != 0) {
     fprintf(stderr, "rille: cannot write to the standard output: %s\n", strerror(errno));
-    return EXIT_FAILED;
+  } else if (failed) { /* earlier: nobody knows the reason any more */
+    fputs("rille: the standard output did not take all that was written\n", stderr);
+  } else {
+    return status;
   }
-  return status;
+  return EXIT_FAILED;
 }
 
 /* Calls body(c), which gives an exit status, in a new state. */

@@ -35,6 +35,7 @@ local function arguments()
       i = i + 1
       options[name] = arg[i] or die("--%s needs a value", name)
     elseif arg[i]:match "^%d+$" then
+      if tonumber(arg[i]) > 65535 then die("there is no port %s", arg[i]) end -- LuaSocket would take another
       options.port = arg[i]
       if #options.port > 5 or tonumber(options.port) > 65535 then die("there is no port %s", options.port) end
     else

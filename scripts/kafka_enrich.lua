@@ -4,7 +4,12 @@
 --
 -- A record of FROM has a user as its key and a page as its value. USERS is a file of lines "USER NAME"; it is read anew
 -- for every batch, and sent to the workers again (rille.Context.broadcast) when it is not what it was. TO gets the user
--- as key, and the page with the name. `tools/kafka start` gives a broker to try it with.
+-- as key, and the page with the name. FROM is "clicks", TO "named_clicks", USERS "users.txt", and a batch 1 second,
+-- unless said otherwise. To try it:
+--
+--   tools/kafka start; tools/kafka topic clicks; tools/kafka topic named_clicks
+--   printf 'ann\thome\nbob\tcart\n' | rille run scripts/kafka_send.lua 127.0.0.1:19092 clicks
+--   rille run scripts/kafka_wordcount.lua 127.0.0.1:19092 named_clicks
 local rille = require "rille"
 
 local brokers = arg[1] or "127.0.0.1:19092"

@@ -4,7 +4,11 @@
 --
 -- A record of FROM has a user as its key and an amount as its value; for each of them TO gets the user and the total so
 -- far. Totals are in DIRECTORY (./kafka_to_kafka). Each batch is one transaction of Kafka, so readers of TO should read
--- what is committed (isolation.level = read_committed). `tools/kafka start` gives a broker to try it with.
+-- what is committed (isolation.level = read_committed), as kafka_wordcount.lua does. To try it:
+--
+--   tools/kafka start; tools/kafka topic payments; tools/kafka topic totals
+--   printf 'ann\t5\nbob\t1\nann\t2\n' | rille run scripts/kafka_send.lua 127.0.0.1:19092 payments
+--   rille run scripts/kafka_wordcount.lua 127.0.0.1:19092 totals
 local rille = require "rille"
 
 local brokers = arg[1] or "127.0.0.1:19092"

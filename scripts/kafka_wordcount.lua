@@ -1,9 +1,12 @@
 -- Counts the words of a Kafka topic, and shows how far it has got.
 --
---   rille run scripts/kafka_wordcount.lua BROKERS TOPIC [SECONDS]
+--   rille run scripts/kafka_wordcount.lua [BROKERS [TOPIC [SECONDS]]]
 --
--- `tools/kafka start` gives a broker to try it with. A batch is 1 second unless SECONDS says otherwise. The first batch
--- begins where the group kafka_wordcount committed, or at the beginning of the topic.
+-- A batch is 1 second unless SECONDS says otherwise. The first batch begins where the group kafka_wordcount committed,
+-- or at the beginning of the topic. To try it:
+--
+--   tools/kafka start; tools/kafka topic lines
+--   rille run scripts/kafka_send.lua 127.0.0.1:19092 lines <README.md
 local rille = require "rille"
 
 local brokers = arg[1] or "127.0.0.1:19092"

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -257,6 +258,18 @@ int64_t rl_file_locker(const char *path)
   int64_t pid = find_locker(locks, &st);
   fclose(locks);
   return pid;
+}
+
+rl_status rl_file_lock_soon(int fd, const char *path, bool *got)
+{
+  enum { TRIES = 50 };
+  const struct timespec pause = {.tv_nsec = 20000000};
+  rl_status st = rl_file_lock(fd, path, got);
+  for (int i = 0; i < TRIES && st == RL_OK && !*got && rl_file_locker(path) != getpid(); i++) {
+    nanosleep(&pause, NULL); /* a signal shortens it, and that is fine */
+    st = rl_file_lock(fd, path, got);
+  }
+  return st;
 }
 
 char *rl_file_locker_name(const char *path)

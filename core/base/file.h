@@ -65,6 +65,9 @@ rl_status rl_file_has_name(int fd, const char *path, bool *has);
 void rl_file_punch(int fd, int64_t at, int64_t n);
 /* Locks the open file for as long as it is open, without waiting: *got = false when another has it. */
 rl_status rl_file_lock(int fd, const char *path, bool *got);
+/* The same, but waits a second for another process to let go: one that was killed has its locks until the system has
+ * taken down its memory. */
+rl_status rl_file_lock_soon(int fd, const char *path, bool *got);
 /* The process that has the file locked, as far as this machine's list of locks tells; 0: none. Takes no lock. */
 int64_t rl_file_locker(const char *path);
 /* Who that is, for messages: "another process (3313)", or "this process"; owned by the caller. */

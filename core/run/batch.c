@@ -423,6 +423,7 @@ static void generate_ticked(rl_streaming *s)
 {
   rl_batch *b;
   while (!s->rooted && !s->beginning && goes_on(s) && (b = take_ticked(s))) {
+    if (!b->past) rl_gaps_note(s, b->time);
     if (!s->durable || !b->past) s->latest = b->time;
     if (s->durable && !b->past) {
       begin(s, b);

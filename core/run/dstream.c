@@ -128,11 +128,12 @@ static void remember(rl_dstream *d, int64_t time, rl_rdd *rdd)
   d->generated[i] = (rl_generated){time, rdd};
 }
 
-/* In a durable job an input is read by the batch that begins, once and never again. A time that no batch had, because it
- * was missed and left out, has nothing; a window may ask for it all the same. */
+/* A time that no batch had, because it was missed and left out, has nothing; a window may ask for it all the same. In a
+ * durable job an input is read by the batch that begins, once and never again. */
 static bool is_gap(const rl_dstream *d, int64_t time)
 {
   const rl_batch *b = d->s->generating;
+  if (rl_gaps_have(d->s, time)) return true;
   return d->s->durable && d->reached && !(b && b->time == time);
 }
 
@@ -298,6 +299,7 @@ void rl_graph_forget(rl_streaming *s, int64_t time)
     if (d->input->cls->forget) d->input->cls->forget(d->input, time - (d->reached ? d->remember : 0));
   }
   rl_tracker_forget(s->tracker, time - longest);
+  rl_gaps_forget(s, time - longest);
   if (s->durable) rl_durable_forget(s, time, longest);
 }
 

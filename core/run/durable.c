@@ -307,7 +307,8 @@ static rl_status open_log(rl_durable *d, const rl_conf *conf, const char *dir)
     .replay = rl_found_visit,
     .user = &d->found,
     .segment_bytes = SEGMENT_BYTES,
-    .roll_ms = smaller(rl_conf_us(conf, RECEIVER "rollingInterval"), rl_conf_us(conf, DRIVER "rollingInterval")) / 1000,
+    .roll_ms = (smaller(rl_conf_us(conf, RECEIVER "rollingInterval"), rl_conf_us(conf, DRIVER "rollingInterval")) +
+                999) / 1000, /* up: 0 is never */
     .max_failures =
       (uint32_t)larger(rl_conf_int(conf, RECEIVER "maxFailures"), rl_conf_int(conf, DRIVER "maxFailures")),
     .close_after_write =
@@ -440,7 +441,7 @@ rl_status rl_durable_open(rl_streaming *s)
   rl_durable *d = s->durable = RL_NEW(rl_durable);
   d->s = s;
   d->begun.run = on_begun_message;
-  d->found.kept_time = d->found.image = d->found.lost = RL_NO_TIME;
+  d->other_code = d->found.kept_time = d->found.image = d->found.lost = RL_NO_TIME;
   atomic_init(&d->settled, RL_NO_TIME);
   d->retain_ms = smaller(rl_conf_int(conf, "rille.history.retain"), INT64_MAX / 4 / s->batch_ms) * s->batch_ms;
   const char *enable = RECEIVER "enable";

@@ -84,5 +84,7 @@ void rl_durable_complete(struct rl_streaming *s, const struct rl_batch *b, int64
 /* Batches up to `settled` are complete, and are still asked for up to `remember` later: what lies before that, as far as
  * the log has it on disk that they are, is not needed any more. */
 void rl_durable_forget(struct rl_streaming *s, int64_t settled, int64_t remember);
+/* Batches up to this one may have been made by other texts than today's; RL_NO_TIME: none. */
+int64_t rl_durable_other_code(const struct rl_streaming *s);
 
 #endif

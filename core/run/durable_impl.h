@@ -51,6 +51,7 @@ struct rl_durable {
   int64_t retain_ms; /* rille.history.retain */
   rl_state_log state_log;
   rl_found found;
+  int64_t other_code; /* batches up to here may have been made by another script than today's; RL_NO_TIME: none */
   uint64_t kept;          /* hash of what the last mark had of rl_keeper */
   _Atomic uint64_t floor; /* what was not allocated to a batch yet comes behind */
   _Atomic int64_t settled; /* all batches up to here are complete, and that is on disk; RL_NO_TIME: none is known to be */
@@ -74,7 +75,9 @@ rl_past *rl_found_batch(rl_found *f, int64_t time); /* NULL: none */
 rl_past_block *rl_found_block(const rl_found *f, uint64_t seq); /* likewise */
 bool rl_slice_is(rl_slice s, const char *text);
 
-/* May what the stream gave in the batch be asked for again: by the batch itself, or by a window of a later one? */
+/* Is the batch in the time that the stream looks back? */
+bool rl_past_is_remembered(const rl_dstream *d, const rl_past *p);
+/* May what the stream gave in it be asked for again: by the batch itself, or by a window of a later one? */
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p);
 
 /* RL_EUNSUPPORTED: the job has inputs that cannot give again what they gave. */
@@ -88,8 +91,8 @@ rl_status rl_restore_old_places(rl_streaming *s);
 rl_status rl_restore_receivers(rl_streaming *s);
 
 /* Compares the graph with the one recorded beside the state, or in the log: before anything of the job is done.
- * RL_EINVAL: an operator cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what is
- * to be recorded in its place; in START, and then beside the state where it has `changed` there. */
+ * RL_EINVAL: an operator cannot go on with the state under its uid. RL_EDATA: there is a record, and no log. *out: what
+ * is to be recorded in its place; in START, and then beside the state where it has `changed` there. */
 rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed);
 rl_status rl_durable_record_graph(rl_streaming *s, const rl_buf *graph);
 

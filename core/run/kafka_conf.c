@@ -20,7 +20,10 @@ struct rl_kafka_health {
   char *brokers; /* of a member of a group */
   char *reason; /* librdkafka's last complaint; NULL: none */
   bool down;
-  bool cut_off; /* down, as librdkafka said that no broker can be reached */
+  bool cut_off; /* down, as no broker can be reached */
+  char *suspicion; /* why that may be so; NULL: nothing was said since it was last looked into */
+  bool refused;    /* the suspicion: a broker refused this client */
+  bool told;       /* that one refuses it where others do not */
 };
 
 rl_kafka_health *rl_kafka_health_new(const char *label)
@@ -45,6 +48,7 @@ void rl_kafka_health_unref(rl_kafka_health *h)
   rl_free(h->label);
   rl_free(h->brokers);
   rl_free(h->reason);
+  rl_free(h->suspicion);
   rl_free(h);
 }
 
@@ -83,7 +87,51 @@ void rl_kafka_health_up(rl_kafka_health *h)
   if (h->down) rl_warn("%s: all partitions answer again", h->label);
   h->down = h->cut_off = false;
   rl_free(h->reason);
-  h->reason = NULL;
+  rl_free(h->suspicion);
+  h->reason = h->suspicion = NULL;
+  pthread_mutex_unlock(&h->lock);
+}
+
+void rl_kafka_health_suspect(rl_kafka_health *h, bool refused, const char *reason)
+{
+  pthread_mutex_lock(&h->lock);
+  rl_free(h->suspicion);
+  h->suspicion = rl_strdup(!refused && h->reason ? h->reason : reason);
+  h->refused = refused;
+  pthread_mutex_unlock(&h->lock);
+}
+
+bool rl_kafka_health_is_suspect(rl_kafka_health *h)
+{
+  pthread_mutex_lock(&h->lock);
+  bool suspect = h->suspicion && !h->cut_off;
+  pthread_mutex_unlock(&h->lock);
+  return suspect;
+}
+
+/* One broker of many that is down is no matter, as others take over from it; one that refuses the client is told of, as
+ * nobody else reads the partitions that it leads. */
+static void look_into(rl_kafka_health *h, bool answered)
+{
+  const char *brokers = h->brokers ? h->brokers : "?";
+  if (!answered) {
+    char *what = rl_format("no broker of Kafka at %s can be reached: %s", brokers, h->suspicion);
+    go_down(h, what);
+    h->cut_off = true;
+    rl_free(what);
+  } else if (h->refused && !h->told) {
+    h->told = true;
+    rl_warn("%s: a broker of Kafka at %s refuses this client, others do not; records of partitions that it leads wait: %s",
+            h->label, brokers, h->suspicion);
+  }
+}
+
+void rl_kafka_health_looked(rl_kafka_health *h, bool answered)
+{
+  pthread_mutex_lock(&h->lock);
+  if (h->suspicion) look_into(h, answered);
+  rl_free(h->suspicion);
+  h->suspicion = NULL;
   pthread_mutex_unlock(&h->lock);
 }
 
@@ -239,6 +287,7 @@ static rl_status check_own(const rl_kafka_conf *c, rl_kafka_use use)
     {"auto.commit.enable", "false", "offsets are committed once their records are safe or worked off"},
     {"enable.partition.eof", "true", "the stream needs to know where a partition ends"},
     {"transactional.id", "", "it is for sinks with transactional = true"},
+    {"delivery.report.only.error", "false", "a task is done when all that it sent is acknowledged"},
   };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     const char *value = rl_kafka_conf_get(c, own[i].name);
@@ -355,22 +404,12 @@ rl_status rl_kafka_conf_new(const rl_kafka_setting *settings, size_t n, rl_kafka
   return st;
 }
 
-/* For members of a group, on the thread that polls: nothing else tells them. One broker of many is no matter; one that
- * refuses the client is, as all do. */
+/* For members of a group, on the thread that polls: nothing else tells them. */
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *health)
 {
-  rl_kafka_health *h = health;
   (void)rk;
-  if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && err != RD_KAFKA_RESP_ERR__AUTHENTICATION &&
-      err != RD_KAFKA_RESP_ERR__SSL)
-    return;
-  pthread_mutex_lock(&h->lock);
-  const char *why = err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && h->reason ? h->reason : reason;
-  char *what = rl_format("no broker of Kafka at %s can be reached: %s", h->brokers, why);
-  go_down(h, what);
-  h->cut_off = true;
-  rl_free(what);
-  pthread_mutex_unlock(&h->lock);
+  bool refused = err == RD_KAFKA_RESP_ERR__AUTHENTICATION || err == RD_KAFKA_RESP_ERR__SSL;
+  if (refused || err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) rl_kafka_health_suspect(health, refused, reason);
 }
 
 rl_status rl_kafka_client_new(const rl_kafka_conf *c, rl_kafka_use use, rl_kafka_health *h,

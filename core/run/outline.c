@@ -231,9 +231,24 @@ static rl_status check_log(const rl_streaming *s, bool recorded)
   return RL_OK;
 }
 
+void rl_streaming_set_code(rl_streaming *s, uint64_t code) { s->code = code; }
+
+int64_t rl_durable_other_code(const rl_streaming *s) { return s->durable ? s->durable->other_code : RL_NO_TIME; }
+
+/* What is not known of one start is taken to be as at the one before. */
+static void compare_code(const rl_streaming *s, const rl_outline *before, rl_outline *now)
+{
+  const rl_found *f = &s->durable->found;
+  now->code = s->code ? s->code : before->code;
+  now->since = before->since;
+  if (!before->code || now->code == before->code) return;
+  int64_t logged = f->nbatches ? f->batches[f->nbatches - 1]->time : RL_NO_TIME, imaged = rl_state_newest(s->store);
+  now->since = logged > imaged ? logged : imaged;
+}
+
 rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed)
 {
-  rl_outline before = {0}, now = {0};
+  rl_outline before = {.since = RL_NO_TIME}, now = {0};
   rl_buf note = {0};
   draw(s, &now);
   rl_status st = read_before(s, &now, &note, &before);
@@ -241,6 +256,8 @@ rl_status rl_durable_compare_graph(rl_streaming *s, rl_buf *out, bool *changed)
   if (!st) st = compare(s, &before, &now);
   if (!st) {
     carry(s, &before, &now);
+    compare_code(s, &before, &now);
+    s->durable->other_code = now.since;
     rl_outline_encode(&now, out);
     *changed = note.n != out->n || memcmp(note.p, out->p, out->n) != 0;
   }

@@ -1,5 +1,6 @@
 #include "run/pace.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #define STEP_NS INT64_C(5000000) /* how often a source that is limited is let on: a step costs a thread switch */
 #define WINDOW ((size_t)64 << 10) /* of text that is looked at at a time */
 #define LOOK_BYTES ((size_t)64 << 10) /* after how many the memory is looked at */
+#define DEBT_S 10 /* what a whole block may owe, at the rate that holds: how late the next one is at most */
 
 enum { BY_BUDGET = 1, BY_RATE = 2, BY_MEMORY = 4 };
 
@@ -27,6 +29,7 @@ struct rl_pace {
   void *user;
   _Atomic size_t looked; /* how much the gatherer had when the memory was last looked at */
   atomic_bool limited;   /* a rate holds */
+  bool counts_blocks;    /* whole blocks are among what it holds for */
 
   pthread_mutex_t lock; /* guards these */
   rl_limiter limiter;
@@ -115,6 +118,7 @@ rl_pace *rl_pace_new(const rl_pace_spec *spec)
   p->pressure = rl_pressure_ref(spec->pressure);
   p->hold = spec->hold;
   p->user = spec->user;
+  p->counts_blocks = rl_conf_bool(conf, "rille.streaming.backpressure.enabled");
   rl_limiter_init(&p->limiter, rl_conf_is_set(conf, most) ? rl_conf_int(conf, most) : RL_NO_RATE,
                   rl_conf_is_set(conf, initial) ? rl_conf_int(conf, initial) : RL_NO_RATE, rl_mono_ns());
   atomic_init(&p->limited, p->limiter.rate != RL_NO_RATE);
@@ -257,12 +261,15 @@ void rl_pace_flush(rl_pace *p)
 
 /* Records ---------------------------------------------------------------------------------------------------------- */
 
-/* Takes a permit. Sources with `hold` get it at once, and are held back when it was the last. */
-static void take_permit(rl_pace *p)
+/* Waits for a permit and takes n, or those of DEBT_S if that is less: a long block is not to keep a source away until
+ * the rate that it was taken at is a memory. Sources with `hold` get them at once, and are held back when there are none
+ * left. */
+static void take_permits(rl_pace *p, uint64_t n)
 {
   pthread_mutex_lock(&p->lock);
   while (!p->hold && !p->free && rl_limiter_wait_ns(&p->limiter, rl_mono_ns()) > 0) wait_step(p);
-  rl_limiter_take(&p->limiter, 1, rl_mono_ns());
+  if (n > 1) n = (uint64_t)fmin((double)n, (double)p->limiter.rate * DEBT_S);
+  rl_limiter_take(&p->limiter, n, rl_mono_ns());
   if (p->hold && !may_go_on(p)) {
     set_held(p, BY_RATE, true);
     set_timer(p);
@@ -273,7 +280,7 @@ static void take_permit(rl_pace *p)
 rl_status rl_pace_store(rl_pace *p, const rl_value *fields, uint32_t n)
 {
   wait_for_memory(p);
-  if (atomic_load_explicit(&p->limited, memory_order_relaxed)) take_permit(p);
+  if (atomic_load_explicit(&p->limited, memory_order_relaxed)) take_permits(p, 1);
   rl_status st = rl_gather_store(p->gather, fields, n);
   look_at_memory(p);
   return st;
@@ -282,6 +289,8 @@ rl_status rl_pace_store(rl_pace *p, const rl_value *fields, uint32_t n)
 rl_status rl_pace_store_block(rl_pace *p, rl_chunks *chunks)
 {
   wait_for_memory(p);
+  if (p->counts_blocks && atomic_load_explicit(&p->limited, memory_order_relaxed))
+    take_permits(p, rl_chunks_records(chunks));
   rl_status st = rl_gather_store_block(p->gather, chunks);
   look_at_memory(p);
   return st;

@@ -5,8 +5,10 @@
  *
  * Text that was read and is not let through yet lies behind the gatherer's open line, in the very buffer it was read
  * into; a timer lets it through line by line. The source is held back meanwhile, so at most one buffer waits. At the
- * end of a connection, and when the receiver is stopped, what was read is let through at once. Whole blocks are not
- * counted.
+ * end of a connection, and when the receiver is stopped, what was read is let through at once.
+ *
+ * Whole blocks are not cut. With backpressure their records are counted, and the source is held back, or waits with the
+ * next one, until the rate has allowed for them; otherwise they are not (docs/decisions/029).
  *
  * Calls as those of run/gather.h, which they stand for. */
 #ifndef RL_RUN_PACE_H

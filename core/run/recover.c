@@ -24,10 +24,14 @@ static rl_dstream *stateful_node(const rl_streaming *s, const char *uid)
   return NULL;
 }
 
+bool rl_past_is_remembered(const rl_dstream *d, const rl_past *p)
+{
+  return p->time > d->s->durable->found.oldest - d->remember;
+}
+
 bool rl_past_is_needed(const rl_dstream *d, const rl_past *p)
 {
-  const rl_found *f = &d->s->durable->found;
-  return p->time > f->oldest - d->remember && (p->time > f->gone || !p->complete);
+  return rl_past_is_remembered(d, p) && (p->time > d->s->durable->found.gone || !p->complete);
 }
 
 static rl_status emitted_of(const rl_streaming *s, part *p, rl_spool **out)
@@ -321,35 +325,6 @@ bool rl_checkpoint_exists(const char *dir)
 
 /* Catching up ------------------------------------------------------------------------------------------------------ */
 
-static void tick_missed(rl_streaming *s, int64_t first, int64_t last)
-{
-  for (int64_t t = first; t <= last; t += s->batch_ms) rl_batch_tick(s, t, rl_mono_ns());
-}
-
-static char *count_batches(int64_t n) { return rl_format("%" PRId64 " batch%s", n, n == 1 ? " was" : "es were"); }
-
-static void catch_up_missed(rl_streaming *s, int64_t first, int64_t last)
-{
-  const rl_conf *conf = rl_context_conf(s->c);
-  const char *how = rl_conf_text(conf, "rille.streaming.catchUp"), *then;
-  int64_t missed = (last - first) / s->batch_ms + 1, limit = rl_conf_int(conf, "rille.streaming.catchUpLimit");
-  if (how[0] == 'a' && missed <= limit) {
-    tick_missed(s, first, last);
-    then = "run now";
-  } else if (how[0] == 'a') {
-    tick_missed(s, last - (limit - 1) * s->batch_ms, last);
-    then = "run now, the oldest of them as one (rille.streaming.catchUpLimit)";
-  } else if (how[0] == 'm') {
-    tick_missed(s, last, last);
-    then = "run as one";
-  } else {
-    then = "left to the next one, which has what they would have had";
-  }
-  char *count = count_batches(missed);
-  rl_warn("%s missed since %" PRId64 " ms: %s (rille.streaming.catchUp = %s)", count, first, then, how);
-  rl_free(count);
-}
-
 void rl_durable_catch_up(rl_streaming *s, int64_t restart)
 {
   const rl_found *f = &s->durable->found;
@@ -360,9 +335,8 @@ void rl_durable_catch_up(rl_streaming *s, int64_t restart)
     rl_batch_resume(s, f->batches[i]);
     pending++;
   }
-  char *count = count_batches((int64_t)pending);
-  if (pending) rl_warn("%s not complete: run again, with the same inputs", count);
-  rl_free(count);
+  if (pending)
+    rl_warn("%zu %s not complete: run again, with the same inputs", pending, pending == 1 ? "batch was" : "batches were");
   int64_t first = (s->latest == RL_NO_TIME ? s->zero : s->latest) + s->batch_ms;
-  if (first < restart) catch_up_missed(s, first, restart - s->batch_ms);
+  if (first < restart) rl_catch_up(s, first, restart - s->batch_ms, "");
 }

@@ -101,32 +101,74 @@ static rl_journal_input newest_place(const rl_found *f, const rl_dstream *d)
   return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
 }
 
-/* Of inputs whose newest place is in a batch that nobody needs: the others get theirs with their batches. */
-rl_status rl_restore_old_places(rl_streaming *s)
+/* How long a file stream remembers what it took, at least. */
+static int64_t files_memory(const rl_streaming *s)
+{
+  const char *name = "rille.streaming.fileStream.minRememberDuration";
+  return rl_conf_us(rl_context_conf(s->c), name) / 1000 + s->batch_ms;
+}
+
+static bool is_of_files(const rl_journal_input *in)
+{
+  rl_files_place files;
+  return rl_files_place_read(in->bytes.p, in->bytes.n, &files);
+}
+
+/* Its newest place, and of a file stream those before it, as far back as it would remember their files: it would read
+ * them again. */
+static rl_status restore_old_place(rl_streaming *s, rl_dstream *d)
 {
   const rl_found *f = &s->durable->found;
   rl_status st = RL_OK;
-  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
-    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore) continue;
-    for (size_t i = f->nbatches; i-- > 0;) {
-      const rl_past *p = f->batches[i];
-      const rl_journal_input in = find_input(p, d);
-      if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
-      if (!rl_past_is_needed(d, p)) st = restore_place(d, p, &in);
-      if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
-      break;
-    }
+  size_t newest = f->nbatches;
+  rl_journal_input in;
+  while (newest > 0) {
+    in = find_input(f->batches[newest - 1], d);
+    if (in.kind == RL_JOURNAL_SAVED || in.kind == RL_JOURNAL_PLACE) break;
+    newest--;
+  }
+  if (newest == 0) return RL_OK;
+  int64_t from = is_of_files(&in) ? f->batches[newest - 1]->time - files_memory(s) : INT64_MAX;
+  for (size_t i = 0; i < newest && !st; i++) {
+    const rl_past *p = f->batches[i];
+    if (rl_past_is_remembered(d, p) || (p->time <= from && i + 1 < newest)) continue;
+    in = find_input(p, d);
+    if (in.kind == RL_JOURNAL_SAVED || in.kind == RL_JOURNAL_PLACE) st = restore_place(d, p, &in);
+    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
   }
   return st;
 }
 
+/* Of batches that nobody remembers: the others restore theirs. */
+rl_status rl_restore_old_places(rl_streaming *s)
+{
+  rl_status st = RL_OK;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next)
+    if (d->kind == RL_NODE_INPUT && d->reached && d->input->cls->restore) st = restore_old_place(s, d);
+  return st;
+}
+
+static rl_status restore_place_only(rl_dstream *d, const rl_past *p)
+{
+  const rl_journal_input in = find_input(p, d);
+  if (!d->input->cls->restore || (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE)) return RL_OK;
+  rl_status st = restore_place(d, p, &in);
+  if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+  return st;
+}
+
+/* Of a batch that windows cannot have any more the places stay: its files are not to be read again. */
 rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
 {
   rl_status st = RL_OK;
   for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
-    if (d->kind != RL_NODE_INPUT || !d->reached || !rl_past_is_needed(d, p)) continue;
-    const rl_journal_input in = find_input(p, d);
-    st = restore_input(d, p, &in);
+    if (d->kind != RL_NODE_INPUT || !d->reached) continue;
+    if (rl_past_is_needed(d, p)) {
+      const rl_journal_input in = find_input(p, d);
+      st = restore_input(d, p, &in);
+    } else if (rl_past_is_remembered(d, p)) {
+      st = restore_place_only(d, p);
+    }
   }
   return st;
 }
@@ -135,13 +177,8 @@ rl_status rl_restore_inputs(rl_streaming *s, const rl_past *p)
 rl_status rl_restore_places(rl_streaming *s, const rl_past *p)
 {
   rl_status st = RL_OK;
-  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
-    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore || !rl_past_is_needed(d, p)) continue;
-    const rl_journal_input in = find_input(p, d);
-    if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
-    st = restore_place(d, p, &in);
-    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
-  }
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next)
+    if (d->kind == RL_NODE_INPUT && d->reached && rl_past_is_remembered(d, p)) st = restore_place_only(d, p);
   return st;
 }
 
@@ -189,13 +226,6 @@ static bool has_input(const rl_streaming *s, rl_slice uid)
   for (const rl_dstream *d = s->nodes; d; d = d->next)
     if (d->kind == RL_NODE_INPUT && d->reached && rl_slice_is(uid, rl_dstream_uid(d))) return true;
   return false;
-}
-
-/* How long a file stream remembers what it took, at least. */
-static int64_t files_memory(const rl_streaming *s)
-{
-  const char *name = "rille.streaming.fileStream.minRememberDuration";
-  return rl_conf_us(rl_context_conf(s->c), name) / 1000 + s->batch_ms;
 }
 
 /* A file stream's place in the newest batch has the files of that batch; those of the batches before it go with it, as

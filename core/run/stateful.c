@@ -146,10 +146,14 @@ int64_t rl_stateful_sealed(const rl_dstream *d) { return rl_state_sealed(d->stat
 
 /* A batch ---------------------------------------------------------------------------------------------------------- */
 
+/* What is to leave is computed by today's functions: it is not what entered, if those were others. */
+static bool is_of_other_code(const rl_dstream *d) { return rl_stateful_sealed(d) <= rl_durable_other_code(d->s); }
+
 bool rl_stateful_begins(const rl_dstream *d)
 {
   int64_t before = rl_stateful_sealed(d);
-  return before <= d->s->zero || rl_window_is_cut(d, before); /* the grid is another where all of the log is lost */
+  if (before <= d->s->zero || is_of_other_code(d)) return true;
+  return rl_window_is_cut(d, before); /* the grid is another where all of the log is lost */
 }
 
 /* The job ran without it, or lost a part of its log: what is to leave cannot be had, and would stay for ever. */
@@ -157,6 +161,11 @@ static void tell_anew(rl_dstream *d)
 {
   if (d->stateful->told) return;
   d->stateful->told = true;
+  if (!rl_window_is_cut(d, rl_stateful_sealed(d))) {
+    rl_info("%s: the script has changed since batch %" PRId64 " ms: the window '%s' is made anew of the log", d->label,
+            rl_durable_other_code(d->s), d->op->uid);
+    return;
+  }
   rl_warn("%s: the state of '%s' is that of batch %" PRId64 " ms, and the log lacks what is to leave its window: it "
           "begins anew, with the first window that is whole", d->label, d->op->uid, rl_stateful_sealed(d));
 }

@@ -33,11 +33,13 @@ static int64_t left(int64_t deadline_ns)
   return ns > 0 ? ns : 0;
 }
 
+/* Ten batches, which may be decades, and centuries do not fit. */
 static int64_t graceful_limit_ns(const rl_streaming *s)
 {
+  const int64_t longest_ms = INT64_MAX / 4 / 1000000;
   if (rl_conf_is_set(rl_context_conf(s->c), "rille.streaming.gracefulStopTimeout"))
     return rl_conf_us(rl_context_conf(s->c), "rille.streaming.gracefulStopTimeout") * 1000;
-  int64_t ns = 10 * s->batch_ms * 1000000;
+  int64_t ns = (s->batch_ms < longest_ms / 10 ? 10 * s->batch_ms : longest_ms) * 1000000;
   return ns > 10 * SECOND_NS ? ns : 10 * SECOND_NS;
 }
 
@@ -91,6 +93,7 @@ static void work_off(rl_streaming *s)
   int64_t deadline = deadline_of(s);
   s->working_off = true;
   if (rl_clock_is_manual(s->clock) && rl_tracker_has_unallocated(s->tracker)) rl_ticks_next(s);
+  rl_ticks_hurry(s);
   bool done = rl_driver_serve(d, nothing_unallocated, s, left(deadline));
   if (done) end_ticks(s, deadline);
   rl_ticks_cancel(s);

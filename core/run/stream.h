@@ -97,6 +97,18 @@ struct rl_batch {
   rl_error error;
 };
 
+/* Times between two batches that no batch had. */
+typedef struct rl_gap {
+  int64_t after, before;
+} rl_gap;
+
+typedef struct rl_starter {
+  struct rl_starter *next;
+  rl_start_fn *fn;
+  void *user;
+  void (*destroy)(void *user);
+} rl_starter;
+
 typedef struct rl_queued_event rl_queued_event;
 
 typedef struct rl_listener {
@@ -122,9 +134,11 @@ struct rl_streaming {
   int64_t batch_ms;
   int64_t zero;
   int64_t remember; /* as asked for; 0: not */
+  uint64_t code;    /* rl_streaming_set_code */
   _Atomic int state;
   rl_dstream *nodes;
   rl_output *outputs, **last_output;
+  rl_starter *starters; /* in order */
   int32_t next_input;
   rl_tracker *tracker;
   rl_event_queue events;
@@ -144,6 +158,8 @@ struct rl_streaming {
   rl_batch *beginning;               /* its inputs are on their way into the log; no batch is generated meanwhile */
   rl_keeper keeper;
   rl_message tick_message;
+  rl_gap *gaps; /* those that somebody may still look at, oldest first */
+  size_t ngaps, gaps_cap;
 
   /* ticks */
   rl_timer timer;
@@ -151,6 +167,8 @@ struct rl_streaming {
   rl_batch *ticked, **last_ticked; /* under lock: allocated, to be generated */
   int64_t next_tick;               /* under lock: time of the next batch; RL_NO_TIME: no more */
   int64_t last_tick;               /* under lock: behind which there is none; RL_NO_TIME: not known */
+  bool ticks_now;                  /* under lock: a stop does not wait for the times of the last ones */
+  int64_t looked;                  /* sched: the wall clock when it last looked at what is due; RL_NO_TIME: never */
 
   /* stopping, driver */
   bool stop_asked, stop_context, stop_graceful, stopping;
@@ -176,6 +194,8 @@ void rl_ticks_init(rl_streaming *s);
 void rl_ticks_begin(rl_streaming *s, int64_t first); /* the time of the first batch */
 void rl_ticks_next(rl_streaming *s); /* manual clock: moves it on to the next tick, which there is */
 void rl_ticks_end(rl_streaming *s);  /* the pending tick and one more come, then none */
+/* Before an end: where the clock went back, nobody waits until it has come to the last two, which come at once. */
+void rl_ticks_hurry(rl_streaming *s);
 void rl_ticks_cancel(rl_streaming *s); /* none comes any more */
 bool rl_ticks_are_over(rl_streaming *s);
 
@@ -240,6 +260,23 @@ void rl_batch_on_message(rl_message *m);
 bool rl_batch_idle(const rl_streaming *s);
 void rl_batch_drop_queued(rl_streaming *s); /* what has not begun; at an immediate stop and at the end */
 void rl_batch_add_input(rl_streaming *s, rl_input_info *info); /* moves the description */
+
+/* starters.c */
+rl_status rl_starters_run(rl_streaming *s);
+void rl_starters_delete(rl_streaming *s);
+
+/* catch_up.c */
+/* Batches first..last could not begin in their time: does with them what rille.streaming.catchUp says, in one line that
+ * begins with `why`. Who ticks: the sched thread, or the driver before it does. */
+void rl_catch_up(rl_streaming *s, int64_t first, int64_t last, const char *why);
+/* Sched: the tick of `due` is come, and it is `now`. The one that is to be run next: `due`, or, when that is so late that
+ * the clock must have gone ahead or the process stood still, the newest that is due, the others being caught up with. */
+int64_t rl_catch_up_late(rl_streaming *s, int64_t due, int64_t now);
+/* Sched: whenever it looks at the wall clock. Says so when that went back; `next`: of the batch that is waited for. */
+void rl_catch_up_note_look(rl_streaming *s, int64_t now, int64_t next);
+void rl_gaps_note(rl_streaming *s, int64_t time); /* the batch of that time is about to be the latest */
+bool rl_gaps_have(const rl_streaming *s, int64_t time);
+void rl_gaps_forget(rl_streaming *s, int64_t until);
 
 /* events.c */
 void rl_events_init(rl_streaming *s);

@@ -53,12 +53,14 @@ static void destroy(rl_streaming *s)
   rl_batch_drop_queued(s);
   rl_stateful_stop(s);
   rl_graph_delete(s);
+  rl_starters_delete(s);
   rl_tracker_delete(s->tracker);
   rl_events_delete(s);
   rl_clock_delete(s->clock);
   rl_error_clear(&s->error);
   if (s->keeper.destroy) s->keeper.destroy(s->keeper.user);
   rl_free(s->checkpoint);
+  rl_free(s->gaps);
   pthread_mutex_destroy(&s->lock);
   rl_context_unref(s->c);
   rl_free(s);
@@ -191,6 +193,7 @@ static rl_status start_all(rl_streaming *s)
   if (!st && is_reliable(s)) st = rl_durable_open(s);
   if (!st) st = rl_stateful_start(s);
   if (!st && s->durable) st = rl_durable_restore(s);
+  if (!st) st = rl_starters_run(s);
   if (!st) st = rl_graph_start_inputs(s);
   return st ? st : rl_tracker_start(s->tracker);
 }

@@ -18,31 +18,47 @@ static int64_t wall_ns(void)
  */
 static int64_t mono_of(int64_t time_ms) { return rl_mono_ns() + time_ms * 1000000 - wall_ns(); }
 
-/* The next tick that is due by the wall clock; RL_NO_TIME when none is. Behind the last one there is no next. */
+/* The next tick that is due; RL_NO_TIME when none is. Behind the last one there is no next. */
 static int64_t take_due(rl_streaming *s)
 {
+  int64_t now = wall_ns() / 1000000;
   pthread_mutex_lock(&s->lock);
   int64_t t = s->next_tick;
-  if (t != RL_NO_TIME && t * 1000000 <= wall_ns()) s->next_tick = t == s->last_tick ? RL_NO_TIME : t + s->batch_ms;
-  else t = RL_NO_TIME;
+  bool ends = s->last_tick != RL_NO_TIME, due = t != RL_NO_TIME && (t <= now || s->ticks_now);
+  pthread_mutex_unlock(&s->lock);
+  if (t != RL_NO_TIME) rl_catch_up_note_look(s, now, t);
+  if (!due) return RL_NO_TIME;
+  if (!ends) t = rl_catch_up_late(s, t, now);
+  pthread_mutex_lock(&s->lock);
+  ends = s->last_tick != RL_NO_TIME && t >= s->last_tick;
+  if (s->next_tick != RL_NO_TIME) s->next_tick = ends ? RL_NO_TIME : t + s->batch_ms;
   pthread_mutex_unlock(&s->lock);
   return t;
 }
+
+/* So often the wall clock is looked at, also when the next tick is far: it may have been set, and the monotonic one stands
+ * still while the machine sleeps. */
+#define LOOK_NS (3 * SECOND_NS)
 
 static void on_timer(rl_timer *timer)
 {
   rl_streaming *s = (rl_streaming *)((char *)timer - offsetof(rl_streaming, timer));
   int64_t t;
-  while ((t = take_due(s)) != RL_NO_TIME) rl_batch_tick(s, t, mono_of(t)); /* late ones in order, none left out */
+  while ((t = take_due(s)) != RL_NO_TIME) { /* late ones in order, none left out */
+    int64_t due = mono_of(t), now = rl_mono_ns();
+    rl_batch_tick(s, t, due < now ? due : now);
+  }
   pthread_mutex_lock(&s->lock);
   int64_t next = s->next_tick;
   pthread_mutex_unlock(&s->lock);
-  if (next != RL_NO_TIME) rl_timer_set(s->c, &s->timer, mono_of(next));
+  if (next == RL_NO_TIME) return;
+  int64_t due = mono_of(next), look = rl_mono_ns() + LOOK_NS;
+  rl_timer_set(s->c, &s->timer, due < look ? due : look);
 }
 
 void rl_ticks_init(rl_streaming *s)
 {
-  s->next_tick = s->last_tick = RL_NO_TIME;
+  s->next_tick = s->last_tick = s->looked = RL_NO_TIME;
   s->timer.fire = on_timer;
   s->timer.punctual = true;
 }
@@ -71,8 +87,18 @@ void rl_ticks_next(rl_streaming *s)
 void rl_ticks_end(rl_streaming *s)
 {
   pthread_mutex_lock(&s->lock);
-  if (s->next_tick != RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
+  if (s->next_tick != RL_NO_TIME && s->last_tick == RL_NO_TIME) s->last_tick = s->next_tick + s->batch_ms;
   pthread_mutex_unlock(&s->lock);
+}
+
+void rl_ticks_hurry(rl_streaming *s)
+{
+  if (rl_clock_is_manual(s->clock)) return;
+  pthread_mutex_lock(&s->lock);
+  s->ticks_now = s->next_tick != RL_NO_TIME && s->next_tick - wall_ns() / 1000000 > s->batch_ms;
+  if (s->ticks_now) s->last_tick = s->next_tick + s->batch_ms;
+  pthread_mutex_unlock(&s->lock);
+  if (s->ticks_now) rl_timer_set(s->c, &s->timer, rl_mono_ns());
 }
 
 bool rl_ticks_are_over(rl_streaming *s)

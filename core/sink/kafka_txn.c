@@ -13,6 +13,7 @@
 #define SLICE_MS 500    /* how long one call to librdkafka may last, between looks at whether the task was cancelled */
 #define BACKOFF_MS 250  /* before the first try that comes after another, four times as much before each one behind it */
 #define BACKOFFS 3      /* so often */
+#define START_MS 5000   /* how long a start waits for the brokers */
 #define GOODBYE_MS 2000 /* for undoing what is open when the job ends */
 #define MARK "rille 1 epoch=%" PRId64 " time=%" PRId64
 
@@ -34,6 +35,7 @@ struct rl_kafka_txn {
   rl_kafka_line *line;  /* NULL: none yet, or it was of no more use */
   uint64_t transaction; /* number of the one that is open, or was */
   bool open;
+  bool asked;           /* what is on record, since the line is there */
   unsigned tries;       /* of the batch at hand that failed and were worth another */
   bool fenced;          /* another process has taken over: for ever */
   atomic_bool sent, again;
@@ -46,7 +48,7 @@ static void forget_line(rl_kafka_txn *t)
 {
   rl_kafka_line_unref(t->line);
   t->line = NULL;
-  t->open = false;
+  t->open = t->asked = false;
 }
 
 static bool is_fenced(rd_kafka_resp_err_t err)
@@ -58,6 +60,7 @@ static bool is_fenced(rd_kafka_resp_err_t err)
 static rl_status fail_fenced(rl_kafka_txn *t)
 {
   t->fenced = true;
+  atomic_store(&t->again, false);
   rl_fail(RL_ESTATE,
           "another process writes to Kafka as '%s' and has taken over, or a batch took longer than "
           "transaction.timeout.ms; run the job once, or give it another appName",
@@ -183,10 +186,61 @@ static rd_kafka_error_t *init(rl_kafka_txn *t, void *with)
 /* First the id is taken over, which waits for what another process has under way; what is on record is settled then. */
 static rl_status open_line(rl_kafka_txn *t, const rl_task *task)
 {
-  rl_status st = rl_kafka_line_new(t->conf, RL_KAFKA_TRANSACT, t->health, &t->line);
-  if (st == RL_OK) st = repeat(t, task, init, NULL, "transactions cannot be had of Kafka");
+  bool taken_over = t->line; /* at the start */
+  rl_status st = taken_over ? RL_OK : rl_kafka_line_new(t->conf, RL_KAFKA_TRANSACT, t->health, &t->line);
+  if (st == RL_OK && !taken_over) st = repeat(t, task, init, NULL, "transactions cannot be had of Kafka");
   if (st == RL_OK) st = find_newest(t, task);
   if (st != RL_OK) forget_line(t);
+  t->asked = st == RL_OK;
+  return st;
+}
+
+/* Frees e. */
+static rl_status refused(rl_kafka_txn *t, rd_kafka_error_t *e)
+{
+  char text[256] = "";
+  rd_kafka_resp_err_t err = rd_kafka_fatal_error(t->line->rk, text, sizeof text);
+  const char *why = text[0] ? text : rd_kafka_error_string(e);
+  if (err == RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT) {
+    rl_fail(RL_EINVAL, "Kafka at %s takes no transaction.timeout.ms of %" PRId64 ", as it is above the brokers' "
+            "transaction.max.timeout.ms: set a lower one for this output, or raise theirs",
+            rl_kafka_conf_brokers(t->conf), rl_kafka_conf_number(t->conf, "transaction.timeout.ms"));
+  } else {
+    rl_fail(RL_EINVAL, "Kafka at %s gives no transactions to '%s': %s", rl_kafka_conf_brokers(t->conf), t->id, why);
+  }
+  rd_kafka_error_destroy(e);
+  forget_line(t);
+  return RL_EINVAL;
+}
+
+/* NULL: the id is ours. */
+static rd_kafka_error_t *take_over(rl_kafka_txn *t)
+{
+  int64_t until = rl_mono_ns() + (int64_t)START_MS * 1000000;
+  rd_kafka_error_t *e;
+  while ((e = init(t, NULL)) && !rd_kafka_error_is_fatal(e) && rl_mono_ns() < until) {
+    if (rd_kafka_error_code(e) != RD_KAFKA_RESP_ERR__TIMED_OUT) rd_kafka_poll(t->line->rk, SLICE_MS / 5);
+    rd_kafka_error_destroy(e);
+  }
+  return e;
+}
+
+rl_status rl_kafka_txn_start(rl_kafka_txn *t)
+{
+  pthread_rwlock_wrlock(&t->lock);
+  rl_status st = t->line ? RL_OK : rl_kafka_line_new(t->conf, RL_KAFKA_TRANSACT, t->health, &t->line);
+  rd_kafka_error_t *e = st == RL_OK ? take_over(t) : NULL;
+  if (e && rd_kafka_error_is_fatal(e)) {
+    st = refused(t, e);
+  } else if (e) {
+    char *reason = rl_kafka_health_reason(t->health);
+    rl_warn("Kafka at %s gives no transactions to '%s' yet; the first batch waits for that%s",
+            rl_kafka_conf_brokers(t->conf), t->id, reason);
+    rl_free(reason);
+    rd_kafka_error_destroy(e);
+    forget_line(t);
+  }
+  pthread_rwlock_unlock(&t->lock);
   return st;
 }
 
@@ -215,7 +269,7 @@ static rl_status begin(rl_kafka_txn *t, const rl_task *task)
   if (st != RL_OK) return st;
   atomic_store(&t->again, false);
   atomic_store(&t->sent, false);
-  if (!t->line) st = open_line(t, task);
+  if (!t->line || !t->asked) st = open_line(t, task);
   if (st != RL_OK || rl_kafka_txn_has(t, task->batch_time)) return st;
   rd_kafka_error_t *e = rd_kafka_begin_transaction(t->line->rk);
   if (e) return give_up(t, e, "a transaction cannot begin in Kafka");

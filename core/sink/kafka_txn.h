@@ -47,6 +47,11 @@ rl_status rl_kafka_txn_new(const rl_kafka_txn_spec *spec, const rl_conf *conf, r
 rl_kafka_txn *rl_kafka_txn_ref(rl_kafka_txn *t);
 void rl_kafka_txn_unref(rl_kafka_txn *t); /* NULL is allowed; the last undoes what is open */
 
+/* At the start of the job: takes the id over. Fails when the brokers will never let it have transactions, as with a
+ * transaction.timeout.ms above what they allow. When none answers within some seconds, that is for the first batch, which
+ * waits. */
+rl_status rl_kafka_txn_start(rl_kafka_txn *t);
+
 /* Before the jobs of a batch: what goes into its transaction (copied). */
 void rl_kafka_txn_batch(rl_kafka_txn *t, int64_t epoch, const rl_kafka_txn_offset *offsets, size_t n);
 rl_fn *rl_kafka_txn_begin_fn(rl_kafka_txn *t);

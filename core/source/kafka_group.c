@@ -23,6 +23,7 @@
 #define COMMIT_MS 5000
 #define LOOK_NS NS_PER_S /* between looks whether a broker is back */
 #define LOOK_MS 500      /* how long one lasts */
+#define DOUBT_MS 3000    /* and one that decides whether all are gone */
 #define GOODBYE_NS (2 * NS_PER_S) /* at the end: for what is on its way to disk */
 #define STOP_NS (10 * NS_PER_S)
 
@@ -184,7 +185,7 @@ static rl_status take(group *g, rd_kafka_message_t *m)
     bool fatal = m->err == RD_KAFKA_RESP_ERR__FATAL || m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
     rl_status st = RL_OK;
     if (fatal) st = rl_fail(RL_EIO, "%s", rd_kafka_message_errstr(m));
-    else rl_kafka_health_down(g->health, rd_kafka_message_errstr(m));
+    else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) rl_kafka_health_down(g->health, rd_kafka_message_errstr(m));
     rd_kafka_message_destroy(m);
     return st;
   }
@@ -200,15 +201,24 @@ static bool is_full(const group *g)
   return g->n >= GATHER_RECORDS || g->bytes >= GATHER_BYTES || rl_mono_ns() - g->first_ns >= GATHER_NS;
 }
 
-/* A partition that has no news gives no sign that its broker is back. */
+/* Does any broker answer? */
+static bool ask_any(const group *g, int wait_ms)
+{
+  const rd_kafka_metadata_t *md = NULL;
+  if (rd_kafka_metadata(g->rk, 0, NULL, &md, wait_ms) != RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+  rd_kafka_metadata_destroy(md);
+  return true;
+}
+
+/* What librdkafka complains of may concern one broker of several; and a partition that has no news gives no sign that
+ * its broker is back. */
 static void look_for_brokers(group *g)
 {
-  if (!rl_kafka_health_is_cut_off(g->health) || rl_mono_ns() - g->looked_ns < LOOK_NS) return;
-  const rd_kafka_metadata_t *md = NULL;
-  if (rd_kafka_metadata(g->rk, 0, NULL, &md, LOOK_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-    rd_kafka_metadata_destroy(md);
-    rl_kafka_health_up(g->health);
-  }
+  bool suspect = rl_kafka_health_is_suspect(g->health), cut_off = rl_kafka_health_is_cut_off(g->health);
+  if ((!suspect && !cut_off) || rl_mono_ns() - g->looked_ns < LOOK_NS) return;
+  bool answered = ask_any(g, suspect ? DOUBT_MS : LOOK_MS);
+  if (suspect) rl_kafka_health_looked(g->health, answered);
+  else if (answered) rl_kafka_health_up(g->health);
   g->looked_ns = rl_mono_ns();
 }
 

@@ -13,6 +13,7 @@
 #define NUDGE_MS 100
 #define DOUBT_NS INT64_C(2000000000) /* nothing came for so long: is there such a partition? */
 #define DOUBT_MS 2000                /* for the answer */
+#define REASON_MS 10000              /* for what is said when it is given up */
 
 typedef struct read {
   rl_pull base;
@@ -62,12 +63,12 @@ static rl_status pass_over(read *in, int64_t to, int64_t low, int64_t high)
 
 /* One bound of what is there. With a special number as its "time" the request for offsets by time asks for it;
  * rd_kafka_query_watermark_offsets would wait for ever for a leader that is gone (librdkafka's issue 2588). */
-static rd_kafka_resp_err_t ask_bound(const read *in, int64_t which, int64_t *out)
+static rd_kafka_resp_err_t ask_bound(const read *in, int64_t which, int64_t wait_ms, int64_t *out)
 {
   rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
   rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_add(list, in->r->topic, in->r->partition);
   tp->offset = which;
-  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(in->r->client->rk, list, (int)(in->pool->wait_ns / 1000000));
+  rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(in->r->client->rk, list, (int)wait_ms);
   if (!err) err = tp->err;
   *out = tp->offset;
   rd_kafka_topic_partition_list_destroy(list);
@@ -79,9 +80,9 @@ static rl_status on_lost(read *in)
 {
   rl_kafka_reader *r = in->r;
   rl_kafka_reset reset = rl_kafka_conf_reset(in->pool->conf);
-  int64_t low = -1, high = -1;
-  rd_kafka_resp_err_t err = ask_bound(in, RD_KAFKA_OFFSET_BEGINNING, &low);
-  if (!err) err = ask_bound(in, RD_KAFKA_OFFSET_END, &high);
+  int64_t low = -1, high = -1, wait_ms = in->pool->wait_ns / 1000000;
+  rd_kafka_resp_err_t err = ask_bound(in, RD_KAFKA_OFFSET_BEGINNING, wait_ms, &low);
+  if (!err) err = ask_bound(in, RD_KAFKA_OFFSET_END, wait_ms, &high);
   if (err) {
     return rl_fail(RL_EIO, "%s/%" PRId32 ": offset %" PRId64 " is not there, and its bounds cannot be asked for: %s",
                    r->topic, r->partition, r->position, rd_kafka_err2str(err));
@@ -157,6 +158,17 @@ static rl_status check_there(const read *in)
   return st;
 }
 
+/* Why nothing came: brokers that are away, or a partition that is not that long: anew under its name, or cut short. Behind
+ * its end there may be what a transaction has not decided yet, so this is no loss that auto.offset.reset could mend. */
+static char *why_nothing(const read *in)
+{
+  char *reason = rl_kafka_health_reason(in->pool->health);
+  int64_t end = -1;
+  if (reason[0] || ask_bound(in, RD_KAFKA_OFFSET_END, REASON_MS, &end) || end < 0 || end >= in->until) return reason;
+  rl_free(reason);
+  return rl_format(": the partition ends at %" PRId64, end);
+}
+
 static rl_status check_patience(read *in)
 {
   int64_t now = rl_mono_ns();
@@ -168,7 +180,7 @@ static rl_status check_patience(read *in)
   bool over = now - in->progress_ns > in->pool->wait_ns;
   if (in->pool->total_ns > 0 && now - in->since_ns > in->pool->total_ns) over = true;
   if (!over) return RL_OK;
-  char *reason = rl_kafka_health_reason(in->pool->health);
+  char *reason = why_nothing(in);
   rl_fail(RL_EIO, "no record of %s/%" PRId32 " at offset %" PRId64 " (of a range to %" PRId64 ") came within %" PRId64
           " s%s", in->topic, in->r->partition, in->r->position, in->until,
           (now - in->progress_ns) / INT64_C(1000000000), reason);

@@ -43,8 +43,8 @@ struct rl_kafka_pool {
   rl_kafka_ranges passed; /* of each partition what was last said to be passed over */
 };
 
-/* An idle reader of the range's partition, best one that is where it begins, or a new one. It is the caller's until
- * rl_kafka_pool_release. */
+/* An idle reader of the range's partition, one at its beginning where there is any, or a new one. It is the caller's
+ * until rl_kafka_pool_release. */
 rl_status rl_kafka_pool_acquire(rl_kafka_pool *p, const rl_kafka_range *range, rl_kafka_reader **out);
 void rl_kafka_pool_release(rl_kafka_pool *p, rl_kafka_reader *r);
 /* That what is between the reader's position and `to` is passed over, is that to be told, or was it the last time? */

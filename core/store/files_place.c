@@ -43,3 +43,9 @@ void rl_files_place_join(const char *newest, const rl_files_place *of, size_t n,
   rl_put_varint(out, count);
   for (size_t i = 0; i < n; i++) rl_buf_add(out, of[i].files, of[i].n);
 }
+
+void rl_files_place_none(const char *bytes, const rl_files_place *of, rl_buf *out)
+{
+  rl_buf_add(out, bytes, of->head);
+  rl_put_varint(out, 0);
+}

@@ -19,5 +19,7 @@ bool rl_files_place_read(const char *p, size_t n, rl_files_place *out);
 
 /* Appends the place whose bytes are at `newest` with the files of all n places; of[0] is that one. */
 void rl_files_place_join(const char *newest, const rl_files_place *of, size_t n, rl_buf *out);
+/* Appends the place at `bytes`, which was read as `of`, with no files at all: of a batch that had none. */
+void rl_files_place_none(const char *bytes, const rl_files_place *of, rl_buf *out);
 
 #endif

@@ -2,10 +2,11 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "data/codec.h"
 
-#define FORM 1 /* of the note */
+#define FORM 2 /* of the note; 1: without code and since */
 
 void rl_outline_free(rl_outline *g)
 {
@@ -54,6 +55,8 @@ static void put_stream(rl_buf *b, const rl_outline_stream *s)
 void rl_outline_encode(const rl_outline *g, rl_buf *out)
 {
   rl_put_int(out, FORM);
+  rl_put_int(out, (int64_t)g->code);
+  rl_put_int(out, g->since);
   rl_put_int(out, (int64_t)g->nstreams);
   for (size_t i = 0; i < g->nstreams; i++) put_stream(out, &g->streams[i]);
   rl_put_int(out, (int64_t)g->noutputs);
@@ -152,10 +155,14 @@ static void get_kept(reading *x, rl_outline *g)
 rl_status rl_outline_decode(const char *p, size_t n, rl_outline *out)
 {
   reading x = {{p, p + n}, false};
-  *out = (rl_outline){0};
+  *out = (rl_outline){.since = RL_NO_TIME};
   int64_t form = get_int(&x);
-  if (!x.bad && form != FORM)
+  if (!x.bad && (form < 1 || form > FORM))
     return rl_fail(RL_EUNSUPPORTED, "the job's graph was recorded in a form that this release does not know");
+  if (!x.bad && form > 1) {
+    out->code = (uint64_t)get_int(&x);
+    out->since = get_int(&x);
+  }
   for (uint32_t i = get_count(&x); i > 0 && !x.bad; i--) get_stream(&x, out);
   for (uint32_t i = get_count(&x); i > 0 && !x.bad; i--) get_output(&x, out);
   for (uint32_t i = get_count(&x); i > 0 && !x.bad; i--) get_kept(&x, out);

@@ -36,6 +36,8 @@ typedef struct rl_outline_output {
 } rl_outline_output;
 
 typedef struct rl_outline {
+  uint64_t code; /* a hash of the script's texts; 0: not known */
+  int64_t since; /* batches up to this one may be of other texts than today's; RL_NO_TIME: none is known to be */
   rl_outline_stream *streams; /* parents before children */
   size_t nstreams, streams_cap;
   rl_outline_output *outputs; /* in the order they run in */

@@ -46,7 +46,7 @@ static rl_status take_lock(const char *dir, const char *name, int *fd)
   if (!rl_path_is_dir(dir)) return RL_OK;
   char *path = rl_path_join(dir, name);
   rl_status st = rl_file_open_private(path, O_RDWR | O_CREAT, fd);
-  if (st == RL_OK) st = rl_file_lock(*fd, path, &got);
+  if (st == RL_OK) st = rl_file_lock_soon(*fd, path, &got);
   if (st == RL_OK && !got) {
     char *who = rl_file_locker_name(path);
     st = rl_fail(RL_ESTATE, "%s is in use by %s: stop the job first", dir, who);
@@ -296,7 +296,7 @@ static rl_status repair_all(repair *x)
 rl_status rl_repair_run(const rl_repair *r)
 {
   repair x = {.r = r, .log_lock = -1, .state_lock = -1};
-  x.s = (rl_salvage){.r = r, .newest = RL_NO_TIME, .ghost = RL_NO_TIME, .lost = RL_NO_TIME};
+  x.s = (rl_salvage){.r = r, .newest = RL_NO_TIME, .ghost = RL_NO_TIME, .lost = RL_NO_TIME, .lost_begin = RL_NO_TIME};
   x.log = rl_checkpoint_log(r->dir);
   x.state = rl_checkpoint_state(r->dir);
   x.new_log = rl_path_join(r->dir, LOG_NEW);

@@ -63,6 +63,7 @@ typedef struct rl_salvage {
   bool stateful;  /* there is any state */
   int64_t lost;   /* LOST is written for it: what batches up to there had is not all there, and is in results;
                    * RL_NO_TIME: no such */
+  int64_t lost_begin; /* the newest of them whose BEGIN is lost */
   int64_t ghost;  /* a batch that is over and whose BEGIN is lost, behind all others; RL_NO_TIME: none */
   uint64_t *reached; /* of names: the newest position of the stream that a BEGIN or BLOCK tells */
 } rl_salvage;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "store/files_place.h"
 #include "store/repair_impl.h"
 
 const rl_salvage_item *rl_salvage_last_begin(const rl_salvage *s)
@@ -42,6 +43,7 @@ static void say_received(const rl_salvage *s, const char *uid, size_t n, uint64_
 static void say_input(const rl_salvage *s, const rl_journal_input *in, const rl_salvage_item *begin, bool *told)
 {
   size_t n = (size_t)(begin - s->items) + 1;
+  rl_files_place files;
   char *uid = rl_strndup(in->uid.p, in->uid.n);
   uint32_t name = rl_salvage_name(s, in->uid);
   if (name < s->nnames) told[name] = true;
@@ -52,6 +54,11 @@ static void say_input(const rl_salvage *s, const rl_journal_input *in, const rl_
   } else if (in->kind == RL_JOURNAL_SAVED && misses_behind(s, n)) {
     rl_salvage_say(s, "input '%s': its newest place may be lost, it goes on behind what batch %" PRId64 " had, the "
                    "newest that is left: what it read after that is read again and may come twice", uid, begin->time);
+  } else if (in->kind == RL_JOURNAL_SAVED && s->lost_begin != RL_NO_TIME &&
+             rl_files_place_read(in->bytes.p, in->bytes.n, &files)) {
+    rl_salvage_say(s, "input '%s': which files batch %" PRId64 " had is lost: those that are young enough to be looked "
+                   "at (rille.streaming.fileStream.minRememberDuration) are read again and may come twice", uid,
+                   s->lost_begin);
   }
   rl_free(uid);
 }

@@ -236,8 +236,9 @@ static void note_lost_begins(rl_salvage *s)
     const rl_salvage_gap *g = &s->gaps[k];
     if (!may_hide(s, g)) continue;
     int64_t last = g->behind != INT64_MAX && g->behind - s->batch_ms < over ? g->behind - s->batch_ms : over;
-    if (g->before == RL_NO_TIME || last > g->before) note_lost(s, last);
+    if ((g->before == RL_NO_TIME || last > g->before) && last > s->lost_begin) s->lost_begin = last;
   }
+  note_lost(s, s->lost_begin);
 }
 
 /* What the image proves: a batch that it has was made, and was over, as batches go into it only then. */

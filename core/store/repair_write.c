@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "store/files_place.h"
 #include "store/repair_impl.h"
 #include "store/wal_impl.h"
 
@@ -81,6 +82,23 @@ static bool is_receiver(const rl_salvage *s, uint32_t name)
   return false;
 }
 
+/* What the batch had of this input is not known: it has nothing of it, and the input goes on where the last known one had
+ * it. Were that one's files or ranges here once more, windows would have them twice. */
+static void put_place(rl_journal_input *in, rl_buf *out)
+{
+  rl_buf bytes = {0};
+  rl_files_place files;
+  in->records = 0;
+  if (rl_files_place_read(in->bytes.p, in->bytes.n, &files)) { /* a place of theirs has those of all batches before */
+    rl_files_place_none(in->bytes.p, &files, &bytes);
+    in->bytes = (rl_slice){bytes.p, bytes.n};
+  } else {
+    in->kind = RL_JOURNAL_PLACE;
+  }
+  rl_journal_put_input(out, in);
+  rl_buf_free(&bytes);
+}
+
 static uint64_t put_ghost_inputs(const rl_salvage *s, rl_journal_begin *begin, rl_buf *out)
 {
   uint64_t n = 0;
@@ -93,7 +111,8 @@ static uint64_t put_ghost_inputs(const rl_salvage *s, rl_journal_begin *begin, r
     in.nblocks = 0;
     if (received) in.records = 0;
     if (received && name < s->nnames && s->reached[name] > in.position) in.position = s->reached[name];
-    rl_journal_put_input(out, &in);
+    if (in.kind == RL_JOURNAL_SAVED) put_place(&in, out);
+    else rl_journal_put_input(out, &in);
     n++;
   }
   for (uint32_t i = 0; i < s->nnames; i++) {
@@ -130,7 +149,8 @@ static rl_status write_ghost(const rl_salvage *s, rl_wal *w)
   return st;
 }
 
-/* Behind all else: when its segment is trimmed, so are the batches that it tells of. */
+/* Behind all else: when its segment is trimmed, so are the batches that it tells of. And before, as a log that was
+ * damaged may be so again. */
 static rl_status write_lost(const rl_salvage *s, rl_wal *w)
 {
   rl_buf b = {0};
@@ -154,6 +174,7 @@ rl_status rl_salvage_write(rl_salvage *s, const char *path)
   rl_wal *w = NULL;
   rl_status st = rl_wal_open(&(rl_wal_spec){.dir = path, .first = first_of(s)}, &w);
   if (st != RL_OK) return st;
+  if (s->lost != RL_NO_TIME) st = write_lost(s, w);
   for (size_t i = 0; i < s->nitems && st == RL_OK; i++) {
     if (!s->items[i].drop) st = write_item(s, w, &s->items[i]);
   }

@@ -24,14 +24,16 @@ static bool is_gone(int fd)
   return fstat(fd, &st) != 0 || st.st_nlink == 0;
 }
 
+typedef rl_status lock_call(int fd, const char *path, bool *got);
+
 /* *fd = -1: somebody else has it. */
-static rl_status take_lock(const char *path, int flags, int *fd)
+static rl_status take_lock(const char *path, int flags, lock_call *lock, int *fd)
 {
   bool got = false;
   do *fd = rl_fs_get()->open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
   while (*fd < 0 && errno == EINTR);
   if (*fd < 0) return rl_fail_errno("cannot open %s", path);
-  rl_status st = rl_file_lock(*fd, path, &got);
+  rl_status st = lock(*fd, path, &got);
   if (got) return RL_OK;
   rl_fs_get()->close(*fd); /* nothing was written */
   *fd = -1;
@@ -52,7 +54,7 @@ static void remove_if_dead(const char *dir)
   if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) return;
   char *lock = rl_path_join(dir, LOCK_NAME);
   bool missing = access(lock, F_OK) != 0 && errno == ENOENT;
-  bool dead = missing ? is_old(&st) : take_lock(lock, 0, &fd) == RL_OK && fd >= 0;
+  bool dead = missing ? is_old(&st) : take_lock(lock, 0, rl_file_lock, &fd) == RL_OK && fd >= 0;
   /* What cannot be removed now is found again by the next one. */
   if (dead) (void)rl_dir_remove(dir);
   if (fd >= 0) rl_fs_get()->close(fd);
@@ -88,7 +90,7 @@ static rl_status make_scratch(rl_state *s, const char *parent, char **dir)
       return st;
     }
     s->lock_path = rl_path_join(*dir, LOCK_NAME);
-    rl_status st = take_lock(s->lock_path, O_CREAT | O_EXCL, &s->lock_fd);
+    rl_status st = take_lock(s->lock_path, O_CREAT | O_EXCL, rl_file_lock, &s->lock_fd);
     if (st == RL_OK && s->lock_fd >= 0 && !is_gone(s->lock_fd)) return RL_OK;
     rl_state_dir_close(s, *dir, true);
     rl_free(*dir);
@@ -101,7 +103,7 @@ static rl_status open_kept(rl_state *s, const char *path, char **dir)
 {
   if (rl_fs_get()->mkdir(path, 0700) != 0 && errno != EEXIST) return rl_fail_errno("cannot make %s", path);
   s->lock_path = rl_path_join(path, LOCK_NAME);
-  rl_status st = take_lock(s->lock_path, O_CREAT, &s->lock_fd);
+  rl_status st = take_lock(s->lock_path, O_CREAT, rl_file_lock_soon, &s->lock_fd);
   if (st == RL_OK && s->lock_fd < 0) {
     char *who = rl_file_locker_name(s->lock_path);
     st = rl_fail(RL_ESTATE, "the state in %s is in use by %s; stop that one first", path, who);

@@ -151,6 +151,14 @@ static int move_on(rl_state_scan *s, bool lost, MDB_val *key, MDB_val *value)
   return rc;
 }
 
+/* In a page that is damaged, keys may stand out of order: a range would end before its end. */
+static bool is_behind_last(const rl_state_scan *s, const MDB_val *key)
+{
+  size_t n = key->mv_size < s->last.n ? key->mv_size : s->last.n;
+  int order = memcmp(key->mv_data, s->last.p, n);
+  return order > 0 || (order == 0 && key->mv_size > s->last.n);
+}
+
 /* The next key of the range; *found = false: its end. */
 static rl_status step(rl_state_scan *s, MDB_val *key, MDB_val *value, bool *found)
 {
@@ -158,6 +166,7 @@ static rl_status step(rl_state_scan *s, MDB_val *key, MDB_val *value, bool *foun
   rl_status st = lost ? renew(s) : RL_OK;
   if (st != RL_OK) return st;
   int rc = move_on(s, lost, key, value);
+  if (rc == 0 && !s->fresh && !is_behind_last(s, key)) return image_failed(s, MDB_CORRUPTED);
   *found = rc == 0 && key->mv_size >= s->range.n && memcmp(key->mv_data, s->range.p, s->range.n) == 0;
   if (rc != 0 && rc != MDB_NOTFOUND) return image_failed(s, rc);
   if (*found) {

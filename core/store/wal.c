@@ -290,7 +290,7 @@ static rl_status lock_directory(rl_wal *w)
 {
   bool got = false;
   rl_status st = rl_file_open_private(w->lock_path, O_RDWR | O_CREAT, &w->lock_fd);
-  if (st == RL_OK) st = rl_file_lock(w->lock_fd, w->lock_path, &got);
+  if (st == RL_OK) st = rl_file_lock_soon(w->lock_fd, w->lock_path, &got);
   if (st != RL_OK || got) return st;
   char *who = rl_file_locker_name(w->lock_path);
   st = rl_fail(RL_ESTATE, "write-ahead log %s: %s has it open; stop that one first", w->spec.dir, who);

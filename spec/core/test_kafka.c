@@ -145,6 +145,29 @@ static void test_no_broker(void **state)
   rl_context_unref(c);
 }
 
+static void test_a_range_beyond_the_end(void **state)
+{
+  (void)state;
+  mock m;
+  mock_begin(&m, 1);
+  mock_topic(&m, "t", 1);
+  const char *conf[] = {"rille.log.level", "off", "rille.streaming.kafka.consumer.poll", "1s",
+                        "rille.task.maxFailures", "1", NULL};
+  rl_context *c = new_context(conf);
+  const rl_kafka_setting settings[] = {{"bootstrap.servers", m.brokers}, {"auto.offset.reset", "earliest"}};
+  rl_kafka_range range = {"t", 0, 0, 5};
+  rl_rdd *r = NULL;
+  rl_job *job = NULL;
+  assert_int_equal(rl_rdd_kafka(rl_context_conf(c), settings, 2, RL_KAFKA_PAIRS, &range, 1, &r), RL_OK);
+  assert_int_equal(run(c, r, RL_JOB_COUNT, 0, &job), RL_EIO);
+  assert_non_null(strstr(rl_error_message(), "(of a range to 5) came within"));
+  assert_non_null(strstr(rl_error_message(), ": the partition ends at 0"));
+  rl_job_unref(job);
+  rl_rdd_unref(r);
+  rl_context_unref(c);
+  mock_end(&m);
+}
+
 /* A leader that does not answer when it is asked what is left of a partition holds nobody up for long. */
 static void test_bounds_that_are_not_told(void **state)
 {
@@ -515,6 +538,7 @@ int main(void)
     cmocka_unit_test(test_forms_of_records),
     cmocka_unit_test(test_bad_ranges),
     cmocka_unit_test(test_no_broker),
+    cmocka_unit_test(test_a_range_beyond_the_end),
     cmocka_unit_test(test_bounds_that_are_not_told),
     cmocka_unit_test(test_batches_go_on_where_the_last_ended),
     cmocka_unit_test(test_latest_without_a_setting),

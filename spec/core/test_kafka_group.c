@@ -24,11 +24,13 @@ static void end(streams *f)
 
 static void start(streams *f, const char *brokers, const char *reset)
 {
-  const rl_kafka_setting settings[] = {
-    {"bootstrap.servers", brokers}, {"group.id", "g"}, {"auto.offset.reset", reset}};
+  const rl_kafka_setting settings[] = {{"bootstrap.servers", brokers},
+                                       {"group.id", "g"},
+                                       {"auto.offset.reset", reset},
+                                       {"enable.partition.eof", "true"}}; /* what they give is no fault */
   const char *topics[] = {"a", "b"};
   const rl_kafka_group spec = {
-    .settings = settings, .nsettings = 3, .records = RL_KAFKA_VALUES, .topics = topics, .ntopics = 2};
+    .settings = settings, .nsettings = 4, .records = RL_KAFKA_VALUES, .topics = topics, .ntopics = 2};
   rl_dstream *d = NULL;
   assert_int_equal(rl_source_kafka_group(f->s, &spec, "job.lua:1", &d), RL_OK);
   streams_output(f, d);
@@ -133,6 +135,36 @@ static void brokers_that_cannot_be_reached_are_told_of_once(void **state)
   rl_buf_free(&said.lines);
 }
 
+static unsigned suspect(rl_kafka_health *h, bool refused, bool answered)
+{
+  rl_kafka_health_suspect(h, refused, "broker 2: wrong password");
+  if (rl_kafka_health_is_suspect(h)) rl_kafka_health_looked(h, answered);
+  assert_false(rl_kafka_health_is_suspect(h));
+  return times_said("group stream: ");
+}
+
+/* librdkafka complains each time that it tries a broker anew. */
+static void one_broker_of_several_that_refuses_is_told_of_once(void **state)
+{
+  (void)state;
+  rl_kafka_health *h = rl_kafka_health_new("group stream");
+  rl_log_set_level(RL_LOG_WARN);
+  rl_log_set_sink(hear, NULL);
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, false, true), 0); /* one that is down: none */
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, true), 1);
+  assert_int_equal(times_said("refuses this client, others do not"), 1);
+  assert_false(rl_kafka_health_is_down(h));
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, false), 2); /* then all of them */
+  assert_int_equal(times_said("no broker of Kafka at ? can be reached: broker 2: wrong password"), 1);
+  assert_true(rl_kafka_health_is_cut_off(h));
+  rl_kafka_health_up(h);
+  for (int i = 0; i < 3; i++) assert_int_equal(suspect(h, true, true), 3);
+  assert_int_equal(times_said("answer again"), 1);
+  rl_log_set_sink(NULL, NULL);
+  rl_kafka_health_unref(h);
+  rl_buf_free(&said.lines);
+}
+
 static void a_stop_needs_no_broker(void **state)
 {
   (void)state;
@@ -173,6 +205,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(records_come_and_are_committed),
     cmocka_unit_test(brokers_that_cannot_be_reached_are_told_of_once),
+    cmocka_unit_test(one_broker_of_several_that_refuses_is_told_of_once),
     cmocka_unit_test(a_stop_needs_no_broker),
     cmocka_unit_test(wrong_settings_are_refused),
   };

@@ -152,6 +152,7 @@ static void test_settings_refused(void **state)
   expect_refused("enable.auto.commit", "true", "offsets are committed once their records are safe");
   expect_refused("transactional.id", "x", "it is for sinks with transactional = true");
   expect_refused("enable.partition.eof", "false", "where a partition ends");
+  expect_refused("delivery.report.only.error", "true", "all that it sent is acknowledged");
 }
 
 static void test_brokers_needed(void **state)

@@ -110,6 +110,36 @@ static void test_retriable(void **state)
   end(&w);
 }
 
+/* What brokers will never give is told when the job starts. */
+static void test_start(void **state)
+{
+  (void)state;
+  world w = {0};
+  begin(&w, "60");
+  fail_requests(&w, INIT_PRODUCER_ID, 1, RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT);
+  assert_int_equal(rl_kafka_txn_start(w.txn), RL_EINVAL);
+  expect_message("takes no transaction.timeout.ms of 300000, as it is above the brokers' transaction.max.timeout.ms");
+  fail_requests(&w, INIT_PRODUCER_ID, 1, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+  assert_int_equal(rl_kafka_txn_start(w.txn), RL_EINVAL);
+  expect_message("gives no transactions to 'id': ");
+  fail_requests(&w, INIT_PRODUCER_ID, 2, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS);
+  assert_int_equal(rl_kafka_txn_start(w.txn), RL_OK);
+  expect_written(&w);
+  end(&w);
+}
+
+static void test_start_without_brokers(void **state)
+{
+  (void)state;
+  world w = {0};
+  begin(&w, "60");
+  rd_kafka_mock_broker_set_down(w.m.cluster, 1);
+  assert_int_equal(rl_kafka_txn_start(w.txn), RL_OK);
+  rd_kafka_mock_broker_set_up(w.m.cluster, 1);
+  expect_written(&w);
+  end(&w);
+}
+
 /* The transaction is undone, and all of it is worth another try. */
 static void test_abortable(void **state)
 {
@@ -217,7 +247,9 @@ static void test_times(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_retriable),      cmocka_unit_test(test_abortable), cmocka_unit_test(test_fenced),
+    cmocka_unit_test(test_retriable),      cmocka_unit_test(test_start),
+    cmocka_unit_test(test_start_without_brokers),
+    cmocka_unit_test(test_abortable), cmocka_unit_test(test_fenced),
     cmocka_unit_test(test_refused_record), cmocka_unit_test(test_left_open), cmocka_unit_test(test_no_broker),
     cmocka_unit_test(test_times),
   };

@@ -28,7 +28,8 @@ static void encode_some(rl_buf *out)
   };
   rl_outline_output outputs[] = {{2, "print at job.lua:4", "c/print#0"}};
   rl_outline_shape kept[] = {shape("old", "updateStateByKey", "values", 0, 0)};
-  const rl_outline g = {.streams = streams, .nstreams = 3, .outputs = outputs, .noutputs = 1, .kept = kept, .nkept = 1};
+  const rl_outline g = {.code = UINT64_MAX - 1, .since = 1790000000000, .streams = streams, .nstreams = 3,
+                        .outputs = outputs, .noutputs = 1, .kept = kept, .nkept = 1};
   rl_outline_encode(&g, out);
 }
 
@@ -39,6 +40,7 @@ static void what_is_written_is_read_back(void **state)
   rl_outline g;
   encode_some(&bytes);
   assert_int_equal(rl_outline_decode(bytes.p, bytes.n, &g), RL_OK);
+  assert_true(g.code == UINT64_MAX - 1 && g.since == 1790000000000);
   assert_int_equal(g.nstreams, 3);
   assert_string_equal(g.streams[2].uid, "c");
   assert_int_equal(g.streams[2].parents[1], 1);
@@ -85,7 +87,7 @@ static void malformed_bytes_are_refused(void **state)
     }
   }
   rl_buf_clear(&bytes);
-  rl_put_int(&bytes, 2);
+  rl_put_int(&bytes, 3);
   assert_int_equal(rl_outline_decode(bytes.p, bytes.n, &g), RL_EUNSUPPORTED);
   rl_buf_free(&bytes);
 }

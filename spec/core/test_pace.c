@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "engine.h"
 #include "records.h"
@@ -197,6 +198,97 @@ static void whole_blocks_are_not_counted(void **state)
   streams_end(&f);
 }
 
+/* Blocks of 200 records, numbered through. */
+static rl_status put_block(probe *p, int64_t block)
+{
+  rl_chunks own = {0};
+  for (int64_t i = 0; i < 200; i++) {
+    rl_value v = rl_int(200 * block + i);
+    rl_chunks_add(&own, records_one(&v, 1));
+  }
+  return rl_receiver_store_block(p->r, &own);
+}
+
+static void *store_blocks(void *arg)
+{
+  probe *p = arg;
+  for (int64_t i = 0; i < p->wanted && put_block(p, i) == RL_OK; i++) atomic_fetch_add(&p->stored, 1);
+  return NULL;
+}
+
+static rl_status blocks_start(void *self, rl_receiver *r)
+{
+  probe *p = self;
+  p->r = r;
+  assert_int_equal(pthread_create(&p->thread, NULL, store_blocks, p), 0);
+  return RL_OK;
+}
+
+static const rl_receiver_class blocks_class = {
+  .name = "Probe", .stream = "Probe stream", .start = blocks_start, .stop = threaded_stop};
+
+static void begin_with_backpressure(streams *f, const rl_receiver_class *cls, probe *p, const char *rate)
+{
+  const char *settings[] = {"clock", "manual", "rille.streaming.backpressure.enabled", "true",
+                            "rille.streaming.receiver.maxRate", rate, NULL};
+  streams_begin(f, 1000, settings);
+  add(f, cls, p);
+  assert_int_equal(rl_streaming_start(f->s), RL_OK);
+}
+
+/* A block comes when the one before it is allowed for. */
+static void assert_blocks_within(const streams *f, const probe *p, double rate)
+{
+  double seconds = (double)(rl_mono_ns() - p->begun_ns) / 1e9;
+  assert_true((double)f->seen <= rate * seconds + 200);
+}
+
+static void with_backpressure_blocks_wait_until_those_before_are_allowed_for(void **state)
+{
+  (void)state;
+  streams f;
+  probe p = {.wanted = 5};
+  begin_with_backpressure(&f, &blocks_class, &p, "1000");
+  while (f.seen < 1000) {
+    batch(&f);
+    assert_blocks_within(&f, &p, 1000);
+  }
+  assert_numbers(&f, 1000);
+  streams_end(&f);
+}
+
+static void with_backpressure_a_block_holds_its_source_back(void **state)
+{
+  (void)state;
+  streams f;
+  probe p = {0};
+  begin_with_backpressure(&f, &held_class, &p, "1000");
+  for (int64_t i = 0; i < 5; i++) {
+    assert_int_equal(put_block(&p, i), RL_OK);
+    assert_true(atomic_load(&p.held));
+    while (atomic_load(&p.held)) batch(&f);
+    assert_blocks_within(&f, &p, 1000);
+  }
+  batch(&f);
+  assert_numbers(&f, 1000);
+  assert_int_equal(p.holds, 5);
+  streams_end(&f);
+}
+
+static void a_long_block_owes_ten_seconds_at_most(void **state)
+{
+  (void)state;
+  streams f;
+  probe p = {.wanted = 3};
+  const char *all = getenv("RILLE_LONG");
+  if (!all || strcmp(all, "1") != 0) skip();
+  begin_with_backpressure(&f, &blocks_class, &p, "1");
+  while (atomic_load(&p.stored) < 2) sched_yield(); /* all of it would be 200 s */
+  assert_true(rl_mono_ns() - p.begun_ns > INT64_C(9900000000));
+  assert_int_equal(rl_streaming_stop(f.s, true, false), RL_OK);
+  streams_end(&f);
+}
+
 static void a_new_rate_is_taken_up_at_once(void **state)
 {
   (void)state;
@@ -364,6 +456,9 @@ int main(void)
     cmocka_unit_test(store_calls_wait_for_permits),
     cmocka_unit_test(a_waiting_store_call_is_let_go_by_a_stop),
     cmocka_unit_test(whole_blocks_are_not_counted),
+    cmocka_unit_test(with_backpressure_blocks_wait_until_those_before_are_allowed_for),
+    cmocka_unit_test(with_backpressure_a_block_holds_its_source_back),
+    cmocka_unit_test(a_long_block_owes_ten_seconds_at_most),
     cmocka_unit_test(a_new_rate_is_taken_up_at_once),
     cmocka_unit_test(short_memory_holds_all_sources_back_before_it_spills),
     cmocka_unit_test(short_memory_lets_store_calls_wait),

@@ -5,6 +5,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <limits.h>
+#include <sys/file.h>
 
 #include "wal_text.h"
 
@@ -81,6 +84,32 @@ static void one_opener_at_a_time(void **state)
   rl_buf text = {0};
   rl_wal *w = open_log(*state, &text);
   expect_refused(*state, 0, RL_ESTATE, *state, "this process has it open");
+  close_log(w);
+  rl_buf_free(&text);
+}
+
+static int refusals;
+
+static int dying_flock(int fd, int how)
+{
+  if (refusals-- <= 0) return flock(fd, how);
+  errno = EWOULDBLOCK;
+  return -1;
+}
+
+/* Another process that was killed has its locks for a moment more. */
+static void a_dying_holder_is_waited_for(void **state)
+{
+  rl_fs dying = rl_fs_system;
+  dying.flock = dying_flock;
+  rl_buf text = {0};
+  refusals = 3;
+  rl_fs_set(&dying);
+  rl_wal *w = open_log(*state, &text);
+  assert_int_equal(refusals, -1);
+  refusals = INT_MAX;
+  expect_refused(*state, 0, RL_ESTATE, *state, "has it open");
+  rl_fs_set(NULL);
   close_log(w);
   rl_buf_free(&text);
 }
@@ -218,6 +247,7 @@ int main(void)
       in_a_folder(an_error_of_replay_ends_the_opening),
       in_a_folder(what_is_no_record_is_refused),
       in_a_folder(one_opener_at_a_time),
+      in_a_folder(a_dying_holder_is_waited_for),
       in_a_folder(payloads_are_gathered),
       in_a_folder(segments_roll_and_are_trimmed),
       in_a_folder(an_old_segment_is_left),

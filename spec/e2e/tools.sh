@@ -51,3 +51,15 @@ expect_status 1 "$RILLE_BUILD/bin/rille-feed" "$port"
 expect_in last.err "cannot listen on 127\.0\.0\.1:$port"
 expect_status 2 "$RILLE_BUILD/bin/rille-feed" --rate fast
 say "rille-feed: ok"
+
+bench=$RILLE_SOURCE/bench/run
+expect_status 0 "$bench" --help
+expect_in last.out '^bench/run \[NAME\.\.\.\]'
+[[ ! -s last.err ]] || fail "help is no error: $(<last.err)"
+names=$(sed -n '/^local ORDER/,/^}/p' "$RILLE_SOURCE/bench/run.lua" | grep -o '"[a-z]*"' | tr -d '"' | paste -sd ' ')
+expect_status 2 "$bench" batch nonsense
+[[ $(<last.err) == "bench/run: there is no benchmark or option 'nonsense'; the benchmarks are: $names "* ]] ||
+  fail "not told: $(<last.err)"
+(($(wc -l <last.err) == 1)) || fail "more than a line: $(<last.err)"
+expect_status 2 "$bench" --pairs many
+say "bench/run: ok"

@@ -8,12 +8,7 @@ local support = require "spec.lua.support"
 -- All records of a topic that were committed.
 local function content(topic, partitions)
   local sc = rille.Context { master = "local[1]" }
-  local ranges = {}
-  for partition = 0, partitions - 1 do
-    ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
-      untilOffset = kafka.last(topic, partition) }
-  end
-  local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, ranges):collect()
+  local records = rille.kafka.createRDD(sc, { brokers = kafka.brokers }, kafka.ranges(topic, partitions)):collect()
   sc:stop()
   return records
 end
@@ -196,6 +191,7 @@ describe("saveToKafka with transactions", function()
     status, said = first()
     assert.equal(1, status)
     assert.matches("another process writes to Kafka as '" .. to:gsub("%-", "%%-") .. "' and has taken over", said)
+    assert.not_matches("is written again[^\n]*another process", said) -- there is no use in trying
     assert.equal(100, #content(to, 1))
     support.remove(dir)
   end)
@@ -250,6 +246,31 @@ describe("saveToKafka with transactions", function()
     local got = content(to, 1)
     assert.equal(600, #got)
     for i, record in ipairs(got) do assert.equal("v" .. i - 1, record[2]) end
+  end)
+
+  it("has a job without a directory begin anew, whatever its clock says", function()
+    local to = kafka.topic(1)
+    for run = 1, 2 do
+      local ssc = rille.StreamingContext({ master = "local[1]", clock = "manual" }, 1)
+      local queue = ssc:queueStream { ssc:context():parallelize { "run " .. run } }
+      rille.kafka.saveToKafka(queue, { brokers = kafka.brokers, topic = to, transactional = true })
+      ssc:start()
+      ssc:clock():advance(1)
+      ssc:stop()
+    end
+    assert.same({ "run 1", "run 2" }, values(content(to, 1)))
+  end)
+
+  it("finds at the start that the brokers allow no transaction to last so long", function()
+    local from, to = kafka.topic(1), kafka.topic(1)
+    local ssc, lines = copying(from, {})
+    rille.kafka.saveToKafka(lines, { brokers = kafka.brokers, topic = to, transactional = true,
+      ["transaction.timeout.ms"] = 2000000000 })
+    local ok, why = pcall(ssc.start, ssc)
+    assert.is_false(ok)
+    assert.matches("exact_spec.lua:%d+: Kafka at .- takes no transaction.timeout.ms of 2000000000, as it is above " ..
+      "the brokers' transaction.max.timeout.ms: set a lower one for this output, or raise theirs$", why)
+    ssc:stop()
   end)
 
   it("says what is missing", function()

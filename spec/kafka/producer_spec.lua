@@ -6,11 +6,7 @@ local support = require "spec.lua.support"
 
 -- All records of a topic, by partition, in the full form.
 local function content(sc, topic, partitions)
-  local ranges = {}
-  for partition = 0, partitions - 1 do
-    ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
-      untilOffset = kafka.last(topic, partition) }
-  end
+  local ranges = kafka.ranges(topic, partitions)
   return rille.kafka.createRDD(sc, { brokers = kafka.brokers, records = "full" }, ranges):glom():collect()
 end
 

@@ -43,6 +43,26 @@ expect_in last.err "Kafka at $sasl: .*[Aa]uthentication failed"
 ! grep -q sunlight last.err last.out || fail "the password is shown"
 say "a wrong password: ok"
 
+# A broker that refuses, among several: it is told of once at most, and nobody says that all are gone and back.
+cat >group.lua <<'LUA'
+local rille = require "rille"
+local ssc = rille.StreamingContext({ appName = "several", master = "local[2]" }, 0.2)
+local count = 0
+rille.kafka.createStream(ssc, { brokers = arg[1], ["security.protocol"] = "sasl_ssl", ["ssl.ca.location"] = arg[2],
+  ["sasl.mechanism"] = "PLAIN", ["sasl.username"] = "rille", ["sasl.password"] = "moonlight", topics = "from",
+  group = "several", ["auto.offset.reset"] = "earliest" }):foreachRDD(function(rdd) count = count + rdd:count() end)
+ssc:start()
+while count < 100 and not ssc:awaitTerminationOrTimeout(0.2) do end
+ssc:awaitTerminationOrTimeout(4) -- librdkafka tries again meanwhile
+ssc:stop(true, true)
+print("records", count)
+LUA
+expect_status 0 rille run group.lua "${brokers##*,},$sasl" "$RILLE_KAFKA_DIR/ca.pem"
+expect_in last.out '^records.100$'
+! grep -qE 'no broker of Kafka|answer again' last.err || fail "one broker is taken for all: $(cat last.err)"
+(($(grep -c 'refuses this client, others do not' last.err) <= 1)) || fail "told more than once: $(cat last.err)"
+say "a broker of several that refuses: ok"
+
 # What comes from the environment is not in the checkpoint, and is read there again by `rille recover`.
 cat >kept.lua <<'LUA'
 local rille = require "rille"

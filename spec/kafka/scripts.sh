@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scripts that go from Kafka to Kafka.
+# The scripts that go from Kafka to Kafka, and the one that sends alerts to it.
 . "$(dirname "$0")/_lib.sh"
 scripts=$RILLE_SOURCE/scripts
 name=scripts-$$-$RANDOM
@@ -57,3 +57,20 @@ until_true 60 shows "$name-named" $'ann\tAnn Lee home' $'bob\tsomebody home' $'b
 kill -INT "$job"
 wait "$job" || fail "kafka_enrich: $(<job.err)"
 say "kafka_enrich: ok"
+
+ask create "$name-logs" 1
+ask create "$name-alerts" 1
+start_job "$scripts/kafka_alerts.lua" "$brokers" "$name-logs" "$name-alerts" 0.2 60 3
+# alerted: one line more, and an alert is there. (The job reads what comes after it has begun.)
+alerted() {
+  ask put "$name-logs" 0 k 'web ERROR no route'
+  ask put "$name-logs" 0 k 'db INFO started'
+  show "$name-alerts"
+  grep -qE $'^web\t[0-9]+ errors in 60 s, the last: no route$' shown
+}
+until_true 60 alerted
+! grep -qv '^web' shown || fail "alerts to others: $(<shown)"
+! grep -qE $'\t[012] errors' shown || fail "alerts to too few: $(<shown)"
+kill -INT "$job"
+wait "$job" || fail "kafka_alerts: $(<job.err)"
+say "kafka_alerts: ok"

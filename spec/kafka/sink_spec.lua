@@ -4,12 +4,7 @@ local rille = require "rille"
 
 -- All values of a topic, by partition.
 local function content(sc, topic, partitions)
-  local ranges = {}
-  for partition = 0, partitions - 1 do
-    ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
-      untilOffset = kafka.last(topic, partition) }
-  end
-  return rille.kafka.createRDD(sc, { brokers = kafka.brokers }, ranges):glom():collect()
+  return rille.kafka.createRDD(sc, { brokers = kafka.brokers }, kafka.ranges(topic, partitions)):glom():collect()
 end
 
 describe("saveToKafka", function()

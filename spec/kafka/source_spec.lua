@@ -259,6 +259,17 @@ describe("an RDD of ranges", function()
     end
   end)
 
+  it("takes numbers, and brokers by name", function()
+    local function refused(brokers, partition)
+      local ok, why = pcall(rille.kafka.createRDD, sc, { brokers = brokers },
+        { { topic = "t", partition = partition, fromOffset = 0, untilOffset = 1 } })
+      assert.is_false(ok)
+      return why
+    end
+    assert.matches("#3 to 'createRDD' %(%[1%]: { topic =, partition =", refused(kafka.brokers, "0"))
+    assert.matches("option 'brokers': string or array of strings expected, got table", refused({ {} }, 0))
+  end)
+
   it("names a topic, or a partition, that is not there", function()
     local topic = kafka.topic(1)
     for wanted, range in pairs {

@@ -60,6 +60,16 @@ function kafka.transaction(how, topic, partition, first, n) admin("transaction",
 ---@return integer # the offset behind the last record that is committed
 function kafka.last(topic, partition) return math.tointeger(tonumber(admin("end", topic, partition))) end
 
+--- All that is in a topic of so many partitions, as rille.kafka.createRDD takes it.
+function kafka.ranges(topic, partitions)
+  local ranges = {}
+  for partition = 0, partitions - 1 do
+    ranges[partition + 1] = { topic = topic, partition = partition, fromOffset = 0,
+      untilOffset = kafka.last(topic, partition) }
+  end
+  return ranges
+end
+
 ---@return integer # how many committed records have offsets from `from` to `to` - 1
 function kafka.count(topic, partition, from, to)
   return math.tointeger(tonumber(admin("count", topic, partition, from, to)))

@@ -16,7 +16,19 @@ expect_status 0 "$kafka" status
 expect_in last.out "^1 of 1 running: Apache Kafka [0-9.]+ at $address, in "
 expect_status 1 "$kafka" start --brokers 3
 expect_in last.err 'leave the options out, or wipe first'
+expect_status 0 "$kafka" topic lines
+expect_status 0 "$kafka" topic many.parts_ 3
+expect_status 1 "$kafka" topic lines
+expect_in last.err "topic lines: Topic 'lines' already exists"
+brokers=$address
+printf 'a line\n' | rille run "$RILLE_SOURCE/scripts/kafka_send.lua" "$address" lines >sent || fail "nothing was sent"
+[[ $(<sent) == "1 records are in lines" ]] || fail "sent: $(<sent)"
+ask end lines 0
+((answer == 1)) || fail "lines has $answer records"
+ask end many.parts_ 2
 expect_status 0 "$kafka" stop
+expect_status 1 "$kafka" topic others
+expect_in last.err 'no broker runs in '
 expect_status 3 "$kafka" status
 [[ -d $scratch/one/1/data ]] || fail "stop removed the data"
 expect_status 0 "$kafka" start
@@ -57,6 +69,9 @@ say "other people's folders: ok"
 
 expect_status 2 "$kafka" start --brokers 2
 expect_status 2 "$kafka" begin
+expect_status 2 "$kafka" topic
+expect_status 2 "$kafka" topic a/b
+expect_status 2 "$kafka" topic a 0
 expect_status 2 "$kafka" start --port 099999
 expect_status 0 "$kafka" --help
 expect_in last.out 'the authority to trust is in RILLE_KAFKA_DIR/ca.pem$'

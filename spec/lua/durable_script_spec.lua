@@ -174,6 +174,9 @@ describe("durable scripts", function()
     assert.matches("getOrCreate: the context it was given has its checkpoint in '.-/a', not in '.-/b'",
       failure(function() local _ = getOrCreate(dir .. "/b", function() return elsewhere end) end))
     assert.equal(elsewhere, getOrCreate(dir .. "//a/", function() return elsewhere end))
+    for _, name in ipairs { "/./a", "/../" .. dir:match("[^/]+$") .. "/a/" } do -- not there yet
+      assert.equal(elsewhere, getOrCreate(dir .. name, function() return elsewhere end))
+    end
     assert.equal(elsewhere, rille.StreamingContext.getActiveOrCreate(dir .. "/a", function() return elsewhere end))
   end)
 

@@ -170,9 +170,26 @@ describe("the graph of a durable job", function()
       assert.equal(0, program.run_in(dir, "rille inspect ck --repair").status)
       local result = accepted(dir, "KIND=inverse WINDOW=60")
       local _, lines = result.err:gsub("whether its state was made by operators like today's is not known", "")
-      assert.equal(1, lines, result.err)
+      local again = result.err:find "batch.- not complete: run again" -- of those no state was left
+      assert.equal(again and 0 or 1, lines, result.err)
       result = accepted(dir, "KIND=inverse WINDOW=60")
       assert.not_matches("is not known", result.err)
+    end)
+  end)
+
+  -- What leaves a window is computed by today's functions: with others it would not be what entered.
+  it("lets functions in front of a window change, which is made anew then", function()
+    with_job("KIND=inverse WINDOW=60", function(dir)
+      support.write(dir .. "/job.lua", (JOB:gsub("return word, 1 end", "return word, 10 end")))
+      assert.matches("(a,10)", accepted(dir, "KIND=inverse WINDOW=60").out, 1, true)
+      assert.matches("(a,10)", accepted(dir, "KIND=inverse WINDOW=60").out, 1, true)
+      support.write(dir .. "/job.lua", JOB)
+      assert.matches("(a,1)", accepted(dir, "KIND=inverse WINDOW=60").out, 1, true)
+    end)
+    with_job("KIND=update", function(dir) -- values by key are what they were made to be
+      support.write(dir .. "/job.lua", (JOB:gsub("return word, 1 end", "return word, 10 end")))
+      support.write(dir .. "/in/g", "a\n")
+      assert.matches("(a,", accepted(dir, "KIND=update").out, 1, true)
     end)
   end)
 

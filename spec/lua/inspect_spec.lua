@@ -124,4 +124,39 @@ describe("rille inspect", function()
       assert.equal(0, result.status, result.err)
     end)
   end)
+
+  -- Batches on a manual clock, each with a file of its number, in windows of two; ARG of them.
+  local WINDOW <const> = [[
+    local rille = require "rille"
+    local ssc = rille.StreamingContext({ appName = "window", master = "local[1]", clock = "manual" }, 1)
+    ssc:checkpoint "ck"
+    ssc:textFileStream("in"):uid "files":window(2, 1):foreachRDD(function(rdd, time)
+      print(time // 1000, table.concat(rdd:collect(), " "))
+    end)
+    ssc:start()
+    ssc:clock():advance(tonumber(arg[1]))
+    ssc:stop(true, false)
+  ]]
+
+  it("repairs a log so that no file is read again but those of a batch that is lost", function()
+    local dir = program.project { ["job.lua"] = WINDOW, ["in/.hidden"] = "" }
+    for i = 1, 3 do
+      support.write(("%s/in/file-%d"):format(dir, i), ("%d\n"):format(i))
+      sh(dir, ("touch -d @%d in/file-%d"):format(i, i))
+    end
+    local first = program.run_in(dir, "rille run job.lua 3")
+    assert.equal("1\t1\n2\t1 2\n3\t2 3\n", first.out, first.err)
+    local log = assert(io.popen(("ls '%s'/ck/log/log-*"):format(dir))):read()
+    local bytes = support.read(log)
+    local at = assert(bytes:find("in/file-3", 1, true)) -- in the BEGIN of the third batch, and nowhere else
+    assert.is_nil(bytes:find("in/file-3", at + 1, true))
+    support.write(log, bytes:sub(1, at - 1) .. "XX" .. bytes:sub(at + 2))
+    local repaired = program.run_in(dir, "rille inspect ck --repair")
+    assert.equal(0, repaired.status, repaired.err)
+    assert.matches("input 'files': its newest place may be lost", repaired.out)
+    local second = program.run_in(dir, "rille run job.lua 3")
+    -- What the lost batch read is read again, by the first; no window has part of what it looks back at.
+    assert.equal("5\t3\n6\t\n", second.out, second.err)
+    support.remove(dir)
+  end)
 end)

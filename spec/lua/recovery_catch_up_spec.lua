@@ -98,7 +98,7 @@ describe("time in which a job did not run", function()
 
   -- A part of a window is not taken for the whole: until the log has all of it there is none.
   it("and records that the log has no more are no part of a longer window", in_a_place(function(place)
-    local records, settings = {}, { ["driver.writeAheadLog.rollingInterval"] = "0.001s",
+    local records, settings = {}, { ["driver.writeAheadLog.rollingInterval"] = "1us",
       ["manualClock.jump"] = "0s" }
     for i = 1, 40 do records[i] = { "r", "r" } end
     local function windows(n) return function(s) return s:map(function(r) return r end):window(n, 1):count() end end

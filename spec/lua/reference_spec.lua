@@ -182,6 +182,45 @@ describe("docs/api.md", function()
   end)
 end)
 
+describe("the events of listeners", function()
+  local rille = require "rille"
+
+  local function fields_of(class)
+    local names = {}
+    for _, field in ipairs(classes["rille." .. class].fields) do names[field.name] = true end
+    return names
+  end
+
+  -- All fields that events of these kinds have had, by class.
+  local function listen()
+    local had = { BatchEvent = {}, InputInfo = {}, OutputEvent = {}, ReceiverEvent = {} }
+    local function note(class, event)
+      for name in pairs(event) do had[class][name] = true end
+      for _, input in pairs(event.streamIdToInputInfo or {}) do note("InputInfo", input) end
+      for _, output in pairs(event.outputOperationInfos or {}) do note("OutputEvent", output) end
+    end
+    local listener = {}
+    for _, field in ipairs(classes["rille.StreamingListener"].fields) do
+      local class = field.type:match "rille%.(%w+)"
+      if class then listener[field.name] = function(event) note(class, event) end end
+    end
+    return listener, had
+  end
+
+  it("have the fields that are annotated, and no others", function()
+    local listener, had = listen()
+    local ssc = rille.StreamingContext({ master = "local[1]", clock = "manual", ["rille.log.level"] = "off" }, 1)
+    ssc:addStreamingListener(listener)
+    ssc:receiverStream { onStart = function() end }:foreachRDD(function() error "no output" end)
+    ssc:start()
+    while not next(had.ReceiverEvent) do ssc:awaitTerminationOrTimeout(0.01) end
+    ssc:clock():advance(1)
+    pcall(ssc.awaitTerminationOrTimeout, ssc, 60)
+    ssc:stop(true, false)
+    for class, names in pairs(had) do assert.same(fields_of(class), names, class) end
+  end)
+end)
+
 describe("the settings of `rille help settings`", function()
   local _, listing = output_of "rille help settings"
   local keys = words_of("\n" .. listing, "\n(rille%.[%w.]+)  ")

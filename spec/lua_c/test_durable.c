@@ -271,6 +271,9 @@ static void functions_without_text_are_refused(void **state)
   check_refused(f, "local g = load(string.dump(function() return 1 end, true)) return function() return g() end", NULL,
                 "captures 'g' (a function without source text, via upvalue 'g')");
   check_refused(f, "return function() end", "=console", "it was loaded under a name that stands for no text");
+  check_refused(f, "return function() end", "=stdin", "it was typed in, or piped; put it into a file");
+  check_refused(f, "local n = 0 return load(function() n = n + 1 return n == 1 and 'return 1' or nil end)", NULL,
+                "load was given it in pieces; give it the whole text as one string");
   check_refused(f, "return function() end", "@/nowhere/job.lua", "its file is gone, or has changed");
   check_refused(f, "local s = io.tmpfile() return function() return s end", NULL, "captures 's' (userdata");
 }

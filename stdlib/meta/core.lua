@@ -203,6 +203,7 @@ function Streaming:sleep(ms) end           -- serves messages meanwhile
 function Streaming:state() end             ---@return "INITIALIZED"|"ACTIVE"|"STOPPED"
 function Streaming:remember(ms) end
 function Streaming:checkpoint(dir) end
+function Streaming:putCode(texts) end -- before start: all that the job's functions are made of
 function Streaming:putNote(dbi, name, bytes) end -- into the checkpoint, after start; nil: removes it
 --- keeper(time) gives what is to be kept; keeper(nil, bytes): in start, what an earlier process kept last.
 ---@param keeper fun(time: integer?, bytes: string?): string?

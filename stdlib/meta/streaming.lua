@@ -180,14 +180,58 @@ function ReceiverSelf:isStarted() end
 ---@return integer
 function ReceiverSelf:streamId() end
 
---- Any of these; each gets one event. A listener must not stop the context.
+--- Any of these; each gets one event, a table whose `kind` is its name ("batchCompleted"). A listener must not stop the
+--- context.
 ---@class rille.StreamingListener
----@field onStreamingStarted fun(event: table)?
----@field onBatchSubmitted fun(event: table)?
----@field onBatchStarted fun(event: table)?
----@field onBatchCompleted fun(event: table)? event.badRecords: how many records were diverted in the batch; event.spilledBytes: written to spill files meanwhile
----@field onOutputOperationStarted fun(event: table)?
----@field onOutputOperationCompleted fun(event: table)?
----@field onReceiverStarted fun(event: table)?
----@field onReceiverError fun(event: table)?
----@field onReceiverStopped fun(event: table)?
+---@field onStreamingStarted fun(event: table)? event.time: when
+---@field onBatchSubmitted fun(event: rille.BatchEvent)?
+---@field onBatchStarted fun(event: rille.BatchEvent)?
+---@field onBatchCompleted fun(event: rille.BatchEvent)?
+---@field onOutputOperationStarted fun(event: rille.OutputEvent)?
+---@field onOutputOperationCompleted fun(event: rille.OutputEvent)?
+---@field onReceiverStarted fun(event: rille.ReceiverEvent)?
+---@field onReceiverError fun(event: rille.ReceiverEvent)?
+---@field onReceiverStopped fun(event: rille.ReceiverEvent)?
+
+--- A batch, as far as it has got. Times are milliseconds since the epoch, delays and durations milliseconds.
+---@class rille.BatchEvent
+---@field kind string
+---@field batchTime integer
+---@field numRecords integer of all inputs
+---@field streamIdToInputInfo table<integer, rille.InputInfo> by the id of the input
+---@field outputOperationInfos table<integer, rille.OutputEvent> by their id
+---@field submissionTime integer? when it was given to the scheduler
+---@field processingStartTime integer? when its first output began
+---@field processingEndTime integer?
+---@field schedulingDelay integer? how long it waited for that
+---@field processingDelay integer?
+---@field totalDelay integer? both
+---@field processingMicros integer? the processing delay in microseconds
+---@field totalMicros integer? from the batch's tick to its end, in microseconds
+---@field badRecords integer? how many records were diverted in the batch, when it is complete
+---@field spilledBytes integer? written to spill files meanwhile
+
+---@class rille.InputInfo
+---@field inputStreamId integer
+---@field numRecords integer
+---@field metadata table `Description`: what was read (offsets, files), where the source says so; `files`: their names
+
+---@class rille.OutputEvent
+---@field kind string? where it is an event of its own
+---@field batchTime integer
+---@field id integer
+---@field name string
+---@field description string
+---@field startTime integer?
+---@field endTime integer?
+---@field duration integer? milliseconds
+---@field failureReason string? it failed
+
+---@class rille.ReceiverEvent
+---@field kind string
+---@field streamId integer
+---@field name string
+---@field active boolean
+---@field lastErrorMessage string empty without one
+---@field lastError string what was given beside it
+---@field lastErrorTime integer milliseconds since the epoch; -1 without one

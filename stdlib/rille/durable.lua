@@ -133,6 +133,23 @@ function durable.is_same(dir, other)
   return plain(dir) == plain(other)
 end
 
+local function split(path)
+  local above, name = path:gsub("/+$", ""):match("^(.-)/*([^/]+)$")
+  if not name then return "/", "." end
+  return above ~= "" and above or path:sub(1, 1) == "/" and "/" or ".", name
+end
+
+--- The same directory, under whatever names; one that is not there yet is known by where it will be.
+---@param dir string
+---@param other string
+---@return boolean
+function durable.is_same_place(dir, other)
+  if durable.is_same(dir, other) or core.isSameFile(dir, other) then return true end
+  local above, name = split(dir)
+  local other_above, other_name = split(other)
+  return name == other_name and core.isSameFile(above, other_above)
+end
+
 --- Where the checkpoint is that the script names so: a recovered one is where it was found.
 ---@param dir string
 ---@return string
@@ -153,6 +170,18 @@ local function describe(ssc, found)
     modules = all_modules(found), path = package.path, cpath = package.cpath, settings = settings, secrets = secrets,
     properties = core.properties, directory = name_of(ssc.checkpoint_dir),
   }
+end
+
+--- Tells a context that is about to start which texts its functions come from, with the script's arguments.
+---@param ssc rille.StreamingContext
+---@param found table<string, rille.RecordedModule> modules in the functions of its graph
+function durable.compare(ssc, found)
+  local source = main_source()
+  local main = source and text_of(source)
+  if not main then return end
+  local texts = { main = main, arguments = arguments(), modules = {} }
+  for name, module in pairs(all_modules(found)) do texts.modules[name] = module.text end
+  ssc.handle:putCode(core.encodeValue(texts))
 end
 
 --- Raises when this process recovers another job than the one of this directory.

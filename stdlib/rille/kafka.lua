@@ -19,6 +19,16 @@ local function wrong(position, name, what)
   check.fail(("bad argument #%d to '%s' (%s)"):format(position, name, what))
 end
 
+-- As text; what is neither text nor an array of such comes back as it is.
+local function brokers_of(options)
+  local brokers = options.brokers
+  if type(brokers) ~= "table" then return brokers end
+  for _, broker in pairs(brokers) do
+    if type(broker) ~= "string" then return brokers end
+  end
+  return table.concat(brokers, ",")
+end
+
 -- Settings of librdkafka: all string keys that are no options of ours.
 local function settings_of(name, options, known, position)
   position = position or 2
@@ -37,8 +47,7 @@ local function settings_of(name, options, known, position)
   end
   table.sort(settings, function(a, b) return a.name < b.name end) -- the first that is wrong is always the same
   if options["group.id"] == "" then wrong(2, name, "option '[\"group.id\"]': a group's name is not empty") end
-  local brokers = options.brokers
-  if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
+  local brokers = brokers_of(options)
   if brokers ~= nil and type(brokers) ~= "string" then
     wrong(position, name, "option 'brokers': string or array of strings expected, got " .. check.describe(brokers))
   end
@@ -167,11 +176,13 @@ end
 
 local RDD_OPTIONS <const> = { brokers = true, records = true }
 
+local function is_whole(value) return type(value) == "number" and math.tointeger(value) end
+
 local function check_ranges(position, name, ranges)
   check.argument(position, name, "list", ranges)
   for i, range in ipairs(ranges) do
-    local ok = type(range) == "table" and type(range.topic) == "string" and math.tointeger(range.partition) and
-      math.tointeger(range.fromOffset) and math.tointeger(range.untilOffset)
+    local ok = type(range) == "table" and type(range.topic) == "string" and is_whole(range.partition) and
+      is_whole(range.fromOffset) and is_whole(range.untilOffset)
     if not ok then
       wrong(position, name, ("[%d]: { topic =, partition =, fromOffset =, untilOffset = } expected"):format(i))
     end
@@ -243,10 +254,8 @@ function kafka.saveToKafka(from, options)
   local op = core.op { kind = "narrow", name = name, site = where, fn = sink }
   if chosen then from = from:map(routed(topic)) end
   if not is_stream then return send(from, name, op) end
-  local brokers = options.brokers
-  if type(brokers) == "table" then brokers = table.concat(brokers, ",") end
   local what = chosen and core.fingerprint(topic) or topic
-  local identity = ("%s/%s"):format(brokers or options["bootstrap.servers"], what)
+  local identity = ("%s/%s"):format(brokers_of(options) or options["bootstrap.servers"], what)
   DStream.output(from, { name = name, body = function(rdd) send(rdd, name, op) end, identity = identity })
 end
 

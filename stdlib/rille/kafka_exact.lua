@@ -3,6 +3,7 @@
 local check = require "rille.check"
 local core = require "rille.core"
 local DStream = require "rille.dstream"
+local durable = require "rille.durable"
 local in_order = require "rille.in_order"
 local site = require "rille.site"
 
@@ -32,6 +33,12 @@ local function offsets(streams, time)
   return list
 end
 
+local function log_repeated(writer, time)
+  if writer.told then return end
+  writer.told = true
+  core.log("warn", ("%s: batch %d ms is in Kafka already and is left out"):format(writer.what, time))
+end
+
 -- Two outputs with one id would take each other's batches for their own.
 local function check_alone(stream, made)
   for _, output in ipairs(stream.owner.outputs) do
@@ -48,12 +55,14 @@ local function open(owner, made, uid, where)
   local context = owner.sc.handle
   local id = made.id or ("%s/%s/%s"):format(context:conf "rille.app.name", uid, made.marker)
   local transaction = context:kafkaTransaction { settings = made.settings, id = id, marker = made.marker }
+  transaction:atStart(owner.handle)
   local fn = context:kafkaSink { settings = made.settings, topic = made.topic, transaction = transaction }
   local nothing = context:parallelize({ 0 }, 1)
   local function op(native) return core.op { kind = "narrow", name = NAME, site = where, fn = native } end
   return { transaction = transaction, op = op(fn), id = id, what = where and NAME .. " at " .. where or NAME,
     first = core.apply(op(transaction:begin()), { nothing }, 0),
     last = core.apply(op(transaction:commit()), { nothing }, 0),
+    epoch = not durable.is(owner) and core.now() or nil, -- a job without a directory is a new one at each start
     tries = math.tointeger(tonumber(context:conf "rille.task.maxFailures")) or 4,
     skips = context:conf "rille.streaming.onBatchFailure" == "skip" }
 end
@@ -67,9 +76,9 @@ local function try(writer, rdd, time)
   context:run(writer.last, "run", options)
 end
 
-local function write(writer, rdd, time, moved, epoch)
+local function write(writer, rdd, time, moved, zero)
   rdd:capture()
-  writer.transaction:batch(epoch, moved)
+  writer.transaction:batch(writer.epoch or zero, moved)
   for attempt = 1, writer.tries do
     local ok, result = pcall(try, writer, rdd, time)
     if ok then return result end
@@ -103,9 +112,7 @@ local function add(stream, made, where)
   end
   local body = in_order(owner.sc.handle, function() return writer.skips end, function() return writer.what end,
     function(rdd, time)
-      if write(writer, rdd, time, offsets(streams, time), owner.handle:zeroTime()) then
-        core.log("info", ("%s: batch %d ms is in Kafka already and is left out"):format(writer.what, time))
-      end
+      if write(writer, rdd, time, offsets(streams, time), owner.handle:zeroTime()) then log_repeated(writer, time) end
     end)
   DStream.output(stream, { name = NAME, body = body, prepare = prepare, transaction = made,
     identity = made.id or made.marker })

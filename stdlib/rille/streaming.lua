@@ -78,7 +78,7 @@ end
 
 -- The context's checkpoint is in `path`.
 local function attach(name, ssc, path, setup)
-  if ssc.checkpoint_dir and not durable.is_same(ssc.checkpoint_dir, path) then
+  if ssc.checkpoint_dir and not durable.is_same_place(ssc.checkpoint_dir, path) then
     check.fail(("%s: the context it was given has its checkpoint in '%s', not in '%s'"):format(name, ssc.checkpoint_dir,
       path))
   end
@@ -439,7 +439,10 @@ local function start(self)
     check_checkpoints(self)
     self.modules = materialise(self)
     watch_bad_records(self)
-    if durable.is(self) then shared.keep(self) end
+    if durable.is(self) then
+      shared.keep(self)
+      durable.compare(self, self.modules)
+    end
     self.made = true
   end
   self.handle:start()
