@@ -109,6 +109,7 @@ static int txn_again(lua_State *L)
 void rl_bind_add_kafka_transactions(lua_State *L)
 {
   static const luaL_Reg methods[] = {{"batch", txn_batch}, {"begin", txn_begin}, {"commit", txn_commit},
-                                     {"has", txn_has},     {"again", txn_again}, {"atStart", txn_at_start}, {NULL, NULL}};
+                                     {"has", txn_has},     {"again", txn_again}, {"atStart", txn_at_start},
+                                     {NULL, NULL}};
   rl_handle_type(L, RL_META_KAFKA_TXN, txn_gc, methods);
 }

@@ -1,5 +1,5 @@
-/* Batches whose time passed while none could begin: the job was down (recover.c), or this process stood still, or its clock
- * was set ahead (ticks.c). rille.streaming.catchUp says what becomes of them; docs/decisions/030. */
+/* Batches whose time passed while none could begin: the job was down (recover.c), or this process stood still, or the
+ * clock was set ahead (ticks.c). rille.streaming.catchUp says what becomes of them; docs/decisions/030. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -49,8 +49,9 @@ int64_t rl_catch_up_late(rl_streaming *s, int64_t due, int64_t now)
 void rl_catch_up_note_look(rl_streaming *s, int64_t now, int64_t next)
 {
   if (s->looked != RL_NO_TIME && now < s->looked - LATE_MS)
-    rl_warn("the clock went back by %.1f s: it is %" PRId64 " ms, and the next batch is that of %" PRId64 " ms; it comes in %"
-            PRId64 " s", (double)(s->looked - now) / 1000, now, next, next > now ? (next - now) / 1000 : 0);
+    rl_warn("the clock went back by %.1f s: it is %" PRId64 " ms, and the next batch is that of %" PRId64 " ms; "
+            "it comes in %" PRId64 " s", (double)(s->looked - now) / 1000, now, next,
+            next > now ? (next - now) / 1000 : 0);
   s->looked = now;
 }
 

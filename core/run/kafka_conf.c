@@ -121,8 +121,8 @@ static void look_into(rl_kafka_health *h, bool answered)
     rl_free(what);
   } else if (h->refused && !h->told) {
     h->told = true;
-    rl_warn("%s: a broker of Kafka at %s refuses this client, others do not; records of partitions that it leads wait: %s",
-            h->label, brokers, h->suspicion);
+    rl_warn("%s: a broker of Kafka at %s refuses this client, others do not; records of partitions that it leads "
+            "wait: %s", h->label, brokers, h->suspicion);
   }
 }
 

@@ -27,9 +27,9 @@ void rl_kafka_health_set_label(rl_kafka_health *h, const char *label);
 void rl_kafka_health_up(rl_kafka_health *h);
 void rl_kafka_health_down(rl_kafka_health *h, const char *what);
 bool rl_kafka_health_is_down(rl_kafka_health *h);
-/* Of a member of a group. librdkafka says what may mean that no broker takes it, and may be one of many: `suspect`; whoever
- * has the client then asks any broker for an answer, and tells whether one came: `looked`. Down is what had none. Nothing
- * tells when a broker is back: while it is cut off that is to be asked. */
+/* Of a member of a group. librdkafka says what may mean that no broker takes it, and may be one of many: `suspect`.
+ * Whoever has the client then asks any broker for an answer, and tells whether one came: `looked`. Down is what had
+ * none. Nothing tells when a broker is back: while it is cut off that is to be asked. */
 void rl_kafka_health_suspect(rl_kafka_health *h, bool refused, const char *reason);
 bool rl_kafka_health_is_suspect(rl_kafka_health *h);
 void rl_kafka_health_looked(rl_kafka_health *h, bool answered);

@@ -345,7 +345,8 @@ void rl_durable_catch_up(rl_streaming *s, int64_t restart)
     pending++;
   }
   if (pending)
-    rl_warn("%zu %s not complete: run again, with the same inputs", pending, pending == 1 ? "batch was" : "batches were");
+    rl_warn("%zu %s not complete: run again, with the same inputs", pending,
+            pending == 1 ? "batch was" : "batches were");
   int64_t first = (s->latest == RL_NO_TIME ? s->zero : s->latest) + s->batch_ms;
   if (first < restart) rl_catch_up(s, first, restart - s->batch_ms, "");
 }

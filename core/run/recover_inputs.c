@@ -101,50 +101,22 @@ static rl_journal_input newest_place(const rl_found *f, const rl_dstream *d)
   return (rl_journal_input){.kind = RL_JOURNAL_NONE, .records = -1};
 }
 
-/* How long a file stream remembers what it took, at least. */
-static int64_t files_memory(const rl_streaming *s)
-{
-  const char *name = "rille.streaming.fileStream.minRememberDuration";
-  return rl_conf_us(rl_context_conf(s->c), name) / 1000 + s->batch_ms;
-}
-
-static bool is_of_files(const rl_journal_input *in)
-{
-  rl_files_place files;
-  return rl_files_place_read(in->bytes.p, in->bytes.n, &files);
-}
-
-/* Its newest place, and of a file stream those before it, as far back as it would remember their files: it would read
- * them again. */
-static rl_status restore_old_place(rl_streaming *s, rl_dstream *d)
+/* Of inputs whose newest place is in a batch that nobody needs: the others get theirs with their batches. */
+rl_status rl_restore_old_places(rl_streaming *s)
 {
   const rl_found *f = &s->durable->found;
   rl_status st = RL_OK;
-  size_t newest = f->nbatches;
-  rl_journal_input in;
-  while (newest > 0) {
-    in = find_input(f->batches[newest - 1], d);
-    if (in.kind == RL_JOURNAL_SAVED || in.kind == RL_JOURNAL_PLACE) break;
-    newest--;
+  for (rl_dstream *d = s->nodes; d && !st; d = d->next) {
+    if (d->kind != RL_NODE_INPUT || !d->reached || !d->input->cls->restore) continue;
+    for (size_t i = f->nbatches; i-- > 0;) {
+      const rl_past *p = f->batches[i];
+      const rl_journal_input in = find_input(p, d);
+      if (in.kind != RL_JOURNAL_SAVED && in.kind != RL_JOURNAL_PLACE) continue;
+      if (!rl_past_is_remembered(d, p)) st = restore_place(d, p, &in);
+      if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
+      break;
+    }
   }
-  if (newest == 0) return RL_OK;
-  int64_t from = is_of_files(&in) ? f->batches[newest - 1]->time - files_memory(s) : INT64_MAX;
-  for (size_t i = 0; i < newest && !st; i++) {
-    const rl_past *p = f->batches[i];
-    if (rl_past_is_remembered(d, p) || (p->time <= from && i + 1 < newest)) continue;
-    in = find_input(p, d);
-    if (in.kind == RL_JOURNAL_SAVED || in.kind == RL_JOURNAL_PLACE) st = restore_place(d, p, &in);
-    if (st) rl_error_prefix("%s, batch %" PRId64 " ms: ", d->label, p->time);
-  }
-  return st;
-}
-
-/* Of batches that nobody remembers: the others restore theirs. */
-rl_status rl_restore_old_places(rl_streaming *s)
-{
-  rl_status st = RL_OK;
-  for (rl_dstream *d = s->nodes; d && !st; d = d->next)
-    if (d->kind == RL_NODE_INPUT && d->reached && d->input->cls->restore) st = restore_old_place(s, d);
   return st;
 }
 
@@ -228,6 +200,13 @@ static bool has_input(const rl_streaming *s, rl_slice uid)
   return false;
 }
 
+/* How long a file stream remembers what it took, at least. */
+static int64_t files_memory(const rl_streaming *s)
+{
+  const char *name = "rille.streaming.fileStream.minRememberDuration";
+  return rl_conf_us(rl_context_conf(s->c), name) / 1000 + s->batch_ms;
+}
+
 /* A file stream's place in the newest batch has the files of that batch; those of the batches before it go with it, as
  * far back as the stream would remember them, or it would read them again when the job has it once more. */
 static void join_files(rl_streaming *s, rl_journal_input *in)
@@ -301,6 +280,42 @@ static rl_status check_orphans(const rl_streaming *s)
   return RL_OK;
 }
 
+static bool has_something(const rl_journal_input *in)
+{
+  rl_files_place files;
+  if (in->kind == RL_JOURNAL_BLOCKS) return in->nblocks > 0;
+  if (in->kind != RL_JOURNAL_SAVED) return false;
+  return rl_files_place_read(in->bytes.p, in->bytes.n, &files) ? files.count > 0 : in->records != 0;
+}
+
+/* What a batch still to be run took of an input that is gone: its place is behind that already. */
+static rl_status check_pending_batch(const rl_streaming *s, const rl_past *p)
+{
+  const char *drop = "rille.checkpoint.allowDropped";
+  rl_journal_begin begin;
+  rl_journal_input in;
+  if (rl_journal_get_begin(p->begin, p->begin_n, &begin) != RL_OK) return RL_OK;
+  for (uint64_t i = 0; i < begin.ninputs && rl_journal_next_input(&begin, &in) == RL_OK; i++) {
+    if (has_input(s, in.uid) || !has_something(&in)) continue;
+    if (!rl_conf_bool(rl_context_conf(s->c), drop))
+      return rl_fail(RL_EINVAL, "batch %" PRId64 " ms was not complete, and has records of '%.*s', while the job has no "
+                     "input of that name any more; give it back, or go on without them with %s = true", p->time,
+                     (int)in.uid.n, in.uid.p, drop);
+    rl_warn("%s: batch %" PRId64 " ms runs without its records of '%.*s' (%s)", s->checkpoint, p->time, (int)in.uid.n,
+            in.uid.p, drop);
+  }
+  return RL_OK;
+}
+
+static rl_status check_pending(const rl_streaming *s)
+{
+  const rl_found *f = &s->durable->found;
+  rl_status st = RL_OK;
+  for (size_t i = 0; i < f->nbatches && !st; i++)
+    if (!f->batches[i]->complete) st = check_pending_batch(s, f->batches[i]);
+  return st;
+}
+
 rl_status rl_restore_receivers(rl_streaming *s)
 {
   for (rl_dstream *d = s->nodes; d; d = d->next) {
@@ -308,5 +323,6 @@ rl_status rl_restore_receivers(rl_streaming *s)
     if (r) restore_receiver(s, d, r);
   }
   carry_places(s);
-  return check_orphans(s);
+  rl_status st = check_orphans(s);
+  return st ? st : check_pending(s);
 }

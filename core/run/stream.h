@@ -269,8 +269,9 @@ void rl_starters_delete(rl_streaming *s);
 /* Batches first..last could not begin in their time: does with them what rille.streaming.catchUp says, in one line that
  * begins with `why`. Who ticks: the sched thread, or the driver before it does. */
 void rl_catch_up(rl_streaming *s, int64_t first, int64_t last, const char *why);
-/* Sched: the tick of `due` is come, and it is `now`. The one that is to be run next: `due`, or, when that is so late that
- * the clock must have gone ahead or the process stood still, the newest that is due, the others being caught up with. */
+/* Sched: the tick of `due` is come, and it is `now`. The one that is to be run next: `due`, or, when that is so late
+ * that the clock must have gone ahead or the process stood still, the newest that is due, the others being caught up
+ * with. */
 int64_t rl_catch_up_late(rl_streaming *s, int64_t due, int64_t now);
 /* Sched: whenever it looks at the wall clock. Says so when that went back; `next`: of the batch that is waited for. */
 void rl_catch_up_note_look(rl_streaming *s, int64_t now, int64_t next);

@@ -168,9 +168,10 @@ void rl_streaming_keep(rl_streaming *s, const rl_keeper *keeper);
  * kept up are made anew of the log, so that what leaves them is what entered. Before start; 0, or never: not known. */
 void rl_streaming_set_code(rl_streaming *s, uint64_t code);
 
-/* For outputs that can tell at the start that they will never work. Called in rl_streaming_start, in the order in which they
- * were added, once the job's directory is its own and before its inputs start or a batch begins. What fails is the start's
- * error; what will pass by itself is not to fail. Not behind the start: RL_ESTATE. Takes over user, also when it fails. */
+/* For outputs that can tell at the start that they will never work. Called in rl_streaming_start, in the order in which
+ * they were added, once the job's directory is its own and before its inputs start or a batch begins. What fails is the
+ * start's error; what will pass by itself is not to fail. Not behind the start: RL_ESTATE. Takes over user, also when
+ * it fails. */
 typedef rl_status rl_start_fn(void *user);
 rl_status rl_streaming_on_start(rl_streaming *s, rl_start_fn *fn, void *user, void (*destroy)(void *user));
 

@@ -42,8 +42,8 @@ static int64_t take_due(rl_streaming *s)
   return t;
 }
 
-/* So often the wall clock is looked at, also when the next tick is far: it may have been set, and the monotonic one stands
- * still while the machine sleeps. */
+/* So often the wall clock is looked at, also when the next tick is far: it may have been set, and the monotonic one
+ * stands still while the machine sleeps. */
 #define LOOK_NS (3 * SECOND_NS)
 
 static void set_timer(rl_streaming *s, int64_t next)

@@ -48,8 +48,8 @@ rl_kafka_txn *rl_kafka_txn_ref(rl_kafka_txn *t);
 void rl_kafka_txn_unref(rl_kafka_txn *t); /* NULL is allowed; the last undoes what is open */
 
 /* At the start of the job: takes the id over. Fails when the brokers will never let it have transactions, as with a
- * transaction.timeout.ms above what they allow. When none answers within some seconds, that is for the first batch, which
- * waits. */
+ * transaction.timeout.ms above what they allow. When none answers within some seconds, that is for the first batch,
+ * which waits. */
 rl_status rl_kafka_txn_start(rl_kafka_txn *t);
 
 /* Before the jobs of a batch: what goes into its transaction (copied). */

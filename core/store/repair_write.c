@@ -82,8 +82,8 @@ static bool is_receiver(const rl_salvage *s, uint32_t name)
   return false;
 }
 
-/* What the batch had of this input is not known: it has nothing of it, and the input goes on where the last known one had
- * it. Were that one's files or ranges here once more, windows would have them twice. */
+/* What the batch had of this input is not known: it has nothing of it, and the input goes on where the last known one
+ * had it. Were that one's files or ranges here once more, windows would have them twice. */
 static void put_place(rl_journal_input *in, rl_buf *out)
 {
   rl_buf bytes = {0};

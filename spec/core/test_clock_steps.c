@@ -1,5 +1,5 @@
-/* A wall clock that is set while a job runs: ahead, back, and by little; and batches that merely take long. This program
- * has a clock_gettime of its own, whose real time is off by `step_ms`. */
+/* A wall clock that is set while a job runs, ahead and back; and batches that merely take long. This program has a
+ * clock_gettime of its own, whose real time is off by `step_ms`. */
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -131,8 +131,8 @@ static int64_t in_window(const job *j, size_t i)
   return n;
 }
 
-/* Whatever the clock did, no time is there twice, the input was asked for what batches there were, in order, and windows
- * have those of them that are in reach. */
+/* Whatever the clock did, no time is there twice, the input was asked for what batches there were, in order, and
+ * windows have those of them that are in reach. */
 static void stop(job *j)
 {
   assert_int_equal(rl_streaming_stop(j->f.s, false, true), RL_OK);

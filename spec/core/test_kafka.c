@@ -206,12 +206,15 @@ typedef struct fixture {
   rl_dstream *stream;
 } fixture;
 
+/* A batch waits no longer than this for the broker to tell what there is, and then takes nothing. */
+#define BATCH_MS 5000
+
 static void begin(fixture *f, const char *key, const char *value)
 {
   const char *settings[] = {"clock", "manual", "rille.streaming.kafka.consumer.poll", "20", key, value, NULL};
   *f = (fixture){0};
   mock_begin(&f->m, 1);
-  streams_begin(&f->base, 500, settings);
+  streams_begin(&f->base, BATCH_MS, settings);
   f->base.with_times = true;
   rl_log_set_level(RL_LOG_WARN);
   rl_log_set_sink(streams_catch_line, &f->log);
@@ -261,12 +264,12 @@ static void test_batches_go_on_where_the_last_ended(void **state)
   mock_fill(&f.m, "t", 0, 0, 2);
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, earliest), RL_OK);
   start(&f);
-  advance(&f, 500);
+  advance(&f, BATCH_MS);
   mock_fill(&f.m, "t", 0, 2, 1);
   mock_fill(&f.m, "t", 1, 10, 2);
-  advance(&f, 500);
-  advance(&f, 500);
-  expect_batches(&f, "@500 0 1 @1000 2 10 11 @1500 ");
+  advance(&f, BATCH_MS);
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 0 1 @10000 2 10 11 @15000 ");
   assert_int_equal(f.base.partitions_max, 2);
   assert_int_equal(f.base.counted, 5);
   assert_string_equal(rl_buf_cstr(&f.base.descriptions),
@@ -285,8 +288,8 @@ static void test_latest_without_a_setting(void **state)
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, latest), RL_OK);
   start(&f);
   mock_fill(&f.m, "t", 0, 5, 1);
-  advance(&f, 500);
-  expect_batches(&f, "@500 5 ");
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 5 ");
   end(&f);
 }
 
@@ -302,8 +305,8 @@ static void test_given_offsets(void **state)
   rl_kafka_stream spec = {.assign = assign, .nassign = 3, .from = from, .nfrom = 1};
   assert_int_equal(add_stream(&f, spec, earliest), RL_OK);
   start(&f);
-  advance(&f, 500);
-  expect_batches(&f, "@500 13 14 0 1 2 3 4 ");
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 13 14 0 1 2 3 4 ");
   end(&f);
 }
 
@@ -311,13 +314,13 @@ static void test_rate_per_partition(void **state)
 {
   (void)state;
   fixture f;
-  begin(&f, "rille.streaming.kafka.maxRatePerPartition", "4");
+  begin(&f, "rille.streaming.kafka.maxRatePerPartition", "1");
   mock_topic(&f.m, "t", 1);
-  mock_fill(&f.m, "t", 0, 0, 5);
+  mock_fill(&f.m, "t", 0, 0, 11);
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, earliest), RL_OK);
   start(&f);
-  advance(&f, 1500);
-  expect_batches(&f, "@500 0 1 @1000 2 3 @1500 4 ");
+  advance(&f, 3 * BATCH_MS);
+  expect_batches(&f, "@5000 0 1 2 3 4 @10000 5 6 7 8 9 @15000 10 ");
   end(&f);
 }
 
@@ -330,11 +333,11 @@ static void test_topics_that_match_join(void **state)
   mock_topic(&f.m, "xlogs.b", 1);
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.pattern = "logs\\..|other"}, latest), RL_OK);
   start(&f);
-  advance(&f, 500);
+  advance(&f, BATCH_MS);
   mock_topic(&f.m, "logs.c", 1);
   mock_fill(&f.m, "logs.c", 0, 7, 1);
   mock_fill(&f.m, "xlogs.b", 0, 8, 1);
-  while (f.base.seen == 0) advance(&f, 500); /* until the metadata is looked at again */
+  while (f.base.seen == 0) advance(&f, BATCH_MS); /* until the metadata is looked at again */
   assert_non_null(strstr(rl_buf_cstr(&f.base.descriptions), "topic: logs.c\tpartition: 0\toffsets: 0 to 1"));
   assert_int_equal(f.base.counted, 1);
   end(&f);
@@ -382,14 +385,14 @@ static void test_broker_down_for_a_while(void **state)
   mock_fill(&f.m, "t", 0, 0, 2);
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, earliest), RL_OK);
   start(&f);
-  advance(&f, 500);
+  advance(&f, BATCH_MS);
   mock_fill(&f.m, "t", 0, 2, 2);
   rd_kafka_mock_broker_set_down(f.m.cluster, 1);
-  advance(&f, 1000);
-  expect_batches(&f, "@500 0 1 @1000 @1500 ");
+  advance(&f, 2 * BATCH_MS);
+  expect_batches(&f, "@5000 0 1 @10000 @15000 ");
   assert_int_equal(occurrences(rl_buf_cstr(&f.log), "Kafka stream [0] at job.lua:1: "), 1);
   rd_kafka_mock_broker_set_up(f.m.cluster, 1);
-  while (f.base.seen < 4) advance(&f, 500);
+  while (f.base.seen < 4) advance(&f, BATCH_MS);
   assert_int_equal(occurrences(rl_buf_cstr(&f.log), "Kafka stream [0] at job.lua:1: "), 2);
   assert_int_equal(occurrences(rl_buf_cstr(&f.log), "answer again"), 1);
   assert_non_null(strstr(rl_buf_cstr(&f.base.records), " 2 3 "));
@@ -421,18 +424,18 @@ static void test_restored(void **state)
   rl_input *in = rl_dstream_input(f.stream);
   rl_rdd *r = NULL;
   rl_input_info info = {0};
-  assert_int_equal(in->cls->restore(in, 500, saved.p, saved.n - 1, &r, &info), RL_EDATA);
-  assert_int_equal(in->cls->restore(in, 500, saved.p, saved.n, &r, &info), RL_OK);
+  assert_int_equal(in->cls->restore(in, BATCH_MS, saved.p, saved.n - 1, &r, &info), RL_EDATA);
+  assert_int_equal(in->cls->restore(in, BATCH_MS, saved.p, saved.n, &r, &info), RL_OK);
   assert_int_equal(info.records, 2);
   expect_records(f.base.c, r, "1\n2\n");
   const unsigned char unread[] = {1, 1, 1, 't', 0, 3, 3}, read[] = {1, 2, 1, 't', 0, 3, 4, 1, 't', 1, 0, 1};
-  expect_saved(in, 501, unread, sizeof unread); /* of a batch that could not be read: the place alone */
+  expect_saved(in, BATCH_MS + 1, unread, sizeof unread); /* of a batch that could not be read: the place alone */
   start(&f);
-  advance(&f, 500);
-  expect_batches(&f, "@500 3 10 "); /* t/1 joined meanwhile */
-  expect_saved(in, 500, read, sizeof read);
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 3 10 "); /* t/1 joined meanwhile */
+  expect_saved(in, BATCH_MS, read, sizeof read);
   const unsigned char behind[] = {1, 2, 1, 't', 0, 4, 4, 1, 't', 1, 1, 1};
-  expect_saved(in, 1000, behind, sizeof behind);
+  expect_saved(in, 2 * BATCH_MS, behind, sizeof behind);
   rl_free(info.description);
   rl_rdd_unref(r);
   rl_buf_free(&saved);
@@ -489,12 +492,12 @@ static void test_commits(void **state)
 
   /* The next one begins there. */
   const char *settings[] = {"clock", "manual", NULL};
-  streams_begin(&f.base, 500, settings);
+  streams_begin(&f.base, BATCH_MS, settings);
   f.base.with_times = true;
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, group), RL_OK);
   start(&f);
-  advance(&f, 500);
-  expect_batches(&f, "@500 7 8 ");
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 7 8 ");
   end(&f);
 }
 
@@ -512,8 +515,8 @@ static void test_coordinator_that_changes(void **state)
                                     RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_COORDINATOR);
   assert_int_equal(add_stream(&f, (rl_kafka_stream){.topics = topic_t, .ntopics = 1}, group), RL_OK);
   start(&f);
-  advance(&f, 500);
-  expect_batches(&f, "@500 0 1 2 ");
+  advance(&f, BATCH_MS);
+  expect_batches(&f, "@5000 0 1 2 ");
   end(&f);
 }
 

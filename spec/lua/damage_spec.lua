@@ -190,10 +190,10 @@ describe("a changed bit in a killed job's", function()
   end
 
   it("log costs what is said to be lost, and nothing else", function()
-    sweep("log/log-0000000000000001", 5, 11)
+    sweep("log/log-0000000000000001", 5, 29)
   end)
 
   it("floor costs nothing", function() sweep("log/floor", 1, 5) end)
 
-  it("image is told, or met by nobody", function() sweep("state/data.mdb", 2, 311) end)
+  it("image is told, or met by nobody", function() sweep("state/data.mdb", 2, 631) end)
 end)

@@ -104,6 +104,33 @@ describe("a durable job", function()
     assert.equal(2, #told(dir, "A"))
   end)
 
+  case("does not drop what a pending batch has of an input that is gone, unless asked to", [[
+    if arg[3] ~= "gone" then
+      ssc:fileStream("two", { newFilesOnly = false }):uid "two":foreachRDD(function(rdd, time)
+        if rdd:count() == 0 then return end
+        if not exists "killed" or exists "again" then io.open("killed", "w"):close() os.remove "again" die() end
+        tell("A", rdd, time)
+        ssc:stop(true, false)
+      end)
+    end
+    counts:foreachRDD(function() if arg[3] == "gone" then ssc:stop(true, false) end end)
+  ]], function(dir)
+    assert(os.execute(("mkdir '%s/two' && echo x >'%s/two/a'"):format(dir, dir)))
+    assert.equal(137, run(dir, "", "0.2 there").status)
+    local refused = run(dir, "", "0.2 gone")
+    assert.equal(1, refused.status)
+    assert.matches("was not complete, and has records of 'two', .*allowDropped = true", refused.err)
+    assert.equal(0, run(dir, "", "0.2 there").status)
+    assert.same({ "x" }, changes(dir, "A"))
+    assert.equal(0, run(dir, "", "0.2 gone").status) -- nothing is pending
+    support.write(dir .. "/again", "")
+    assert(os.execute(("echo y >'%s/two/b'"):format(dir)))
+    assert.equal(137, run(dir, "", "0.2 there").status)
+    local dropped = run(dir, "rille.checkpoint.allowDropped=true", "0.2 gone")
+    assert.equal(0, dropped.status, dropped.err)
+    assert.matches("runs without its records of 'two'", dropped.err)
+  end)
+
   -- Without another file stream, so that the log is cut meanwhile.
   it("does not read files again when their stream was gone for a while", function()
     local dir = program.project { ["job.lua"] = [[
