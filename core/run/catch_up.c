@@ -1,5 +1,5 @@
 /* Batches whose time passed while none could begin: the job was down (recover.c), or this process stood still, or the
- * clock was set ahead (ticks.c). rille.streaming.catchUp says what becomes of them; docs/decisions/030. */
+ * clock was set ahead (ticks.c). rille.streaming.catchUp says what becomes of them; docs/decisions/028. */
 #include <inttypes.h>
 #include <string.h>
 

@@ -8,7 +8,7 @@
  * end of a connection, and when the receiver is stopped, what was read is let through at once.
  *
  * Whole blocks are not cut. With backpressure their records are counted, and the source is held back, or waits with the
- * next one, until the rate has allowed for them; otherwise they are not (docs/decisions/029).
+ * next one, until the rate has allowed for them; otherwise they are not (docs/decisions/027).
  *
  * Calls as those of run/gather.h, which they stand for. */
 #ifndef RL_RUN_PACE_H
