@@ -226,17 +226,27 @@ describe("rille.core", function()
       context:stop()
       context = core.context { master = "local[2]", clock = "manual", ["rille.streaming.concurrentJobs"] = 2 }
       ssc = core.streaming(context, 1000)
-      local order, input = {}, numbers()
+      local order, input, both = {}, numbers(), os.tmpname()
+      assert(os.remove(both))
+      local function until_both(x) -- no job ends before both outputs have begun
+        local limit = os.time() + 60
+        local file
+        repeat file = io.open(both) until file or os.time() > limit
+        if file then file:close() end
+        return x
+      end
       for i = 1, 2 do
         input:output("out" .. i, nil, nil, function(rdd)
           order[#order + 1] = "begin"
-          collect(rdd)
+          if #order == 2 then assert(io.open(both, "w")):close() end
+          collect(apply(rdd, "map", until_both))
           order[#order + 1] = "end"
         end)
       end
       ssc:start()
       ssc:advance(1000)
       assert.same({ "begin", "begin", "end", "end" }, order)
+      assert(os.remove(both))
     end)
 
     it("reports an output's error with the batch and the user's frames", function()
